@@ -22,6 +22,8 @@ code masks, whose mean over items would mean nothing and whose differences would
 _MAX_CONCENTRATION = 1e9
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
+_MAX_TOLD = 200
+"""Longest name of a version that a service tells, in characters; they come into the scorecard as well."""
 
 View = tuple[str | None, int]
 """A way of asking: prompt id and order."""
@@ -51,8 +53,9 @@ def from_row(row: Any) -> Prediction:
         if problem := _problem(name, value):
             raise ValueError(f"{name}: {problem}, found {_kind(value)}")
     row["log_scores"] = tuple(float(score) for score in row["log_scores"])
-    if row.get("token_counts") is not None:
-        row["token_counts"] = tuple(row["token_counts"])
+    for name in ("token_counts", "bounded", "usage"):
+        if row.get(name) is not None:
+            row[name] = tuple(row[name])
     return Prediction(**row)
 
 
@@ -72,9 +75,18 @@ def _problem(name: str, value: Any) -> str | None:
             largest = max(value, key=abs)
             good = abs(largest) <= _MAX_SCORE
             return None if good else f"natural logs within ±{_MAX_SCORE:,.0f} are needed, one is {largest:g}"
+        case "model_version" | "system_fingerprint":
+            good = isinstance(value, str) and 1 <= len(value) <= _MAX_TOLD
+            return None if good else f"a string of 1 to {_MAX_TOLD} characters is needed"
         case "token_counts":
             good = isinstance(value, list) and all(_is_count(count) for count in value)
             return None if good else "a list of counts is needed"
+        case "bounded":
+            good = isinstance(value, list) and all(_is_count(label) for label in value)
+            return None if good and len(set(value)) == len(value) else "a list of different label indexes is needed"
+        case "usage":
+            good = isinstance(value, list) and len(value) == 2 and all(_is_count(count) for count in value)
+            return None if good else "two counts are needed, tokens in and out"
         case "order" | "prompt_tokens":
             return None if _is_count(value) else "a whole number from 0 is needed"
         case "truncated":
@@ -165,6 +177,9 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
             continue
         if len(row.log_scores) != len(labels):
             problems.append(f"{where} has {len(row.log_scores)} scores, the task has {len(labels)} labels")
+            continue
+        if row.bounded and max(row.bounded) >= len(labels):
+            problems.append(f"{where} bounds label {max(row.bounded)}, the task has {len(labels)} labels")
             continue
         at = (place[row.item_id], view_place[row.prompt_id, row.order])
         if answered[at]:

@@ -171,10 +171,10 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model: a folder `path` (absolute), or a Hub `repository` at a 40-hex `revision`.
+    """A model: a folder `path` (absolute), or a Hub `repository` at a 40-hex `revision`; neither where it is a service.
 
-    `format` is `plain` or `chat`, `dtype` one of float32, bfloat16, float16; `digest` (`sha256:…`) pins the manifest
-    of its files, or is None.
+    `format` is `plain` or `chat`, `dtype` one of float32, bfloat16, float16, or empty where a service computes in a
+    format of its own; `digest` (`sha256:…`) pins the manifest of its files, or is None.
     """
 
     backend: str
@@ -198,8 +198,36 @@ class AdapterRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a million tokens cost that are read (`input`) and written (`output`), in a three-letter `currency`."""
+
+    currency: str
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRef:
+    """A model behind an OpenAI-compatible service at `base_url` (no slash at the end), which calls it `model`.
+
+    `api` is `chat` or `completions`. With `echo` the service tells the log-probabilities of an option's own tokens,
+    otherwise those of the `top_logprobs` likeliest first tokens.
+    """
+
+    base_url: str
+    model: str
+    api: str
+    top_logprobs: int
+    echo: bool
+    price: Price | None
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
-    """A parsed `submission.yaml`; `digest` is the sha256 of its canonical JSON form, `source` its bytes as read."""
+    """A parsed `submission.yaml`; `digest` is the sha256 of its canonical JSON form, `source` its bytes as read.
+
+    `service` is None unless the model's backend is `api`.
+    """
 
     name: str
     description: str
@@ -207,6 +235,7 @@ class Submission:
     source: bytes
     model: ModelRef
     adapter: AdapterRef | None
+    service: ServiceRef | None = None
 
 
 # --- items, prompts, predictions -----------------------------------------------------------------------------------
@@ -252,6 +281,10 @@ class Prediction:
     `answer_mass` is the probability that the options had before normalising, or None where it has no meaning (an
     encoder head) or could not be had; `token_counts` are the tokens read for each label's longest surface form;
     `concentration` is the Dirichlet concentration of a model that supplies its own.
+
+    The rest is said by services only. `bounded` are the labels (by index) whose score is not known, only the largest
+    that it can be; `usage` are the tokens in and out that the service counted for this answer; `model_version` and
+    `system_fingerprint` are what it says answered.
     """
 
     task: str
@@ -266,3 +299,7 @@ class Prediction:
     truncated: bool = False
     answer_mass: float | None = None
     concentration: float | None = None
+    bounded: tuple[int, ...] | None = None
+    usage: tuple[int, int] | None = None
+    model_version: str | None = None
+    system_fingerprint: str | None = None

@@ -42,6 +42,10 @@ predictions = st.builds(
     truncated=st.booleans(),
     answer_mass=st.none() | st.floats(0, 1),
     concentration=st.none() | st.floats(1e-9, 1e9),
+    bounded=st.none() | st.lists(st.integers(0, 9), max_size=4, unique=True).map(tuple),
+    usage=st.none() | st.tuples(counts, counts),
+    model_version=st.none() | names,
+    system_fingerprint=st.none() | names,
 )
 
 
@@ -87,6 +91,12 @@ FIELDS = sorted(asdict(Prediction("", "", ())))
 @example(Prediction("t", "i", (0.0, 0.0)), "prompt_id", "x" * 151)
 @example(Prediction("t", "i", (0.0, 0.0)), "answer_mass", 0)
 @example(Prediction("t", "i", (0.0, 0.0)), "concentration", 0)
+@example(Prediction("t", "i", (0.0, 0.0)), "bounded", [1, 1])
+@example(Prediction("t", "i", (0.0, 0.0)), "bounded", [-1])
+@example(Prediction("t", "i", (0.0, 0.0)), "usage", [1])
+@example(Prediction("t", "i", (0.0, 0.0)), "usage", [1, -1])
+@example(Prediction("t", "i", (0.0, 0.0)), "model_version", "x" * 201)
+@example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "")
 def test_a_row_is_accepted_exactly_where_the_schema_accepts_it(row, field, value):
     changed = {**json.loads(to_line(row)), field: value}
     try:
@@ -94,7 +104,9 @@ def test_a_row_is_accepted_exactly_where_the_schema_accepts_it(row, field, value
     except (JsonFault, ValueError):
         return  # infinities and halves of surrogates end before there is a row
     whole = [value] if isinstance(value, float) else value if isinstance(value, list) else []
-    if field in ("order", "prompt_tokens", "token_counts") and any(isinstance(one, float) for one in whole):
+    if field in ("order", "prompt_tokens", "token_counts", "bounded", "usage") and any(
+        isinstance(one, float) for one in whole
+    ):
         return  # JSON Schema calls 1.0 an integer, and we do not
     if SCHEMA.is_valid(document):
         assert to_line(from_row(document))

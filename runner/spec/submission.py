@@ -7,18 +7,28 @@ from typing import Any
 
 from runner import canonical
 from runner.errors import Fault, raise_faults
-from runner.records import AdapterRef, ModelRef, Submission
-from runner.spec.check import in_order, schema_faults, soundness
+from runner.records import AdapterRef, ModelRef, Price, ServiceRef, Submission
+from runner.spec.check import in_order, nearest, schema_faults, soundness
 from runner.spec.scalars import shown
+from runner.spec.service import DEFAULT_BASE_URL, base_url_fault, normal_base_url
 from runner.spec.source import SUBMISSION_BYTES, Document, JsonPath, fault_at, read
+
+_PLACE = frozenset({"path", "repository", "revision", "digest"})
+_NEEDED: Mapping[str, tuple[str, ...]] = {"causal": ("format", "dtype"), "api": ("api", "model")}
+"""By backend: the keys that its model must have."""
+_TAKEN: Mapping[str, frozenset[str]] = {
+    "causal": _PLACE | {"format", "dtype", "quantization"},
+    "api": frozenset({"api", "model", "base_url", "top_logprobs", "echo", "price"}),
+}
+"""By backend: the keys that its model may have, besides `backend` itself."""
 
 
 def load_submission(path: Path) -> Submission:
     """The submission in the file `path`, with the folders that it names made absolute.
 
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of the model's or the
-    adapter's place (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE). What lies in the
-    folders is not looked at here.
+    adapter's place (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE, API_BASE_URL,
+    API_ECHO). What lies in the folders is not looked at here, and no service is asked.
     """
     document = read(path, SUBMISSION_BYTES)
     raise_faults(submission_faults(document))
@@ -30,12 +40,54 @@ def submission_faults(document: Document) -> tuple[Fault, ...]:
     faults, bad = schema_faults(document, "submission")
     faults += document.faults
     sound = soundness(bad)
+    if not isinstance(document.value, dict):
+        return in_order(faults)
+    backend = None
     for part in ("model", "adapter"):
-        if isinstance(document.value, dict) and isinstance(document.value.get(part), dict):
-            # The keys are looked at one by one, so that a fault in one does not hide what is wrong with another.
-            usable = {key: value for key, value in document.value[part].items() if sound((part, key))}
-            faults += _source_faults(document, part, usable, sound((part,)))
+        if not isinstance(given := document.value.get(part), dict):
+            continue
+        # The keys are looked at one by one, so that a fault in one does not hide what is wrong with another.
+        usable = {key: value for key, value in given.items() if sound((part, key))}
+        whole = sound((part,))
+        if part == "model":
+            backend = usable.get("backend")
+            wrong = list(_key_faults(document, given, backend)) if backend is not None else []
+            faults += wrong
+            whole = whole and not wrong
+        if backend == "api":
+            faults += _service_faults(document, part, usable)
+        else:
+            faults += _source_faults(document, part, usable, whole)
     return in_order(faults)
+
+
+def _key_faults(document: Document, model: Mapping[str, Any], backend: str) -> Iterator[Fault]:
+    """Keys that the model's backend needs and lacks, or that only another backend takes."""
+    others = frozenset[str]().union(*_TAKEN.values()) - _TAKEN[backend]
+    unknown = [key for key in model if key not in _TAKEN[backend] | others | {"backend"}]
+    missing = [key for key in _NEEDED[backend] if key not in model and ("model",) not in document.spoiled]
+    meant = {nearest(key, missing) for key in unknown}
+    for key in missing:
+        if key not in meant:
+            hint = f"The backend {backend} needs {' and '.join(map(repr, _NEEDED[backend]))}."
+            yield fault_at(document, "SCHEMA", ("model", key), f"The key {key!r} is missing.", hint)
+    for key in model:
+        if key in others:
+            message = f"The backend {backend} has no use for the key {key!r}."
+            hint = f"It takes {', '.join(sorted(_TAKEN[backend]))}."
+            yield fault_at(document, "SCHEMA", ("model", key), message, hint, key=True)
+
+
+def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) -> Iterator[Fault]:
+    if part == "adapter":
+        yield fault_at(document, "MODEL_SOURCE", (part,), "A service takes no adapter.", key=True)
+        return
+    if "base_url" in usable and (problem := base_url_fault(usable["base_url"])) is not None:
+        hint = "Give https://HOST/PATH, or http://127.0.0.1:PORT/PATH for a service on this machine."
+        yield fault_at(document, "API_BASE_URL", (part, "base_url"), problem, hint)
+    if usable.get("echo") is True and usable.get("api") == "chat":
+        message = "A chat cannot echo: 'echo' goes with 'api: completions' only."
+        yield fault_at(document, "API_ECHO", (part, "echo"), message)
 
 
 def _source_faults(document: Document, part: str, usable: Mapping[str, Any], whole: bool) -> Iterator[Fault]:
@@ -117,6 +169,7 @@ def _submission(document: Document) -> Submission:
     home = Path(document.file).parent
     model = value["model"]
     quantization = model.get("quantization", "none")
+    service = _service(model) if model["backend"] == "api" else None
     return Submission(
         name=value["name"],
         description=value.get("description", ""),
@@ -124,12 +177,25 @@ def _submission(document: Document) -> Submission:
         source=document.data,
         model=ModelRef(
             backend=model["backend"],
-            format=model["format"],
-            dtype=model["dtype"],
+            format=model["format"] if service is None else "chat" if service.api == "chat" else "plain",
+            dtype=model.get("dtype", ""),
             quantization=None if quantization == "none" else quantization,
             **_place(home, model),
         ),
         adapter=AdapterRef(**_place(home, value["adapter"])) if "adapter" in value else None,
+        service=service,
+    )
+
+
+def _service(model: Mapping[str, Any]) -> ServiceRef:
+    price = model.get("price")
+    return ServiceRef(
+        base_url=normal_base_url(model.get("base_url", DEFAULT_BASE_URL)),
+        model=model["model"],
+        api=model["api"],
+        top_logprobs=int(model.get("top_logprobs", 20)),
+        echo=model.get("echo", False),
+        price=None if price is None else Price(price["currency"], float(price["input"]), float(price["output"])),
     )
 
 

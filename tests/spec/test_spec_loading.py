@@ -12,6 +12,7 @@ from runner.errors import InvalidInput
 from runner.records import Benchmark
 from runner.spec import is_released, load_benchmark, load_submission
 from runner.spec.released import RELEASED
+from runner.spec.service import base_url_fault, normal_base_url
 
 VALID = Path(__file__).resolve().parents[1] / "examples" / "valid"
 SUBMISSION = """\
@@ -185,3 +186,52 @@ def test_a_changed_benchmark_is_not_a_released_one(small: Benchmark) -> None:
     assert not is_released(dataclasses.replace(released, digest=small.digest))
     assert not is_released(dataclasses.replace(released, version="999.0.0"))
     assert not is_released(small)
+
+
+def test_a_service_has_an_address_and_no_folder() -> None:
+    submission = load_submission(VALID / "submission-api.yaml")
+    assert (submission.model.backend, submission.model.format, submission.model.dtype) == ("api", "plain", "")
+    assert (submission.model.path, submission.model.repository, submission.adapter) == (None, None, None)
+    service = submission.service
+    assert service is not None
+    assert (service.base_url, service.model, service.api) == ("http://127.0.0.1:8080/v1", "some-model", "completions")
+    assert (service.top_logprobs, service.echo) == (5, True)
+    assert service.price is not None
+    assert dataclasses.astuple(service.price) == ("USD", 2.5, 10.0)
+
+
+def test_a_service_without_address_is_the_official_one(tmp_path: Path) -> None:
+    path = tmp_path / "submission.yaml"
+    path.write_text("schema_version: '1'\nname: a\nmodel: {backend: api, api: chat, model: m}\n", encoding="utf-8")
+    submission = load_submission(path)
+    assert submission.service is not None
+    assert (submission.service.base_url, submission.service.top_logprobs) == ("https://api.openai.com/v1", 20)
+    assert (submission.service.echo, submission.service.price, submission.model.format) == (False, None, "chat")
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        ("HTTPS://API.Example.com:443/v1//", "https://api.example.com/v1"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:80/v1", "http://[::1]/v1"),
+        ("https://api.example.com:8443/V1/", "https://api.example.com:8443/V1"),
+    ],
+)
+def test_an_address_is_written_in_one_way(written: str, normal: str) -> None:
+    assert base_url_fault(written) is None
+    assert normal_base_url(written) == normal
+    assert base_url_fault(normal) is None
+    assert normal_base_url(normal) == normal
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "http://127.0.0.1.example.com/v1", "http://0.0.0.0/v1", "http://169.254.169.254/latest", "ftp://127.0.0.1/",
+        "https:///v1", "https://api.example.com\\@other.example/v1", "https://api%2eexample.com/v1", "https://[::1/v1",
+        "https://api.example.com/v1?", "https://api.example.com/v1#",
+    ],
+)  # fmt: skip
+def test_no_address_leads_elsewhere_than_it_says(written: str) -> None:
+    assert base_url_fault(written) is not None

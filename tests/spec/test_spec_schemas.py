@@ -11,6 +11,7 @@ from runner import resources
 from runner.spec.agreement import disagreements
 from runner.spec.check import schema_faults
 from runner.spec.source import parse
+from runner.spec.submission import submission_faults
 
 NAMES = ["benchmark", "submission"]
 ANNOTATIONS = {"$schema", "$id", "$ref", "$defs", "title", "description", "examples", "default"}
@@ -113,10 +114,10 @@ def test_an_unknown_key_that_is_nearly_a_missing_one_is_told_once() -> None:
     faults, bad = schema_faults(document, "submission")
     told = [(fault.path, fault.hint) for fault in faults if fault.path in ("$.nam", "$.name")]
     assert told == [("$.nam", "Did you mean 'name'?")]
-    assert {("nam",), ("name",), ("model", "dtype")} <= bad
+    assert {("nam",), ("name",), ("model", "backend")} <= bad
 
 
 def test_a_missing_key_stands_at_the_key_of_its_parent() -> None:
     document = parse(b"schema_version: '1'\nname: x\nmodel:\n  backend: causal\n  format: plain\n", "s.yaml", 1 << 20)
-    (fault,), _ = schema_faults(document, "submission")
-    assert (fault.path, fault.line, fault.column) == ("$.model.dtype", 3, 1)
+    places = [(fault.path, fault.line, fault.column) for fault in submission_faults(document)]
+    assert ("$.model.dtype", 3, 1) in places

@@ -1,0 +1,35 @@
+"""The address of a service: which are taken, and how one is written."""
+
+from urllib.parse import urlsplit
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
+
+def base_url_fault(text: str) -> str | None:
+    """Why prompts may not be sent to `text`, or None: https anywhere, http on this machine, and nothing but a place."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "This is no address."
+    if parts.scheme not in ("http", "https") or not host:
+        return "This is no address of a service."
+    if parts.scheme == "http" and host not in _THIS_MACHINE:
+        return f"Without encryption a service may only be on this machine, {host!r} is not."
+    if parts.username is not None or parts.password is not None:
+        return "An address may not hold a user name or a password."
+    if parts.query or parts.fragment or "?" in text or "#" in text:
+        return "An address may have neither a query nor a fragment."
+    if "\\" in text or "%" in parts.netloc or any(part in (".", "..") for part in parts.path.split("/")):
+        return "An address must be written plainly, without backslashes, escapes or dots that lead elsewhere."
+    return None
+
+
+def normal_base_url(text: str) -> str:
+    """The one way to write an address that has no fault: scheme and host in small letters, no slash at the end."""
+    parts = urlsplit(text)
+    default = {"https": 443, "http": 80}[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
