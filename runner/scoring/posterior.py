@@ -10,7 +10,7 @@ Each function takes `strengths` α + n > 0 and `votes` n, both `(items, labels)`
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.special import betainc, betaln, digamma, expit, gammaln, log_expit, xlogy
+from scipy.special import betainc, betaln, digamma, expit, gammainc, gammaln, log_expit, xlogy
 
 from runner.records import Array
 from runner.scoring import distances, rules
@@ -88,6 +88,40 @@ def seed_cross_entropy_of_two(strengths: Array, votes: Array) -> Array:
     mean = strengths / strengths.sum(axis=1, keepdims=True)
     normaliser = _beta_mean(lambda q, _: np.logaddexp(q, 1.0 - q), strengths[:, 0], strengths[:, 1], strengths[:, 0])
     return np.asarray(normaliser - (rules.shares(votes) * mean).sum(axis=1))
+
+
+def top_label_probabilities(strengths: Array) -> Array:
+    """P(label k is the most probable one), `(items, labels)`.
+
+    A Dirichlet variable is a vector of gamma variables over their sum, so this is ∫ f_k Π_{j≠k} F_j: one integral over
+    the logarithm of the largest. Needs a strength of 1 or more in each row, as a vote gives.
+    """
+    if strengths.shape[1] == 2:
+        first = _first_is_more_probable(strengths)
+        return np.stack([first, 1.0 - first], axis=1)
+    block = max(1, (1 << 21) // (_NODES * strengths.shape[1]))
+    return np.concatenate([_largest_gamma(strengths[at : at + block]) for at in range(0, len(strengths), block)])
+
+
+def _largest_gamma(strengths: Array) -> Array:
+    largest = strengths.max(axis=1)
+    # The log of a gamma variable lies d from ln(strength) with a density that has fallen by strength·(e^d − 1 − d).
+    below, above = -np.ones_like(largest), np.ones_like(largest)
+    below, above = below * _REACH / largest - np.sqrt(2 * _REACH / largest), above * _REACH / largest
+    for _ in range(60):
+        below = below - (largest * (np.expm1(below) - below) - _REACH) / (largest * np.expm1(below))
+        above = above - (largest * (np.expm1(above) - above) - _REACH) / (largest * np.expm1(above))
+    step = (above - below) / (_NODES - 1)
+    logs = np.log(largest)[:, None, None] + (below[:, None] + step[:, None] * np.arange(_NODES))[:, None, :]
+    at = np.exp(logs)
+    shape = strengths[:, :, None]
+    smaller = gammainc(shape, at)
+    density = np.exp(shape * logs - at - gammaln(shape))
+    chances = np.empty_like(strengths)
+    for label in range(strengths.shape[1]):
+        others = np.delete(smaller, label, axis=1).prod(axis=1)
+        chances[:, label] = (density[:, label] * others).sum(axis=1)
+    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 
 def accuracy_of_two(strengths: Array, votes: Array) -> Array:

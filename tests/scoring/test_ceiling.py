@@ -5,7 +5,11 @@ from itertools import pairwise
 import mpmath
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
 from scipy.optimize import approx_fprime
+from scipy.stats import gamma
 
 from runner.scoring import dirichlet, posterior, rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
@@ -267,17 +271,57 @@ def test_more_certain_posteriors_come_near_their_mean():
     assert posterior.entropy_gap(h * 1e12 + 1.0, h * 1e12) == pytest.approx([0.0], abs=1e-9)
 
 
-# --- macro F1 of two labels ---------------------------------------------------------------------------------------
+# --- accuracy and macro F1: which label is the most probable one --------------------------------------------------
 
 
-def test_macro_f1_of_two_labels_is_that_of_drawn_distributions():
-    alpha = np.array([0.9, 1.1])
+@pytest.mark.parametrize(
+    "strengths",
+    [
+        (1.0, 1.0, 1.0, 1.0, 1.0),
+        (3.2, 2.1, 2.4),
+        (1.05, 0.05, 0.3),
+        (40.0, 41.5, 39.0, 0.2),
+        (5000.0, 5040.0, 4990.0),
+        (1.2, 0.1, 900.0),
+        (4e5, 4.01e5, 2.0, 1e-9),
+    ],
+)
+def test_top_label_probabilities_agree_with_another_quadrature(strengths):
+    """By adaptive Gauss–Kronrod, over the probability of each gamma variable instead of its logarithm."""
+
+    def inside(share, label):
+        at = gamma.ppf(share, strengths[label])
+        return np.prod([gamma.cdf(at, other) for place, other in enumerate(strengths) if place != label])
+
+    found = posterior.top_label_probabilities(np.array([strengths]))[0]
+    assert found.sum() == pytest.approx(1.0, abs=1e-12)
+    for label in range(len(strengths)):
+        assert found[label] == pytest.approx(quad(inside, 0, 1, args=(label,), limit=400)[0], abs=2e-7)
+
+
+@given(
+    st.lists(st.floats(0.01, 60), min_size=3, max_size=6).filter(lambda strengths: max(strengths) >= 1), st.randoms()
+)
+def test_top_label_probabilities_go_with_their_labels(strengths, random):
+    """Labels in another order have their probabilities in that order; of two labels the stronger one is ahead."""
+    order = random.sample(range(len(strengths)), len(strengths))
+    found = posterior.top_label_probabilities(np.array([strengths]))[0]
+    other = posterior.top_label_probabilities(np.array([[strengths[place] for place in order]]))[0]
+    assert other == pytest.approx(found[order], abs=1e-12)
+    assert (np.diff(found[np.argsort(strengths)]) > -1e-12).all()
+
+
+@pytest.mark.parametrize("alpha", [(0.9, 1.1), (0.9, 0.3, 1.1)])
+def test_macro_f1_is_that_of_drawn_distributions(alpha):
     counts = simulate(alpha, np.full(300, 5), seed=3)[1]
-    score = ceiling(counts, ["macro_f1"], 4000, seed=2, alpha=alpha)["macro_f1"]
+    scores = ceiling(counts, ["macro_f1", "accuracy"], 4000, seed=2, alpha=alpha)
+    score = scores["macro_f1"]
     generator = np.random.default_rng(9)
     human = counts.argmax(axis=1)
-    first = generator.beta(counts[:, 0] + 0.9, counts[:, 1] + 1.1, size=(4000, 300)) >= 0.5
-    sampled = np.array([macro_f1_score(np.where(row, 0, 1), human, 2) for row in first])
+    drawn = generator.standard_gamma(counts + np.array(alpha), size=(4000, *counts.shape)).argmax(axis=2)
+    sampled = np.array([macro_f1_score(row, human, len(alpha)) for row in drawn])
+    hits = (drawn == human).mean(axis=1)
+    assert abs(scores["accuracy"].value - hits.mean()) < 4.5 * hits.std() / np.sqrt(4000)
     error = np.hypot(sampled.std() / np.sqrt(4000), score.monte_carlo_error)
     assert abs(score.value - sampled.mean()) < 4.5 * error
     assert score.spread == pytest.approx(sampled.std(), rel=0.06)
@@ -310,17 +354,17 @@ def test_draws_are_seeded_whatever_the_names_and_threads(monkeypatch):
     monkeypatch.setattr("runner.scoring.ceiling._BLOCK", 10_000)
     together = ceiling(counts, WITH_CEILING, 100, seed=4)
     monkeypatch.setattr("runner.scoring.ceiling._THREADS", 1)
-    for name in ("accuracy", "macro_f1", "seed_cross_entropy", "brier"):
+    for name in ("ranking_agreement", "macro_f1", "seed_cross_entropy", "brier"):
         assert ceiling(counts, [name], 100, seed=4)[name].value == together[name].value
     other = ceiling(counts, WITH_CEILING, 100, seed=5)
     changed = {name for name in WITH_CEILING if other[name].value != together[name].value}
-    assert changed == {"accuracy", "macro_f1", "ranking_agreement", "seed_cross_entropy"}
+    assert changed == {"macro_f1", "ranking_agreement", "seed_cross_entropy"}
 
 
 def test_monte_carlo_error_is_the_scatter_of_repeated_estimates():
     alpha = np.array([1.0, 2.0, 0.5])
     counts = simulate(alpha, np.full(60, 5))[1]
-    for name in ("accuracy", "ranking_agreement", "macro_f1"):
+    for name in ("seed_cross_entropy", "ranking_agreement", "macro_f1"):
         repeats = [ceiling(counts, [name], 50, seed=seed, alpha=alpha)[name] for seed in range(200)]
         scatter = np.std([each.value for each in repeats], ddof=1)
         assert np.mean([each.monte_carlo_error for each in repeats]) == pytest.approx(scatter, rel=0.2)
@@ -336,7 +380,7 @@ def test_names_that_share_a_ceiling():
     with pytest.raises(ValueError, match="skill"):
         ceiling(counts, ["skill"], 20, seed=4)
     with pytest.raises(ValueError, match="two draws"):
-        ceiling(counts, ["accuracy"], 1, seed=4)
+        ceiling(counts, ["ranking_agreement"], 1, seed=4)
     with pytest.raises(ValueError, match="two draws"):
         ceiling(counts[:, :2] + 1, ["macro_f1"], 1, seed=4)
 
@@ -346,7 +390,7 @@ def test_ten_thousand_draws_of_the_largest_split():
     import resource
 
     counts = simulate((1.2, 2.5, 0.5, 0.7, 0.1), np.random.default_rng(1).integers(3, 60, 27_766))[1]
-    drawn = ["ranking_agreement", "seed_cross_entropy", "accuracy", "macro_f1"]
+    drawn = ["ranking_agreement", "seed_cross_entropy", "macro_f1"]
     scores = ceiling(counts, WITH_CEILING, 10_000, seed=1)
     assert all(0 < scores[name].monte_carlo_error < 1e-4 for name in drawn)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1 << 20  # kilobytes: 1 GB
