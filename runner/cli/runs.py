@@ -15,7 +15,7 @@ from runner.cli import options
 )
 @options.quiet
 def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
-    """Find every fault of a submission or a benchmark file.
+    """Find every fault of a submission, recipe or benchmark.
 
     All at once, each with its place. Files are read, not run: no model is loaded, and no library that could load one.
     """

@@ -1,35 +1,51 @@
-"""Tell a benchmark from a submission, and check a file as what it is."""
+"""Tell benchmark, submission and recipe from each other, and check a file as what it is."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from runner.errors import Fault, InvalidInput
 from runner.spec.benchmark import benchmark_faults
 from runner.spec.check import nearest
+from runner.spec.recipe import recipe_faults
 from runner.spec.source import BENCHMARK_BYTES, SUBMISSION_BYTES, Document, parse, read_bytes
 from runner.spec.submission import submission_faults
 
-_BENCHMARK_KEYS = ("datasets", "tasks", "prompts", "scoring", "suites")
-_SUBMISSION_KEYS = ("model", "adapter")
+Kind = Literal["submission", "recipe", "benchmark"]
+
+# In this order: a key of an earlier kind decides.
+_KEYS: Mapping[Kind, tuple[str, ...]] = {
+    "submission": ("model", "adapter"),
+    "recipe": ("base", "objective", "method", "training"),
+    "benchmark": ("datasets", "tasks", "prompts", "scoring", "suites"),
+}
 
 
 def check_file(path: Path) -> tuple[Fault, ...]:
-    """Every fault of the benchmark or the submission in the file `path`; none where it is valid."""
+    """Every fault of the benchmark, submission or recipe in the file `path`; none where it is valid."""
     try:
         data = read_bytes(path, BENCHMARK_BYTES)
         document = parse(data, str(path), BENCHMARK_BYTES)
-        if is_benchmark(document):
-            return benchmark_faults(document)
-        if len(data) > SUBMISSION_BYTES:
+        kind = kind_of(document)
+        if kind != "benchmark" and len(data) > SUBMISSION_BYTES:
             parse(data, str(path), SUBMISSION_BYTES)
-        return submission_faults(document)
+        return _FAULTS[kind](document)
     except InvalidInput as error:
         return error.faults
 
 
-def is_benchmark(document: Document) -> bool:
-    """Whether the top-level keys are, exactly or nearly, those of a benchmark; otherwise it counts as a submission."""
+def kind_of(document: Document) -> Kind:
+    """What a document is meant to be, by its top-level keys, exact or nearly so; otherwise a submission."""
     keys = document.value if isinstance(document.value, dict) else {}
-    for known, answer in ((_SUBMISSION_KEYS, False), (_BENCHMARK_KEYS, True)):
+    for kind, known in _KEYS.items():
         if any(key in keys for key in known):
-            return answer
-    return any(nearest(key, _BENCHMARK_KEYS) for key in keys)
+            return kind
+    near = (kind for kind in ("benchmark", "recipe") if any(nearest(key, _KEYS[kind]) for key in keys))
+    return next(near, "submission")
+
+
+_FAULTS: Mapping[Kind, Callable[[Document], tuple[Fault, ...]]] = {
+    "submission": submission_faults,
+    "recipe": recipe_faults,
+    "benchmark": benchmark_faults,
+}

@@ -1,7 +1,7 @@
 """From the bytes of a `submission.yaml` to a frozen `Submission`, or every fault in it."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,13 @@ def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) ->
         yield fault_at(document, "API_ECHO", (part, "echo"), message)
 
 
+def place_faults(document: Document, part: str, sound: Callable[[JsonPath], bool]) -> Iterator[Fault]:
+    """What is wrong with the place of the model under the key `part` of a recipe, as far as that is readable."""
+    if isinstance(document.value, dict) and isinstance(given := document.value.get(part), dict):
+        usable = {key: value for key, value in given.items() if sound((part, key))}
+        yield from _source_faults(document, part, usable, sound((part,)))
+
+
 def _source_faults(document: Document, part: str, usable: Mapping[str, Any], whole: bool) -> Iterator[Fault]:
     given: dict[str, Any] = document.value[part]
     if "path" in given and (other := next((key for key in ("repository", "revision") if key in given), None)):
@@ -168,20 +175,13 @@ def _submission(document: Document) -> Submission:
     value = document.value
     home = Path(document.file).parent
     model = value["model"]
-    quantization = model.get("quantization", "none")
     service = _service(model) if model["backend"] == "api" else None
     return Submission(
         name=value["name"],
         description=value.get("description", ""),
         digest=canonical.digest(value),
         source=document.data,
-        model=ModelRef(
-            backend=model["backend"],
-            format=model["format"] if service is None else "chat" if service.api == "chat" else "plain",
-            dtype=model.get("dtype", ""),
-            quantization=None if quantization == "none" else quantization,
-            **_place(home, model),
-        ),
+        model=model_ref(home, model),
         adapter=AdapterRef(**_place(home, value["adapter"])) if "adapter" in value else None,
         service=service,
     )
@@ -196,6 +196,18 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
         top_logprobs=int(model.get("top_logprobs", 20)),
         echo=model.get("echo", False),
         price=None if price is None else Price(price["currency"], float(price["input"]), float(price["output"])),
+    )
+
+
+def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
+    """The model that a file in the folder `home` describes by the value `model`."""
+    quantization = model.get("quantization", "none")
+    return ModelRef(
+        backend=model["backend"],
+        format=model.get("format") or ("chat" if model.get("api") == "chat" else "plain"),
+        dtype=model.get("dtype", ""),
+        quantization=None if quantization == "none" else quantization,
+        **_place(home, model),
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.spec import check_file, load_benchmark, load_submission
-from runner.spec.files import is_benchmark
+from runner.spec import check_file, load_benchmark, load_recipe, load_submission
+from runner.spec.files import kind_of
 from runner.spec.source import BENCHMARK_BYTES, read
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -37,8 +37,8 @@ BYTES = {
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_valid_files_have_no_fault(path: Path) -> None:
     assert check_file(path) == ()
-    load = load_benchmark if is_benchmark(read(path, BENCHMARK_BYTES)) else load_submission
-    assert load(path).source == path.read_bytes()
+    load = {"benchmark": load_benchmark, "submission": load_submission, "recipe": load_recipe}
+    assert load[kind_of(read(path, BENCHMARK_BYTES))](path).source == path.read_bytes()
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -53,8 +53,8 @@ def test_invalid_files_have_exactly_the_named_faults_at_their_places(path: Path)
 
 def test_no_yaml_example_is_left_out() -> None:
     folders = {path.parent.name for path in INVALID}
-    assert {"yaml", "submission", "benchmark"} <= folders
-    for folder in ("yaml", "submission", "benchmark"):
+    assert {"yaml", "submission", "recipe", "benchmark"} <= folders
+    for folder in ("yaml", "submission", "recipe", "benchmark"):
         assert {path for path in INVALID if path.parent.name == folder} == set(
             (EXAMPLES / "invalid" / folder).glob("*.yaml")
         )

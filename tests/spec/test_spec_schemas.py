@@ -13,7 +13,7 @@ from runner.spec.check import schema_faults
 from runner.spec.source import parse
 from runner.spec.submission import submission_faults
 
-NAMES = ["benchmark", "submission"]
+NAMES = ["benchmark", "recipe", "submission"]
 ANNOTATIONS = {"$schema", "$id", "$ref", "$defs", "title", "description", "examples", "default"}
 WORDED = {
     "type", "const", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
@@ -121,3 +121,15 @@ def test_a_missing_key_stands_at_the_key_of_its_parent() -> None:
     document = parse(b"schema_version: '1'\nname: x\nmodel:\n  backend: causal\n  format: plain\n", "s.yaml", 1 << 20)
     places = [(fault.path, fault.line, fault.column) for fault in submission_faults(document)]
     assert ("$.model.dtype", 3, 1) in places
+
+
+def test_a_recipe_describes_its_base_as_a_submission_its_model() -> None:
+    def bare(part: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in part.items() if key not in ("title", "description", "enum", "examples")}
+
+    recipe, submission = schema("recipe"), schema("submission")
+    for key, value in recipe["properties"]["base"]["properties"].items():
+        assert bare(submission["properties"]["model"]["properties"][key]) == bare(value)
+        assert set(value.get("enum", ())) <= set(submission["properties"]["model"]["properties"][key].get("enum", ()))
+    for key, value in recipe["$defs"].items():
+        assert key == "seed" or submission["$defs"][key] == value
