@@ -40,8 +40,8 @@ def kind_of(document: Document) -> Kind:
     for kind, known in _KEYS.items():
         if any(key in keys for key in known):
             return kind
-    near = (kind for kind in ("benchmark", "recipe") if any(nearest(key, _KEYS[kind]) for key in keys))
-    return next(near, "submission")
+    nearly: tuple[Kind, ...] = ("benchmark", "recipe")
+    return next((kind for kind in nearly if any(nearest(key, _KEYS[kind]) for key in keys)), "submission")
 
 
 _FAULTS: Mapping[Kind, Callable[[Document], tuple[Fault, ...]]] = {
