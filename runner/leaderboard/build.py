@@ -10,10 +10,10 @@ from runner.archive import benchmarks
 from runner.archive.index import opened, read_index
 from runner.archive.store import Store
 from runner.keyring import Keyring
-from runner.leaderboard.candidates import Candidate, Measures, candidates
+from runner.leaderboard.candidates import Candidate, candidates
 from runner.leaderboard.losses import Rebuilt, rebuild
 from runner.leaderboard.ranking import standings
-from runner.leaderboard.values import Apart, Group, Leaderboard, Reference, Row, Run, Section
+from runner.leaderboard.values import Apart, Group, Leaderboard, Measures, Reference, Row, Run, Section
 from runner.records import Benchmark
 from runner.scoring.metrics import METRICS
 from runner.verification import ASSURANCE
@@ -110,24 +110,13 @@ def _group(
     references.extend(_files(measures, by_measures))
     return (
         Group(
-            benchmark=measures.benchmark,
-            version=measures.version,
-            benchmark_digest=measures.benchmark_digest,
-            suite=measures.suite,
-            task=measures.task,
-            split=measures.split,
-            dataset=measures.dataset,
-            data_sha256=measures.data_sha256,
-            items=measures.items,
-            labels=measures.labels,
-            prompts=None if measures.prompts is None else dict(measures.prompts),
+            measures=measures,
             metric=benchmark.scoring.primary,
             lower_is_better=_lower(benchmark),
             level=benchmark.scoring.intervals.level,
             sections=tuple(sections),
             references=tuple(sorted(references, key=lambda one: one.value if _lower(benchmark) else -one.value)),
             notes=tuple(notes),
-            views=measures.views,
         ),
         refused,
     )

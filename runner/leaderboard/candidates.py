@@ -12,30 +12,12 @@ from runner.archive.store import Store
 from runner.canonical import sha256_bytes
 from runner.errors import UserError, VerificationError
 from runner.keyring import Keyring
-from runner.leaderboard.values import Apart
+from runner.leaderboard.values import Apart, Measures
 from runner.records import Benchmark
 from runner.spec.released import is_released
 from runner.verification import ASSURANCE, read_signed
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """What a value is a value of: only cards that are equal in all of this are ranked together."""
-
-    benchmark: str
-    version: str
-    benchmark_digest: str
-    suite: str
-    task: str
-    split: str
-    dataset: str
-    data_sha256: str
-    items: int
-    labels: tuple[str, ...]
-    prompts: tuple[tuple[str, str], ...] | None
-    views: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

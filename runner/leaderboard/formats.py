@@ -75,8 +75,8 @@ def _print_group(console: Console, group: Group) -> None:
     arrow = "↓" if group.lower_is_better else "↑"
     console.print(
         Text.assemble(
-            (plain(group.task), "bold cyan"),
-            f"  {group.items:,} items of {plain(group.split)}, {plain(group.metric)} {arrow}",
+            (plain(group.measures.task), "bold cyan"),
+            f"  {group.measures.items:,} items of {plain(group.measures.split)}, {plain(group.metric)} {arrow}",
         )
     )
     console.print(Text(_measures(group), "dim"))
@@ -132,10 +132,12 @@ def _cut(text: str, width: int = _NAME) -> str:
 
 
 def _measures(group: Group) -> str:
-    prompts = "prompts not said" if group.prompts is None else f"asked {', '.join(map(plain, group.views))}"
+    prompts = (
+        "prompts not said" if group.measures.prompts is None else f"asked {', '.join(map(plain, group.measures.views))}"
+    )
     return (
-        f"{plain(group.benchmark)} {plain(group.version)} ({group.benchmark_digest[:15]}…), "
-        f"data {group.data_sha256[:8]}…, {prompts}"
+        f"{plain(group.measures.benchmark)} {plain(group.measures.version)} ({group.measures.benchmark_digest[:15]}…), "
+        f"data {group.measures.data_sha256[:8]}…, {prompts}"
     )
 
 
@@ -185,7 +187,8 @@ def _markdown(board: Leaderboard) -> Iterator[str]:
     for problem in board.damage:
         yield f"\n**Damaged:** {markdown_text(problem)}"
     for group in board.groups:
-        yield f"\n## {markdown_text(group.task)}, {markdown_text(group.split)}, {group.items:,} items\n"
+        task, split = markdown_text(group.measures.task), markdown_text(group.measures.split)
+        yield f"\n## {task}, {split}, {group.measures.items:,} items\n"
         yield f"{markdown_text(_measures(group))}\n"
         arrow = "↓" if group.lower_is_better else "↑"
         for section in group.sections:
@@ -247,8 +250,8 @@ def _records(board: Leaderboard) -> Iterator[dict[str, Any]]:
     for problem in board.damage:
         yield {"section": "damaged", "reasons": problem}
     for group in board.groups:
-        shared = {name: getattr(group, name) for name in _COLUMNS[1:9]}
-        shared["prompts"] = " ".join(group.views)
+        shared = {name: getattr(group.measures, name) for name in _COLUMNS[1:9]}
+        shared["prompts"] = " ".join(group.measures.views)
         shared |= {"metric": group.metric, "lower_is_better": group.lower_is_better, "level": group.level}
         for section in group.sections:
             for row in section.rows:

@@ -12,7 +12,8 @@ from runner.archive import benchmarks, objects
 from runner.archive.objects import FILES
 from runner.archive.store import Store
 from runner.errors import UserError
-from runner.leaderboard.candidates import Candidate, Measures
+from runner.leaderboard.candidates import Candidate
+from runner.leaderboard.values import Measures
 from runner.measure import measure
 from runner.predictions import read
 from runner.records import Array

@@ -3,7 +3,6 @@
 Every name, model and signer is a stranger's text and has to be escaped by whoever shows it.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,11 +80,11 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Cards that measure the same thing: benchmark, data, labels, split and prompts are equal, by digest.
+class Measures:
+    """What a value is a value of: only cards that are equal in all of this are ranked together.
 
     `prompts` maps each prompt to its digest, None for predictions from files that name none; `views` are the prompts
-    with the orders of presentation in which each item was asked (`letters/0`). `level` is that of the intervals.
+    with the orders of presentation in which each item was asked (`letters/0`).
     """
 
     benchmark: str
@@ -98,14 +97,21 @@ class Group:
     data_sha256: str
     items: int
     labels: tuple[str, ...]
-    prompts: Mapping[str, str] | None
+    prompts: tuple[tuple[str, str], ...] | None
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cards that measure the same thing, and by which metric they are ranked; `level` is that of the intervals."""
+
+    measures: Measures
     metric: str
     lower_is_better: bool
     level: float
     sections: tuple[Section, ...]
     references: tuple[Reference, ...]
     notes: tuple[str, ...]
-    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ def test_rows_are_ranked_by_the_primary_metric_with_the_references_beside_them(
     board = leaderboard(store, people.keyring)
     (group,) = board.groups
     assert ranked(group) == [(1, "best"), (2, "middle"), (3, "worse")]
-    assert (group.metric, group.lower_is_better, group.task, group.split) == ("cross_entropy", True, "dilemmas", "test")
+    assert (group.metric, group.lower_is_better) == ("cross_entropy", True)
+    assert (group.measures.task, group.measures.split) == ("dilemmas", "test")
     assert [one.name for one in group.references] == ["ceiling", "prior", "uniform"]
     uniform = next(one for one in group.references if one.name == "uniform")
     assert uniform.value == pytest.approx(math.log(2))
@@ -164,7 +165,7 @@ def test_predictions_from_a_file_are_marked_and_stand_beside_the_models(
     assert ranked(models) == [(1, "model"), (2, "from a file")]
     assert [row.kind for row in models.sections[0].rows] == ["model", "file"]
     assert [(one.name, one.kind) for one in models.references][1] == ("panel", "file")
-    assert files.prompts is None
+    assert files.measures.prompts is None
     assert ranked(files) == [(1, "panel")]
 
 

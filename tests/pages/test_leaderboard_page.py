@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reading import numbers, shows, tag, tree
 
-from runner.leaderboard.values import Apart, Group, Leaderboard, Reference, Row, Run, Section
+from runner.leaderboard.values import Apart, Group, Leaderboard, Measures, Reference, Row, Run, Section
 from runner.pages import leaderboard_page
 
 _HOSTILE = "<script>alert(1)</script>\"'"
@@ -44,17 +44,20 @@ def board(rows: int) -> Leaderboard:
     values = sorted(generator.uniform(0.5, 0.75) for _ in range(rows))
     ranked = tuple(row(rank, value, rows) for rank, value in enumerate(values, start=1))
     group = Group(
-        benchmark="moral-ambiguity",
-        version="1.0.0",
-        benchmark_digest=f"sha256:{'0' * 64}",
-        suite="full",
-        task="dilemmas",
-        split="test",
-        dataset="scruples-dilemmas",
-        data_sha256="1" * 64,
-        items=2360,
-        labels=("first", "second"),
-        prompts={"dilemmas-letters": f"sha256:{'2' * 64}"},
+        measures=Measures(
+            benchmark="moral-ambiguity",
+            version="1.0.0",
+            benchmark_digest=f"sha256:{'0' * 64}",
+            suite="full",
+            task="dilemmas",
+            split="test",
+            dataset="scruples-dilemmas",
+            data_sha256="1" * 64,
+            items=2360,
+            labels=("first", "second"),
+            prompts=(("dilemmas-letters", f"sha256:{'2' * 64}"),),
+            views=("dilemmas-letters/0",),
+        ),
         metric="cross_entropy",
         lower_is_better=True,
         level=0.95,
@@ -111,7 +114,10 @@ def test_names_of_strangers_stay_text() -> None:
     group = made.groups[0]
     one = replace(group.sections[0].rows[0], name=_HOSTILE, model=_HOSTILE, signed_by=_HOSTILE, claimed=0.5)
     group = replace(
-        group, task=_HOSTILE, labels=(_HOSTILE,), notes=(_HOSTILE,), sections=(Section(_HOSTILE, (one,)),), prompts=None
+        group,
+        measures=replace(group.measures, task=_HOSTILE, labels=(_HOSTILE,), prompts=None),
+        notes=(_HOSTILE,),
+        sections=(Section(_HOSTILE, (one,)),),
     )
     apart = replace(made.apart[0], name=_HOSTILE, reasons=(_HOSTILE,), tasks=(_HOSTILE,), kind="refused")
     root = tree(leaderboard_page(replace(made, groups=(group, group), apart=(apart,), damage=(_HOSTILE,))))
@@ -134,7 +140,7 @@ def test_a_group_without_references_or_intervals_has_a_page() -> None:
         replace(one, lower=None, upper=None, model=None, signed_by=None, kind="file")
         for one in made.groups[0].sections[0].rows
     )
-    group = replace(made.groups[0], references=(), sections=(Section("self-reported", rows),), views=("letters/0",))
+    group = replace(made.groups[0], references=(), sections=(Section("self-reported", rows),))
     root = tree(leaderboard_page(replace(made, groups=(group,))))
     assert len(numbers(root)) == 3
     text = "".join(root.itertext())
