@@ -10,7 +10,16 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runner import environment, run_folder, run_names
-from runner.artifacts import changed_files, check_folders, check_submission_files, submission_manifest
+from runner.artifacts import (
+    Stamp,
+    binding,
+    changed_files,
+    check_folders,
+    check_submission_files,
+    raise_if_touched,
+    stamps,
+    submission_manifest,
+)
 from runner.backends import Backend, resolve_model
 from runner.canonical import digest, manifest_digest
 from runner.errors import BackendError, Fault, Interrupted, raise_faults
@@ -55,12 +64,14 @@ def evaluate(
     submission = load_submission(submission_path)
     selection = select(choice)
     run_folder.check_writable(settings.output_dir / submission.name)
-    raise_faults(check_submission_files(submission))
+    raise_faults(check_submission_files(submission, pins=False))
     questions = prompts(selection)
     model_folder = resolve_model(submission.model)
     adapter_folder = resolve_model(submission.adapter) if submission.adapter else None
     if submission.model.repository or (submission.adapter and submission.adapter.repository):
-        raise_faults(check_folders(submission, model_folder, adapter_folder))
+        raise_faults(check_folders(submission, model_folder, adapter_folder, pins=False))
+    loaded = [(model_folder, "model"), *([(adapter_folder, "adapter")] if adapter_folder else ())]
+    untouched = stamps(*loaded)
     files = submission_manifest(submission, model_folder, adapter_folder)
     progress("load", 0, 0)
     started = time.monotonic()
@@ -88,15 +99,14 @@ def evaluate(
             settings.output_dir / submission.name, content, settings.nonce, resume=settings.resume
         )
         with _resumable(run, len(questions)):
-            predict_seconds, asked = _predict(backend, questions, batches, run, progress)
+            predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
             answers = _in_order(questions, run.journal.done)
             self_check = _self_check(backend, questions, answers, selection.benchmark.scoring, progress)
-        raise_faults(
-            [
-                *changed_files(model_folder, "model", _part_of(files, "model")),
-                *(changed_files(adapter_folder, "adapter", _part_of(files, "adapter")) if adapter_folder else ()),
-            ]
-        )
+        if changed := [
+            fault for folder, kind in loaded for fault in changed_files(folder, kind, _part_of(files, kind))
+        ]:
+            run.journal.discard()  # no run may go on from answers of bytes that nobody knows
+            raise_faults(changed)
         facts = backend.describe()
         device_memory = backend.peak_memory_bytes()
     timing = {
@@ -121,6 +131,7 @@ def evaluate(
                 "limit": selection.limit,
                 "self_check": self_check,
                 "isolation": dict(opened.isolation),
+                "bytes_bound": binding(*(folder for folder, _ in loaded)),
             },
             machine=machine,
             predictions=run_folder.write_predictions(run.path, answers),
@@ -170,6 +181,7 @@ def _submission(submission: Submission, files: Sequence[Mapping[str, Any]], fact
     return {
         "name": submission.name,
         "digest": manifest_digest(files),
+        "yaml_digest": submission.digest,
         "files": list(files),
         "model": {
             **part(model, "model"),
@@ -193,9 +205,17 @@ def _part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, 
 
 
 def _predict(
-    backend: Backend, questions: Sequence[Prompt], batches: Sequence[Sequence[int]], run: RunFolder, progress: Progress
+    backend: Backend,
+    questions: Sequence[Prompt],
+    batches: Sequence[Sequence[int]],
+    run: RunFolder,
+    progress: Progress,
+    untouched: tuple[Stamp, ...],
 ) -> tuple[float, int]:
-    """Answer every batch that the journal does not hold; seconds taken and prompts answered now."""
+    """Answer every batch that the journal does not hold; seconds taken and prompts answered now.
+
+    Raises `InvalidInput` (BYTES_CHANGED) once the files are not as they were when `untouched` was taken.
+    """
     known = {_key(answer) for answer in run.journal.done}
     done = len(known)
     asked = 0
@@ -208,6 +228,7 @@ def _predict(
         answers = list(backend.predict(members))
         if [_key(answer) for answer in answers] != [_key(member) for member in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
+        raise_if_touched(untouched)
         run.journal.append(answers)
         done += len(members)
         asked += len(members)

@@ -104,6 +104,11 @@ class Journal:
                 self._stream.close()
             self._stream = None
 
+    def discard(self) -> None:
+        """Remove the file: what it holds is not to be gone on with."""
+        self.path.unlink()
+        self.close()
+
     def __enter__(self) -> Self:
         return self
 
