@@ -82,6 +82,7 @@ def verify(
         Check("assurance", "ok", verified.assurance),
         *_files_beside(bundle.parent, card),
         *(Check("note", "note", note) for note in verified.notes),
+        *_clock(card["run"]),
         *_comparability(card),
     )
 
@@ -156,6 +157,13 @@ def _digest_of_submission(path: Path) -> str | None:
         return None if document.faults else digest(document.value)
     except (InvalidInput, ValueError):  # a number that has no canonical form
         return None
+
+
+def _clock(run: Mapping[str, Any]) -> list[Check]:
+    if run["finished_at"] >= run["started_at"]:  # both to the second and in UTC, as the schema demands
+        return []
+    message = f"the clock was set back during the run: it ended {run['finished_at']}, before {run['started_at']}"
+    return [Check("clock", "note", message)]
 
 
 def _comparability(card: Mapping[str, Any]) -> list[Check]:
