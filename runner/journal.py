@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from runner import strict_json
 from runner.predictions import from_row, to_line
 from runner.records import Prediction
 
@@ -26,11 +27,26 @@ def _seal(payload: str) -> bytes:
 
 
 def _unseal(line: bytes) -> Any | None:
-    """The payload of a whole line, or None for a torn one."""
+    """The payload of a whole line, or None for a torn one, or for one that is no journal's."""
     checksum, _, payload = line.partition(b" ")
     if not line.endswith(b"\n") or hashlib.sha256(payload[:-1]).hexdigest()[:16].encode() != checksum:
         return None
-    return json.loads(payload)
+    try:
+        return strict_json.parse(payload, max_bytes=len(payload))
+    except strict_json.JsonFault:
+        return None
+
+
+def _is_header(value: Any) -> bool:
+    return isinstance(value, dict) and {"key", "id", "nonce", "started_at"} <= set(value)
+
+
+def _rows(value: Any) -> list[Prediction] | None:
+    """The predictions of a line, or None if it holds something else."""
+    try:
+        return [from_row(row) for row in value] if isinstance(value, list) else None
+    except ValueError:
+        return None
 
 
 @dataclass
@@ -75,12 +91,12 @@ class Journal:
         whole = 0
         for line in stream:
             payload = _unseal(line)
-            if payload is None:
-                break
-            if header is None:
+            if header is None and _is_header(payload):
                 header = payload
+            elif header is not None and (rows := _rows(payload)) is not None:
+                done.extend(rows)
             else:
-                done.extend(from_row(row) for row in payload)
+                break
             whole += len(line)
         if header is None:
             stream.close()

@@ -14,7 +14,7 @@ from runner import journal
 from runner.journal import NAME, Journal, begin, unfinished, write_whole
 from runner.records import Prediction
 
-HEADER = {"key": "sha256:0", "nonce": None, "who": "ümlaut\n\u2028"}
+HEADER = {"key": "sha256:0", "nonce": None, "id": "1", "started_at": "2026-01-01T00:00:00Z", "who": "ümlaut\n\u2028"}
 
 batches = st.lists(
     st.lists(
