@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
 from runner.signing import PublicKey, load_key, public_pem
 
 _MAX_BYTES = 4 << 10
@@ -27,7 +26,9 @@ def keep(key: Path, public: PublicKey) -> None:
     path, pem = place(key), public_pem(public).encode()
     with contextlib.suppress(OSError):
         if not path.is_file() or path.read_bytes() != pem:
-            write_whole(path, pem)
+            part = path.with_suffix(".part")
+            part.write_bytes(pem)
+            part.replace(path)
 
 
 def own_public_key(key: Path, passphrase: Callable[[], str]) -> PublicKey:
