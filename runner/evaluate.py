@@ -5,31 +5,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runner import environment, run_folder, run_names
-from runner.artifacts import (
-    Stamp,
-    binding,
-    changed_files,
-    check_folders,
-    check_submission_files,
-    raise_if_touched,
-    stamps,
-    submission_manifest,
-)
+from runner.api import Access, allowed_key, open_service
+from runner.artifacts import Kind, changed_files, check_folders, check_submission_files, submission_manifest
 from runner.backends import Backend, resolve_model
-from runner.canonical import digest, manifest_digest
-from runner.errors import BackendError, Fault, Interrupted, raise_faults
+from runner.canonical import digest, manifest_digest, sha256_bytes
+from runner.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.journal import write_whole
 from runner.records import AdapterRef, ModelRef, Prediction, Prompt, ScoringSpec, Submission
 from runner.run_folder import RunFolder
 from runner.scorecard import assemble, build_tasks
 from runner.selection import Choice, aligned, prompts, select
+from runner.served import served
 from runner.spec.submission import load_submission
-from runner.worker import open_isolated
+from runner.worker import Worker, open_isolated
+
+if TYPE_CHECKING:
+    from runner.api.service import Service
 
 Progress = Callable[[str, int, int], None]
 """Told of a stage's name, what is done of it and what there is of it, in prompts."""
@@ -45,6 +41,7 @@ class Settings:
     batch_tokens: int | None = None
     resume: bool = True
     nonce: str | None = None
+    access: Access | None = None
 
 
 def evaluate(
@@ -56,7 +53,8 @@ def evaluate(
 ) -> tuple[Path, dict[str, Any]]:
     """Run a submission and leave a signed scorecard; the run's folder and the card.
 
-    The model runs in a process of its own, which is given prompts and never learns what people answered.
+    The model runs in a process of its own, which is given prompts and never learns what people answered; or it is a
+    service's, and prompts are all that the service gets.
     `signing_key` is called when that process is gone, so that the key is not in memory while it runs. Raises
     `InvalidInput` before any work, `BackendError` when the model or device fails, `Interrupted` when stopped: what
     was finished is in the journal and the same call goes on from there.
@@ -64,25 +62,17 @@ def evaluate(
     submission = load_submission(submission_path)
     selection = select(choice)
     run_folder.check_writable(settings.output_dir / submission.name)
-    raise_faults(check_submission_files(submission, pins=False))
+    raise_faults(check_submission_files(submission))
     questions = prompts(selection)
-    model_folder = resolve_model(submission.model)
-    adapter_folder = resolve_model(submission.adapter) if submission.adapter else None
-    if submission.model.repository or (submission.adapter and submission.adapter.repository):
-        raise_faults(check_folders(submission, model_folder, adapter_folder, pins=False))
-    loaded = [(model_folder, "model"), *([(adapter_folder, "adapter")] if adapter_folder else ())]
-    untouched = stamps(*loaded)
-    files = submission_manifest(submission, model_folder, adapter_folder)
+    folders = _folders(submission)
+    if submission.service is None:
+        files = submission_manifest(submission, folders["model"], folders.get("adapter"))
+    else:
+        source = submission.source
+        files = [{"name": run_names.SUBMISSION, "size": len(source), "sha256": sha256_bytes(source)}]
     progress("load", 0, 0)
     started = time.monotonic()
-    opened = open_isolated(
-        submission,
-        model_folder,
-        adapter_folder,
-        device=settings.device,
-        dtype=settings.dtype,
-        batch_tokens=settings.batch_tokens,
-    )
+    opened = _open(submission, folders, settings)
     with closing(opened) as backend:
         batches = backend.plan(questions)
         load_seconds = time.monotonic() - started
@@ -99,16 +89,15 @@ def evaluate(
             settings.output_dir / submission.name, content, settings.nonce, resume=settings.resume
         )
         with _resumable(run, len(questions)):
-            predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
+            predict_seconds, asked = _predict(backend, questions, batches, run, progress)
             answers = _in_order(questions, run.journal.done)
             self_check = _self_check(backend, questions, answers, selection.benchmark.scoring, progress)
-        if changed := [
-            fault for folder, kind in loaded for fault in changed_files(folder, kind, _part_of(files, kind))
-        ]:
-            run.journal.discard()  # no run may go on from answers of bytes that nobody knows
-            raise_faults(changed)
+        raise_faults(
+            [fault for kind, folder in folders.items() for fault in changed_files(folder, kind, _part_of(files, kind))]
+        )
         facts = backend.describe()
         device_memory = backend.peak_memory_bytes()
+        spent = backend.spent() if submission.service and not isinstance(backend, Worker) else None
     timing = {
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
@@ -124,18 +113,19 @@ def evaluate(
         machine = environment.describe()
         card = assemble(
             selection,
-            submission=_submission(submission, files, facts),
+            submission=_submission(submission, files, {**facts, **_said(submission, answers)}),
             run={
                 **{name: run.journal.header[name] for name in ("id", "nonce", "started_at")},
                 "finished_at": run_folder.now(),
                 "limit": selection.limit,
                 "self_check": self_check,
                 "isolation": dict(opened.isolation),
-                "bytes_bound": binding(*(folder for folder, _ in loaded)),
             },
             machine=machine,
             predictions=run_folder.write_predictions(run.path, answers),
-            environment=run_folder.write_environment(run.path, {**machine, "backend": facts, "timing": timing}),
+            environment=run_folder.write_environment(
+                run.path, {**machine, "backend": facts, "timing": timing, **({"service": spent} if spent else {})}
+            ),
             tasks=build_tasks(selection, aligned(selection, answers)),
         )
         write_whole(run.path / run_names.SUBMISSION, submission.source)
@@ -143,6 +133,32 @@ def evaluate(
         run_folder.write_card(run.path, card, signing_key())
         run.journal.path.unlink()
     return run.path, card
+
+
+def _folders(submission: Submission) -> dict[Kind, Path]:
+    """The folders of a submission's model and adapter, fetched and checked; none where a service runs the model."""
+    if submission.service is not None:
+        return {}
+    folders: dict[Kind, Path] = {"model": resolve_model(submission.model)}
+    if submission.adapter:
+        folders["adapter"] = resolve_model(submission.adapter)
+    if submission.model.repository or (submission.adapter and submission.adapter.repository):
+        raise_faults(check_folders(submission, folders["model"], folders.get("adapter")))
+    return folders
+
+
+def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Service":
+    """The model in a process of its own, or the service that runs it; `InvalidInput` for options of the other kind."""
+    of_models = {name: getattr(settings, name) for name in ("device", "dtype", "batch_tokens")}
+    if submission.service is None:
+        if settings.access is not None:
+            message = "The options --api-… are for submissions that name a service; this one names a model."
+            raise InvalidInput(Fault("OPTION", message))
+        return open_isolated(submission, folders["model"], folders.get("adapter"), **of_models)
+    if unused := [name.replace("_", "-") for name, value in of_models.items() if value is not None]:
+        raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
+    access = settings.access or Access()
+    return open_service(submission.service, allowed_key(submission.service, access), access)
 
 
 @contextmanager
@@ -181,18 +197,31 @@ def _submission(submission: Submission, files: Sequence[Mapping[str, Any]], fact
     return {
         "name": submission.name,
         "digest": manifest_digest(files),
-        "yaml_digest": submission.digest,
         "files": list(files),
         "model": {
             **part(model, "model"),
+            **({} if submission.service is None else {"digest": manifest_digest(files)}),
             "backend": model.backend,
             "format": model.format,
-            "dtype": model.dtype,
+            "dtype": model.dtype or None,
             "quantization": model.quantization,
             "facts": dict(facts),
         },
         "adapter": part(submission.adapter, "adapter") if submission.adapter else None,
     }
+
+
+def _said(submission: Submission, answers: Sequence[Prediction]) -> dict[str, Any]:
+    """What a service said of itself in its answers, and what they cost; nothing for a model that was loaded here."""
+    found = served(answers)
+    if submission.service is None or found is None:
+        return {}
+    price = submission.service.price
+    if price is None or found.input_tokens is None or found.output_tokens is None:
+        reason = "the submission gives no price" if price is None else "the service did not count all tokens"
+        return {"answered": found.to_json(), "cost": None, "cost_reason": reason}
+    amount = (found.input_tokens * price.input + found.output_tokens * price.output) / 1e6
+    return {"answered": found.to_json(), "cost": {"currency": price.currency, "amount": amount}}
 
 
 def _part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, Any]]:
@@ -205,30 +234,28 @@ def _part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, 
 
 
 def _predict(
-    backend: Backend,
-    questions: Sequence[Prompt],
-    batches: Sequence[Sequence[int]],
-    run: RunFolder,
-    progress: Progress,
-    untouched: tuple[Stamp, ...],
+    backend: Backend, questions: Sequence[Prompt], batches: Sequence[Sequence[int]], run: RunFolder, progress: Progress
 ) -> tuple[float, int]:
-    """Answer every batch that the journal does not hold; seconds taken and prompts answered now.
-
-    Raises `InvalidInput` (BYTES_CHANGED) once the files are not as they were when `untouched` was taken.
-    """
+    """Answer every batch that the journal does not hold; seconds taken and prompts answered now."""
     known = {_key(answer) for answer in run.journal.done}
     done = len(known)
     asked = 0
     started = time.monotonic()
     progress("predict", done, len(questions))
     for batch in batches:
-        members = [questions[number] for number in batch]
-        if all(_key(member) in known for member in members):
+        members = [question for number in batch if _key(question := questions[number]) not in known]
+        if not members:
             continue
-        answers = list(backend.predict(members))
+        answers: list[Prediction] = []
+        try:
+            for answer in backend.predict(members):
+                answers.append(answer)
+        except BaseException:
+            if answers:  # those that a service gave before it failed, or we were stopped, are paid for
+                run.journal.append(answers)
+            raise
         if [_key(answer) for answer in answers] != [_key(member) for member in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
-        raise_if_touched(untouched)
         run.journal.append(answers)
         done += len(members)
         asked += len(members)
@@ -255,7 +282,8 @@ def _self_check(
 ) -> dict[str, Any]:
     """Ask a few prompts again: alone, in another order together, and with the adapter off.
 
-    Differences are the largest over the chosen prompts and labels, in nats of log-score. An adapter that changes
+    Differences are the largest over the chosen prompts and labels, in nats of log-score. A backend without a dtype is
+    a service, whose differences are told and held against nothing. An adapter that changes
     nothing is refused (`ADAPTER_NO_EFFECT`): what was scored then was the bare base model.
     """
     count = min(scoring.self_check_prompts, len(questions))
@@ -266,8 +294,8 @@ def _self_check(
     first = [answers[number] for number in chosen]
     alone = [next(iter(backend.predict([question]))) for question in asked]
     shuffled = list(backend.predict(asked[::-1]))[::-1]
-    dtype = str(backend.describe()["dtype"])
-    tolerance = scoring.self_check_tolerance.get(dtype)
+    dtype = backend.describe()["dtype"]
+    tolerance = scoring.self_check_tolerance.get(str(dtype))
     differences = {"alone": _largest_difference(first, alone), "shuffled": _largest_difference(first, shuffled)}
     without_adapter = backend.without_adapter()
     adapter_effect = None
@@ -281,8 +309,9 @@ def _self_check(
         "prompts": count,
         "largest_difference": differences,
         "tolerance": tolerance,
-        "passed": tolerance is not None and max(differences.values()) <= tolerance,
+        "passed": None if dtype is None else tolerance is not None and max(differences.values()) <= tolerance,
         "adapter_effect": adapter_effect,
+        **({"reason": "a service promises no repeatable numbers"} if dtype is None else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from scipy.special import log_softmax, logsumexp
 
 from runner.errors import Fault, InvalidInput
 from runner.records import Array, Item, Prediction
+from runner.served import Served, served
 from runner.strict_json import JsonFault, parse
 
 _FIELDS = {field.name: field.default for field in fields(Prediction)}
@@ -22,8 +24,8 @@ code masks, whose mean over items would mean nothing and whose differences would
 _MAX_CONCENTRATION = 1e9
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
-_MAX_TOLD = 200
-"""Longest name of a version that a service tells, in characters; they come into the scorecard as well."""
+_TOLD = re.compile(r"[ -~]{1,200}")
+"""The name of a version that a service tells; they come into the scorecard as well."""
 
 View = tuple[str | None, int]
 """A way of asking: prompt id and order."""
@@ -76,8 +78,8 @@ def _problem(name: str, value: Any) -> str | None:
             good = abs(largest) <= _MAX_SCORE
             return None if good else f"natural logs within ±{_MAX_SCORE:,.0f} are needed, one is {largest:g}"
         case "model_version" | "system_fingerprint":
-            good = isinstance(value, str) and 1 <= len(value) <= _MAX_TOLD
-            return None if good else f"a string of 1 to {_MAX_TOLD} characters is needed"
+            good = isinstance(value, str) and _TOLD.fullmatch(value) is not None
+            return None if good else "a string of 1 to 200 printable ASCII characters is needed"
         case "token_counts":
             good = isinstance(value, list) and all(_is_count(count) for count in value)
             return None if good else "a list of counts is needed"
@@ -137,7 +139,8 @@ class Answers:
     """A model's answers to some items of one task, in item order.
 
     `log_probs` (items, views, labels), each view normalised; `answer_mass` (items, views), NaN where not measured;
-    `concentration` (items,) or None when the model supplies none; `truncated` ids in item order.
+    `concentration` (items,) or None when the model supplies none; `truncated` ids in item order; `served` is what the
+    rows say of a service, None without one.
     """
 
     views: tuple[View, ...]
@@ -145,6 +148,7 @@ class Answers:
     answer_mass: Array
     concentration: Array | None
     truncated: tuple[str, ...]
+    served: Served | None = None
 
     def averaged(self) -> Array:
         """(items, labels) log-probabilities: the views averaged as probabilities."""
@@ -213,6 +217,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         answer_mass=mass,
         concentration=None if np.isnan(own).any() else own,
         truncated=tuple(item.id for item in items if item.id in cut),
+        served=served(rows),
     )
 
 

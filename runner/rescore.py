@@ -45,7 +45,6 @@ def score_file(
             submission={
                 "name": title,
                 "digest": manifest_digest(files),
-                "yaml_digest": None,
                 "files": files,
                 "model": None,
                 "adapter": None,
@@ -58,7 +57,6 @@ def score_file(
                 "limit": selection.limit,
                 "self_check": None,
                 "isolation": None,
-                "bytes_bound": None,
             },
             machine=machine,
             predictions=run_folder.write_predictions(folder, rows),

@@ -52,13 +52,12 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
                 return RunFolder(folder, found)
             if found is not None:
                 found.close()
-    started = now()
-    header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": started}
+    header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": now()}
+    folder = new_folder(parent)
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        return RunFolder(*journal.begin(parent, _name(started), header))
+        return RunFolder(folder, Journal.create(folder, header))
     except OSError as problem:
-        raise unwritable(parent, problem) from None
+        raise unwritable(folder, problem) from None
 
 
 def check_writable(parent: Path) -> None:
@@ -76,7 +75,7 @@ def check_writable(parent: Path) -> None:
 
 def new_folder(parent: Path) -> Path:
     """A new folder under `parent`, named by the time in UTC; `OutputError` when it cannot be made."""
-    name = _name(now())
+    name = now().replace(":", "-")
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -91,10 +90,6 @@ def new_folder(parent: Path) -> Path:
             raise unwritable(parent, problem) from None
         return folder
     raise OutputError(Fault("OUTPUT_UNWRITABLE", f"No free name like {name} is left.", str(parent)))
-
-
-def _name(time: str) -> str:
-    return time.replace(":", "-")
 
 
 def unwritable(path: Path, problem: OSError) -> OutputError:

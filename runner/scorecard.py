@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runner import served
 from runner.canonical import digest
 from runner.measure import Measured, baseline_prior, baseline_uniform, measure
 from runner.predictions import Answers, View
@@ -53,7 +54,8 @@ def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | Non
     """What a card says of what was measured, and whether it may be compared: it follows from selection and tasks."""
     benchmark = selection.benchmark
     reasons = [*selection.not_comparable, *_other_ways_of_asking(benchmark, tasks)]
-    if self_check is not None and not self_check["passed"]:
+    reasons += served.reasons(task["service"] for task in tasks.values() if "service" in task)
+    if self_check is not None and self_check["passed"] is False:
         reasons.append("the self-check failed: scores depend on the batch")
     return {
         "benchmark": {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest},
@@ -122,6 +124,10 @@ def _task(
 ) -> Json:
     scored = answers[part.task.name, part.split]
     measured = measure(part, answers, scoring)
+    splits = dict.fromkeys((part.split, part.fitting_split))
+    service = served.merged(
+        answers[part.task.name, split].served for split in splits if (part.task.name, split) in answers
+    )
     counts = measured.counts
     uniform = baseline_uniform(part, scoring)
     prior, prior_method = baseline_prior(part, scoring)
@@ -164,6 +170,7 @@ def _task(
         "order": _order(scored, counts, scoring),
         "prompt_spread": _prompt_spread(scored, counts, scoring),
         "truncated": len(scored.truncated),
+        **({} if service is None else {"service": service.to_json()}),
     }
 
 

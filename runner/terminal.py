@@ -225,6 +225,11 @@ def _notes(task: Json) -> Iterator[str]:
         yield f"orders of presentation: gap {order['gap']:.3f}, same answer on {order['consistency']:.0%} of items"
     if task["truncated"]:
         yield f"{task['truncated']:,} texts shortened to fit the model"
+    if "service" in task:
+        service = task["service"]
+        answering = ", ".join(service["model_versions"]) or "a model that it does not name"
+        yield f"a service answered as {answering[:200]}"
+        yield f"{service['bounded_rows']:,} of {service['rows']:,} answers do not tell every option: bounds stand in"
     if task["skipped"]:
         yield f"{task['skipped']:,} rows without votes left out"
     fitted = task["fitted"]

@@ -26,6 +26,7 @@ SCHEMA = Draft202012Validator(
 )
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+told = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
 scores = st.floats(-1e6, 1e6)
 counts = st.integers(0, 2**40)
 predictions = st.builds(
@@ -44,8 +45,8 @@ predictions = st.builds(
     concentration=st.none() | st.floats(1e-9, 1e9),
     bounded=st.none() | st.lists(st.integers(0, 9), max_size=4, unique=True).map(tuple),
     usage=st.none() | st.tuples(counts, counts),
-    model_version=st.none() | names,
-    system_fingerprint=st.none() | names,
+    model_version=st.none() | told,
+    system_fingerprint=st.none() | told,
 )
 
 
@@ -97,6 +98,8 @@ FIELDS = sorted(asdict(Prediction("", "", ())))
 @example(Prediction("t", "i", (0.0, 0.0)), "usage", [1, -1])
 @example(Prediction("t", "i", (0.0, 0.0)), "model_version", "x" * 201)
 @example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "")
+@example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "fp\n")
+@example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "\x1b[31m")
 def test_a_row_is_accepted_exactly_where_the_schema_accepts_it(row, field, value):
     changed = {**json.loads(to_line(row)), field: value}
     try:

@@ -12,6 +12,7 @@ from runner import resources
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from runner.api import Access
     from runner.keyring import Keyring
     from runner.selection import Choice
 
@@ -87,6 +88,23 @@ output_format = click.option(
     "--format", "output_format", type=click.Choice(["rich", "json"]), default="rich", show_default=True
 )
 
+_API: dict[str, dict[str, Any]] = {
+    "--api-base-url": {"metavar": "URL", "help": "Let prompts be sent to this service, which the submission names."},
+    "--api-key-env": {
+        "metavar": "NAME",
+        "help": "Variable that holds the service's key. [official: OPENAI_API_KEY]",
+    },
+    "--api-key-file": {"metavar": "FILE", "type": FILE, "help": "File with the service's key."},
+    "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Questions under way at once. [8]"},
+    "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Times that a question is asked. [6]"},
+    "--api-unanswered": {
+        "metavar": "N",
+        "type": click.IntRange(0),
+        "help": "Prompts that may stay unanswered; not comparable. [0]",
+    },
+}
+api = _all(*(click.option(name, default=None, **settings) for name, settings in _API.items()))
+
 selection = _all(benchmark, suite, tasks, split, data_dir, limit)
 
 
@@ -110,9 +128,32 @@ def choice(
     return Choice(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts)
 
 
+def access(
+    api_base_url: str | None,
+    api_key_env: str | None,
+    api_key_file: Path | None,
+    api_concurrency: int | None,
+    api_attempts: int | None,
+    api_unanswered: int | None,
+) -> "Access | None":
+    """The options of `api` as the value the runner takes; None where none of them is given."""
+    from runner.api import Access
+
+    given = {
+        "base_url": api_base_url,
+        "key_variable": api_key_env,
+        "key_file": api_key_file,
+        "concurrency": api_concurrency,
+        "attempts": api_attempts,
+        "unanswered": api_unanswered,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Access(**chosen) if chosen else None
+
+
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
     """Make the user's own key if it is wanted and not there; return a function that reads the key when it is needed."""
-    from runner import public_half, signing
+    from runner import signing
 
     path = key_file or signing.default_key_path()
     if key_file is None and not path.exists():
@@ -120,24 +161,22 @@ def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
         click.echo(f"Made your signing key (keep it secret): {path}", err=True)
     passphrase = cache(partial(ask_passphrase, path))
     # A key that cannot be read is told before any work is done, and a passphrase is asked for while someone is there.
-    public = signing.load_key(path, passphrase).public_key()
-    if key_file is None:
-        public_half.keep(path, public)
+    signing.load_key(path, passphrase)
     return lambda: signing.load_key(path, passphrase)
 
 
 def trusted_keys(keyring_file: Path | None) -> "Keyring":
     """The keys of the keyring file, or the user's own key alone."""
-    from runner import keyring, public_half, signing
+    from runner import keyring, signing
     from runner.errors import Fault, InvalidInput
 
     if keyring_file is not None:
         return keyring.load_keyring(keyring_file)
     own = signing.default_key_path()
-    if not own.exists() and not public_half.place(own).exists():
+    if not own.exists():
         message = "No keyring was given, and there is no key of your own whose cards could be trusted."
         raise InvalidInput(Fault("KEYRING_MISSING", message, hint="Give the keys that you trust with --keyring."))
-    return keyring.keyring_of(public_half.own_public_key(own, partial(ask_passphrase, own)))
+    return keyring.keyring_of(signing.load_key(own, partial(ask_passphrase, own)).public_key())
 
 
 def ask_passphrase(path: Path) -> str:

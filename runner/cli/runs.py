@@ -61,6 +61,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     help="Tokens per batch; lower for less memory.",
 )
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished equal run.")
+@options.api
 @options.nonce
 @options.key
 @options.quiet
@@ -77,18 +78,19 @@ def evaluate(
     key_file: Path | None,
     quiet: bool,
     verbose: bool,
-    **selected: Any,
+    **more: Any,
 ) -> None:
     """Run a submission and leave a signed scorecard."""
     from runner import evaluate as walk
     from runner import terminal
 
     tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
-    settings = walk.Settings(output_dir, device, dtype, tokens, resume, nonce)
+    access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
+    settings = walk.Settings(output_dir, device, dtype, tokens, resume, nonce, access)
     with terminal.progress(quiet) as progress:
         folder, card = walk.evaluate(
             submission,
-            options.choice(**selected, prompts=prompts),
+            options.choice(**more, prompts=prompts),
             settings,
             options.signing_key(key_file),
             progress,

@@ -1,0 +1,205 @@
+"""From what a service answered to one log-score per label, exact where it told it and bounded where it did not."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_UNTOLD = -9999.0
+"""What the official service puts for a token that is too unlikely for it to tell."""
+_ROUNDING = 1e-6
+"""How far a sum of told probabilities may be from the true one: they come from single precision."""
+_MOST_TOLD = 256
+
+
+class Unusable(Exception):
+    """An answer that says nothing of the options; `again` is whether asking again might help."""
+
+    def __init__(self, code: str, message: str, *, again: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.again = again
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The first token: (text, log-probability) of the likeliest ones, and the text of the one that was drawn."""
+
+    tokens: tuple[tuple[str, float], ...]
+    drawn: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Natural-log scores by label; `bounded` labels have the largest score that is possible, not their own.
+
+    `answer_mass` is the probability of all options that were told.
+    """
+
+    log_scores: tuple[float, ...]
+    bounded: tuple[int, ...]
+    answer_mass: float
+
+
+def score(told: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:
+    """The score of each label from the first token of its surface forms.
+
+    A label has the probability of all told tokens that are one of its forms; with `any_spacing` white space around
+    tokens and forms does not count, since how a model begins its turn in a chat is up to its template. Of a label
+    that no told token is a form of, only an upper bound is known: no token that is not told is likelier than the
+    least likely one that is (the drawn token aside, which may be told out of turn), nor than what the told ones leave.
+    A told token that begins a form, as white space might, could go on to it, so that its probability is added. That
+    bound is the label's score. Raises `Unusable` (`API_NO_OPTION`) if that holds for all labels.
+    """
+    forms = [{_plain(form, any_spacing) for form in each} for each in options]
+    tokens = [(_plain(text, any_spacing), math.exp(log_prob)) for text, log_prob in told.tokens]
+    found = [sum(share for text, share in tokens if text in each) for each in forms]
+    if not any(found):
+        likeliest = max(told.tokens, key=lambda token: token[1])[0]
+        message = f"none of the options is among the {len(told.tokens)} tokens told; the likeliest is {likeliest!r}"
+        raise Unusable("API_NO_OPTION", message, again=False)
+    floor = min((share for _, share in _without_drawn(told)), default=1.0)
+    left = max(1.0 - sum(share for _, share in tokens), _ROUNDING)
+    scores, bounded = [], []
+    for label, share in enumerate(found):
+        if share == 0.0:
+            begun = sum(p for text, p in tokens if any(form.startswith(text) for form in forms[label]))
+            share = min(1.0, min(floor, left) + begun)
+            bounded.append(label)
+        scores.append(min(0.0, math.log(share)))
+    return Scored(tuple(scores), tuple(bounded), min(1.0, sum(found)))
+
+
+def _plain(text: str, any_spacing: bool) -> str:
+    return text.strip() if any_spacing else text
+
+
+def _without_drawn(told: Told) -> list[tuple[str, float]]:
+    shares = [(text, math.exp(log_prob)) for text, log_prob in told.tokens]
+    least = min(shares, key=lambda token: token[1], default=None)
+    if least is not None and least[0] == told.drawn:
+        shares.remove(least)
+    return shares
+
+
+# --- what services say, which is not trusted -----------------------------------------------------------------------
+
+
+def told_of(reply: Any) -> Told:
+    """The first token of an answer of either interface; raises `Unusable` unless all of it is as it should be."""
+    choice = _choice(reply)
+    if (reason := choice.get("finish_reason")) == "content_filter":
+        raise Unusable("API_REFUSAL", "the service's filter held the answer back", again=False)
+    log_probs = choice.get("logprobs")
+    if not isinstance(log_probs, dict):
+        message = "the answer has no log-probabilities; the service or the model may not offer them"
+        raise Unusable("API_NO_LOGPROBS", message, again=True)
+    if isinstance(log_probs.get("content"), list):
+        return _told_of_chat(log_probs, reason)
+    return _told_of_completion(log_probs)
+
+
+def _told_of_chat(log_probs: Mapping[str, Any], reason: Any) -> Told:
+    if not log_probs["content"]:
+        refused = bool(log_probs.get("refusal"))
+        code, what = (
+            ("API_REFUSAL", "the model refused") if refused else ("API_EMPTY", f"nothing was written ({reason})")
+        )
+        raise Unusable(code, what, again=not refused)
+    first = log_probs["content"][0]
+    if not isinstance(first, dict) or not isinstance(first.get("top_logprobs"), list):
+        raise _malformed("the first token has no list 'top_logprobs'")
+    if not all(isinstance(token, dict) for token in first["top_logprobs"]):
+        raise _malformed("a token is no object")
+    drawn = _text(first) if isinstance(first.get("token"), str) else None
+    return _checked([(_text(token), token.get("logprob")) for token in first["top_logprobs"]], drawn)
+
+
+def _told_of_completion(log_probs: Mapping[str, Any]) -> Told:
+    top, tokens = log_probs.get("top_logprobs"), log_probs.get("tokens")
+    if not isinstance(top, list) or not top or not isinstance(top[0], dict):
+        raise Unusable("API_NO_LOGPROBS", "the answer tells no likeliest tokens", again=True)
+    drawn = tokens[0] if isinstance(tokens, list) and tokens and isinstance(tokens[0], str) else None
+    return _checked(list(top[0].items()), drawn)
+
+
+def _text(token: Mapping[str, Any]) -> str:
+    """A token's text: its bytes where they are told, since part of a letter has no text."""
+    data = token.get("bytes")
+    if isinstance(data, list) and all(type(byte) is int and 0 <= byte < 256 for byte in data):
+        return bytes(data).decode("utf-8", "replace")
+    if not isinstance(token.get("token"), str):
+        raise _malformed("a token has no text")
+    return str(token["token"])
+
+
+def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None) -> Told:
+    if not 1 <= len(tokens) <= _MOST_TOLD:
+        raise _malformed(f"{len(tokens):,} tokens are told, 1 to {_MOST_TOLD} were expected")
+    kept = []
+    for text, value in tokens:
+        log_prob = _log_prob(value)
+        if log_prob > _UNTOLD:
+            kept.append((text, log_prob))
+    if not kept or math.fsum(math.exp(log_prob) for _, log_prob in kept) > 1 + 1e-3:
+        raise _malformed("the probabilities of the tokens are not those of one distribution")
+    return Told(tuple(kept), drawn)
+
+
+def _log_prob(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > 1e-3:
+        raise _malformed(f"{str(value)[:40]!r} is no log-probability")
+    return min(0.0, float(value))
+
+
+def echoed(reply: Any, prompt: str, form: str) -> tuple[float, int]:
+    """Log-probability of `form` after `prompt`, which the service read and echoed, and the number of its tokens.
+
+    Raises `Unusable`: `API_NO_ECHO` if it did not echo, `API_JOIN` if one token spans the end of the prompt.
+    """
+    choice = _choice(reply)
+    log_probs = choice.get("logprobs")
+    if not str(choice.get("text", "")).startswith(prompt + form) or not isinstance(log_probs, dict):
+        message = "the service does not echo what it read with its log-probabilities"
+        raise Unusable("API_NO_ECHO", message, again=False)
+    offsets, values = log_probs.get("text_offset"), log_probs.get("token_logprobs")
+    if not isinstance(offsets, list) or not isinstance(values, list) or len(offsets) != len(values):
+        raise _malformed("tokens and their places do not agree")
+    if not all(type(offset) is int for offset in offsets) or offsets != sorted(offsets):
+        raise _malformed("the places of the tokens do not rise")
+    inside = [
+        (offset, value)
+        for offset, value in zip(offsets, values, strict=True)
+        if len(prompt) <= offset < len(prompt) + len(form)
+    ]
+    if not inside or inside[0][0] != len(prompt):
+        message = f"a token spans the end of the prompt and the beginning of the option {form!r}"
+        raise Unusable("API_JOIN", message, again=False)
+    return math.fsum(_log_prob(value) for _, value in inside), len(inside)
+
+
+def usage_of(reply: Any) -> tuple[int, int] | None:
+    """Tokens in and out as the service counted them, or None where it does not say."""
+    usage = reply.get("usage") if isinstance(reply, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens", 0))
+    return counts if all(type(count) is int and 0 <= count < 2**40 for count in counts) else None  # type: ignore[return-value]
+
+
+def name_of(reply: Any, field: str) -> str | None:
+    """The text of `model` or `system_fingerprint`, or None where there is none."""
+    value = reply.get(field) if isinstance(reply, dict) else None
+    return value if isinstance(value, str) and value else None
+
+
+def _choice(reply: Any) -> Mapping[str, Any]:
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _malformed("there is no choice in it")
+    return choices[0]
+
+
+def _malformed(what: str) -> Unusable:
+    return Unusable("API_MALFORMED", f"the answer is malformed: {what}", again=True)
