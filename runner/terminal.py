@@ -43,7 +43,7 @@ _STAGES = {
 }
 
 
-def _console(stderr: bool = False) -> Console:
+def screen(stderr: bool = False) -> Console:
     """Rich decides on colour (a terminal, NO_COLOR); piped output stays plain and 80 columns wide."""
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=80, color_system=None)
@@ -52,7 +52,7 @@ def _console(stderr: bool = False) -> Console:
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """An observer of a run's stages: a bar with rate and time left on a terminal, else one line per stage."""
-    console = _console(stderr=True)
+    console = screen(stderr=True)
     if quiet:
         yield lambda stage, done, total: None
     elif not console.is_terminal:
@@ -94,7 +94,7 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 @contextlib.contextmanager
 def download_progress(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     """An observer of downloads: name, bytes so far, bytes in all (None while unknown)."""
-    console = _console(stderr=True)
+    console = screen(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda name, done, total: None
         return
@@ -146,7 +146,7 @@ def way(prior: float, value: float, ceiling: float, width: int = _BAR) -> Text:
 
 def print_card(card: Json, *, every_metric: bool = False) -> None:
     """The summary of a scorecard: per task its score, interval, baselines and ceiling."""
-    console, card = _console(), _printable(card)
+    console, card = screen(), _printable(card)
     benchmark, submission = card["benchmark"], card["submission"]
     console.print(
         Text.assemble(
@@ -239,7 +239,7 @@ def _notes(task: Json) -> Iterator[str]:
 
 def print_verification(report: Any) -> None:
     """What was checked of a card, and what a signature does not say."""
-    console = _console()
+    console = screen()
     for check in report.checks:
         mark, style = {"ok": ("✓", "green"), "skipped": ("–", "dim"), "note": ("!", "yellow")}[check.state]
         console.print(Text.assemble((f"{mark} ", style), (f"{check.name}: ", "bold"), _printable(check.message)))
@@ -247,7 +247,7 @@ def print_verification(report: Any) -> None:
 
 def print_comparison(result: Json) -> None:
     """Paired differences, B − A, per task."""
-    console, result = _console(), _printable(result)
+    console, result = screen(), _printable(result)
     console.print(Text.assemble("A ", (result["a"]["name"], "bold"), "   B ", (result["b"]["name"], "bold")))
     for name, task in result["tasks"].items():
         console.print()
@@ -282,7 +282,7 @@ def print_comparison(result: Json) -> None:
 
 def print_ceilings(found: Sequence[Json]) -> None:
     """The human ceiling of each task or file."""
-    console = _console()
+    console = screen()
     for one in found:
         alpha = ", ".join(f"{value:.4f}" for value in one["alpha"])
         console.print(Text.assemble((str(one["name"]), "bold cyan"), f"  {one['items']:,} items, α = ({alpha})"))
@@ -310,7 +310,7 @@ def print_data_check(found: Sequence[Any], output_format: str) -> None:
         style = {"ok": "green", "missing": "yellow"}.get(status.state, "red")
         rows = "–" if status.rows is None else f"{status.rows:,}"
         table.add_row(status.dataset, status.split, Text(status.state, style=style), rows)
-    _console().print(table)
+    screen().print(table)
 
 
 def print_stats(found: Mapping[str, Any], output_format: str) -> None:
@@ -318,7 +318,7 @@ def print_stats(found: Mapping[str, Any], output_format: str) -> None:
     if output_format == "json":
         print(json.dumps({name: asdict(one) for name, one in found.items()}, indent=2))
         return
-    console = _console()
+    console = screen()
     for name, one in found.items():
         console.print(Text.assemble((name, "bold cyan"), f"  {one.items:,} items"))
         votes = one.votes
@@ -337,7 +337,7 @@ def print_examination(found: Sequence[Any], output_format: str) -> None:
     if output_format == "json":
         print(json.dumps([asdict(finding) for finding in found], indent=2))
         return
-    console = _console()
+    console = screen()
     for finding in found:
         mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}[finding.state]
         console.print(Text.assemble((f"{mark} ", style), (f"{finding.name}: ", "bold"), finding.message))

@@ -48,8 +48,12 @@ def open_causal(
     model = loading.load_model(model_folder, dtype or submission.model.dtype, chosen)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
-    form: Format = "chat" if submission.model.format == "chat" else "plain"
-    return Causal(model, tokenizer, form, batch_tokens or _DEFAULT_BATCH_TOKENS[chosen.type])
+    return wrap(model, tokenizer, "chat" if submission.model.format == "chat" else "plain", batch_tokens)
+
+
+def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
+    """A model that is loaded already, with or without an adapter, asked in batches of the default size."""
+    return Causal(model, tokenizer, form, batch_tokens or _DEFAULT_BATCH_TOKENS[model.device.type])
 
 
 class Causal:

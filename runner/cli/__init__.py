@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from runner import __version__
-from runner.cli import archive, cards, inspection, pages, runs
+from runner.cli import archive, cards, inspection, pages, runs, training
 from runner.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 
 _HELP = """Measure how closely a language model's answer probabilities match the distribution of human moral judgment.
@@ -91,6 +91,7 @@ for _command in (
     runs.validate,
     runs.evaluate,
     runs.score,
+    training.finetune,
     cards.verify,
     cards.compare,
     archive.archive,

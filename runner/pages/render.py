@@ -34,6 +34,11 @@ def page(template: str, source: Mapping[str, Any], **values: Any) -> str:
     )
 
 
+def drawing(template: str, **values: Any) -> str:
+    """The SVG that `template` makes of `values`."""
+    return _environment().get_template(template).render(**values)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(

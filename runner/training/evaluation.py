@@ -1,0 +1,47 @@
+"""A model in training asked as `benchmark evaluate` asks it, and scored by the same code."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from runner.backends import Backend
+from runner.measure import counts_of
+from runner.predictions import align
+from runner.records import Prediction, Prompt
+from runner.scorecard import Json, build_tasks
+from runner.scoring import rules
+from runner.selection import aligned, prompts
+from runner.training.items import Material, Part
+
+
+def interim(backend: Backend, material: Material) -> dict[str, float]:
+    """The cross-entropy in nats of each task on the items that are asked during training."""
+    found = {}
+    for part in material.interim:
+        rows = _answers(backend, [prompt for prompt, _ in material.prompts([part])])
+        found[part.task.name] = _cross_entropy(part, rows)
+    return found
+
+
+def final(backend: Backend, material: Material) -> Json:
+    """The `tasks` block of the card that `benchmark evaluate` would write for the same items."""
+    selection = material.evaluation
+    return build_tasks(selection, aligned(selection, _answers(backend, prompts(selection))))
+
+
+def mean(values: Mapping[str, float]) -> float:
+    """The mean over tasks: each counts alike, however many items it has."""
+    return sum(values.values()) / len(values)
+
+
+def _cross_entropy(part: Part, rows: Sequence[Prediction]) -> float:
+    answers = align(part.items, part.task.labels, rows)
+    return float(np.mean(rules.RULES["cross_entropy"](answers.averaged(), counts_of(part.items))))
+
+
+def _answers(backend: Backend, asked: Sequence[Prompt]) -> list[Prediction]:
+    """One answer to each prompt, in order, in the batches that a run would take."""
+    found: dict[int, Prediction] = {}
+    for batch in backend.plan(asked):
+        found.update(zip(batch, backend.predict([asked[number] for number in batch]), strict=True))
+    return [found[number] for number in range(len(asked))]

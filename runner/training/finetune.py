@@ -1,0 +1,187 @@
+"""The walk from a recipe to a submission that can be evaluated; the file of this room to read first."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from runner import environment
+from runner.artifacts import check_folders, model_manifest
+from runner.backends import devices, resolve_model
+from runner.canonical import digest, manifest_digest, sha256_file
+from runner.errors import BackendError, Fault, Interrupted, raise_faults
+from runner.journal import write_whole
+from runner.recipes import Recipe
+from runner.scoring.dirichlet import fit_dirichlet
+from runner.spec.recipe import base_of, load_recipe
+from runner.training import curve, evaluation, output
+from runner.training.items import Material, gather
+from runner.training.loop import Observer, train
+from runner.training.memory import capped
+from runner.training.trainee import ADAPTER, Example, open_trainee
+
+Plot = Callable[[Sequence[Mapping[str, Any]]], bytes]
+"""Draws the rows of a loss curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a training is run; nothing here changes what is trained beyond floating-point rounding."""
+
+    output_dir: Path
+    data_dir: Path | None = None
+    device: str | None = None
+    resume: bool = True
+
+
+def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plot) -> tuple[Path, dict[str, Any]]:
+    """Train by a recipe and leave a submission; its folder, and the record in it (training.json).
+
+    Raises `InvalidInput` before any work (LEAK: an item to train on is scored), `BackendError` when the model or
+    device fails, `Interrupted` when stopped: the same call goes on from the last evaluation.
+    """
+    recipe = load_recipe(recipe_path)
+    folder = settings.output_dir / recipe.name
+    with output.open_work(folder, recipe) as work:
+        observe("prepare", 0, 0, None)
+        material = gather(recipe, settings.data_dir)
+        submission = base_of(recipe)
+        base = resolve_model(recipe.base)
+        raise_faults(check_folders(submission, base, None))
+        device = _device(settings.device)
+        files = model_manifest(base)
+        with capped(recipe.training.memory_gib, device), _resumable(folder):
+            trainee = open_trainee(recipe, base, device)
+            examples = trainee.examples(list(material.prompts(material.parts)))
+            content = {
+                "recipe": recipe.digest,
+                "base": manifest_digest(files),
+                "data": material.data,
+                "examples": _digest_of(examples),
+                "versions": environment.versions(),
+                "device": devices.describe(device),
+            }
+            output.settle(work, content, resume=settings.resume)
+
+            def ask() -> dict[str, float]:
+                found = evaluation.interim(trainee.backend(), material)
+                return {**found, "selection": evaluation.mean(found)}
+
+            trained = train(recipe, trainee, examples, _concentrations(recipe, material), work, ask, observe)
+            observe("evaluate", 0, 0, None)
+            tasks = evaluation.final(trainee.backend(), material)
+            trainee.save(folder / ADAPTER)
+        write_whole(folder / output.RECIPE, recipe.source)
+        rows = curve.rows_of(work / curve.NAME)
+        write_whole(folder / curve.NAME, b"".join(map(curve.line, rows)))
+        write_whole(folder / "loss.svg", plot(rows))
+        record = {
+            "schema_version": "1",
+            "name": recipe.name,
+            **content,
+            "benchmark": {
+                "name": material.benchmark.name,
+                "version": material.benchmark.version,
+                "digest": material.benchmark.digest,
+            },
+            "base": _base(recipe, files),
+            **_counts(material, examples),
+            "leaks": material.leaks,
+            "training": {**asdict(trained), "peak_memory_bytes": _peak(device)},
+            "before": rows[0]["evaluation"],
+            "evaluation": {"split": material.evaluation.tasks[0].split, "folds": _folds(recipe), "tasks": tasks},
+            "files": {
+                path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
+                for path in sorted([*(folder / ADAPTER).iterdir(), folder / output.RECIPE, folder / curve.NAME])
+            },
+            "environment": environment.describe(),
+        }
+        output.write_json(folder / output.RECORD, record)
+        write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder))
+    shutil.rmtree(work)
+    return folder, record
+
+
+def _device(name: str | None) -> torch.device:
+    chosen = devices.choose(name)
+    if chosen.index:
+        hint = f"Set CUDA_VISIBLE_DEVICES={chosen.index} and give --device cuda."
+        raise BackendError(Fault("DEVICE", f"Training runs on the first CUDA device, not on {chosen}.", hint=hint))
+    return chosen
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Turn a stop, or a disk that takes no more, into words."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as problem:
+        stopped = isinstance(problem, KeyboardInterrupt)
+        reason = "Stopped" if stopped else f"Writing failed ({problem.strerror})"  # type: ignore[union-attr]
+        raise Interrupted(
+            Fault(
+                "INTERRUPTED",
+                f"{reason}; what was reached at the last evaluation is kept.",
+                str(folder),
+                hint="Run the same command again to go on from there.",
+            )
+        ) from (None if stopped else problem)
+
+
+def _concentrations(recipe: Recipe, material: Material) -> dict[str, float] | None:
+    """Where the concentration of each task starts: the recipe's, or that of the Dirichlet fitted to the votes alone."""
+    if recipe.objective.kind != "dirichlet_multinomial":
+        return None
+    if (given := recipe.objective.concentration) is not None:
+        return {part.task.name: float(given) for part in material.parts}
+    found = {}
+    for part in material.parts:
+        fitted = fit_dirichlet([item.counts for item in part.items])
+        # Votes without scatter, or without disagreement, have no finite one.
+        found[part.task.name] = float(np.clip(np.sum(fitted.alpha), 0.1, 1000.0))
+    return found
+
+
+def _digest_of(examples: Sequence[Example]) -> str:
+    """Digest of every token that is read in training, and of the votes."""
+    return digest([[each.task, each.identity, each.counts.tolist()] for each in examples])
+
+
+def _base(recipe: Recipe, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    base = recipe.base
+    return {
+        "repository": base.repository,
+        "revision": base.revision,
+        "folder": Path(base.path).name if base.path else None,
+        "digest": manifest_digest(files),
+        "quantization": base.quantization,
+    }
+
+
+def _counts(material: Material, examples: Sequence[Example]) -> dict[str, Any]:
+    return {
+        "trained_on": {
+            part.task.name: {
+                "split": part.split,
+                "items": len(part.items),
+                "prompts": list(part.task.prompts),
+                "examples": sum(each.task == part.task.name for each in examples),
+                "truncated": sum(each.truncated for each in examples if each.task == part.task.name),
+            }
+            for part in material.parts
+        }
+    }
+
+
+def _folds(recipe: Recipe) -> dict[str, Any] | None:
+    return None if recipe.data.folds is None else asdict(recipe.data.folds)
+
+
+def _peak(device: torch.device) -> int | None:
+    """The most memory in use at once: the device's, or on a CPU the process's."""
+    return devices.peak_memory_bytes(device) if device.type == "cuda" else environment.peak_memory_bytes()

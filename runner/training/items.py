@@ -1,0 +1,152 @@
+"""Which items a recipe trains on and which it is evaluated on, once it is sure that the first are not scored."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runner import resources
+from runner.dataset.read import find_file, load_items
+from runner.errors import Fault, InvalidInput, raise_faults
+from runner.prompts import all_prompts
+from runner.recipes import Recipe
+from runner.records import Benchmark, Item, Prompt, Task
+from runner.scoring.calibration import folds
+from runner.selection import Choice, Selection, TaskData, select
+from runner.training import leaks
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The items of one task that are trained on."""
+
+    task: Task
+    split: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a training reads and is evaluated on.
+
+    `evaluation` is what the last evaluation covers, `interim` the items that are asked during training. `data` maps
+    each file that was read to its sha256 and rows; `leaks` says what was compared, found and not compared.
+    """
+
+    benchmark: Benchmark
+    parts: tuple[Part, ...]
+    evaluation: Selection
+    interim: tuple[Part, ...]
+    data: dict[str, dict[str, Any]]
+    leaks: dict[str, Any]
+
+    def prompts(self, parts: Sequence[Part]) -> Iterator[tuple[Prompt, Item]]:
+        """Every prompt of the items of `parts` in every order, as evaluation asks them, each with its item."""
+        for part in parts:
+            specs = [self.benchmark.prompts[name] for name in part.task.prompts]
+            for item in part.items:
+                yield from ((prompt, item) for prompt in all_prompts(specs, part.task.labels, part.split, [item]))
+
+
+def gather(recipe: Recipe, data_dir: Path | None) -> Material:
+    """Read the data of a recipe; `InvalidInput` with every fault, LEAK where an item to train on is scored."""
+    spec = recipe.data
+    choice = Choice(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
+    evaluation, train = select(choice), select(replace(choice, split=spec.train))
+    held_out: list[TaskData] = []
+    parts: list[Part] = []
+    for evaluated, trained in zip(evaluation.tasks, train.tasks, strict=True):
+        kept, own = evaluated.scored, trained.scored
+        if spec.folds is not None:
+            fold = folds(len(own), spec.folds.number, spec.folds.seed)
+            kept = _where(own, fold == spec.folds.held_out - 1)
+            own = _where(own, fold != spec.folds.held_out - 1)
+        held_out.append(replace(evaluated, scored=kept))
+        parts.append(Part(trained.task, trained.split, own))
+    evaluation = replace(evaluation, tasks=tuple(held_out))
+    found, report = _compare(recipe, evaluation, parts, data_dir)
+    seed = recipe.training.seed
+    parts = [
+        replace(part, items=_drawn([item for item in part.items if item.id not in gone], spec.items, seed))
+        for part, gone in zip(parts, found, strict=True)
+    ]
+    if empty := [part.task.name for part in parts if not part.items]:
+        raise InvalidInput(Fault("RECIPE", f"No item of the task {empty[0]} is left to train on."))
+    interim = tuple(
+        Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in held_out
+    )
+    return Material(train.benchmark, tuple(parts), evaluation, interim, {**train.data, **evaluation.data}, report)
+
+
+def _where(items: Sequence[Item], mask: Any) -> tuple[Item, ...]:
+    return tuple(item for item, keep in zip(items, mask, strict=True) if keep)
+
+
+def _drawn(items: Sequence[Item], most: int | None, seed: int) -> tuple[Item, ...]:
+    """At most so many of `items`, drawn without replacement, in their own order."""
+    if most is None or len(items) <= most:
+        return tuple(items)
+    chosen = np.random.default_rng(seed).choice(len(items), most, replace=False)
+    return tuple(items[number] for number in sorted(chosen))
+
+
+def _compare(
+    recipe: Recipe, evaluation: Selection, parts: Sequence[Part], data_dir: Path | None
+) -> tuple[list[set[str]], dict[str, Any]]:
+    """For each part the ids that are scored, and what was compared; `InvalidInput` unless they are to be dropped.
+
+    Compared are the items that are evaluated on and every other split of the task's dataset that is on this machine.
+    """
+    compared: dict[str, int] = {}
+    absent: list[str] = []
+    gone: list[set[str]] = []
+    examples: list[dict[str, str]] = []
+    faults: list[Fault] = []
+    for part, evaluated in zip(parts, evaluation.tasks, strict=True):
+        dataset = evaluation.benchmark.datasets[evaluated.dataset]
+        ids: set[str] = set()
+        for split in dataset.splits:
+            name = f"{evaluated.dataset}/{split}"
+            if split == part.split:
+                if recipe.data.folds is None:
+                    continue
+                name, scored = f"{name}, held-out fold", evaluated.scored
+            else:
+                try:
+                    path = find_file(dataset, dataset.splits[split], data_dir)
+                except InvalidInput:
+                    absent.append(name)
+                    continue
+                scored = load_items(part.task, dataset.splits[split], path).items
+            compared[f"{part.task.name}: {name}"] = len(scored)
+            found = leaks.find([item for item in part.items if item.id not in ids], scored)
+            if not found:
+                continue
+            ids.update(leak.item for leak in found)
+            shown = [{"item": leak.item, "by": leak.by, "scored": leak.scored, "in": name} for leak in found[:_SHOWN]]
+            examples += shown
+            hint = "With `leaks: drop` under `data` they are left out, and counted."
+            faults.append(Fault("LEAK", _told(part, name, found), hint=hint))
+        gone.append(ids)
+    if recipe.data.leaks == "refuse":
+        raise_faults(faults)
+    return gone, {
+        "compared": compared,
+        "not_compared_since_absent": sorted(set(absent)),
+        "dropped": {part.task.name: len(ids) for part, ids in zip(parts, gone, strict=True)},
+        "examples": examples,
+    }
+
+
+def _told(part: Part, name: str, found: Sequence[leaks.Leak]) -> str:
+    kinds = ((kind, sum(leak.by == kind for leak in found)) for kind in ("id", "text"))
+    by = " and ".join(f"{number:,} by {kind}" for kind, number in kinds if number)
+    which = ", ".join(
+        leak.item if leak.by == "id" else f"{leak.item} (the same text as {leak.scored})" for leak in found[:_SHOWN]
+    )
+    more = ", …" if len(found) > _SHOWN else ""
+    return f"{len(found):,} of {len(part.items):,} items to train on are in {name} ({by}): {which}{more}."

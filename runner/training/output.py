@@ -1,0 +1,107 @@
+"""The folder that a training leaves: a submission that can be evaluated, and the record of how it was made."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runner.canonical import digest
+from runner.errors import Fault, InvalidInput
+from runner.journal import write_whole
+from runner.recipes import Recipe
+from runner.records import ModelRef
+from runner.run_folder import check_writable
+
+WORK = ".training"
+RECIPE, RECORD, SUBMISSION = "recipe.yaml", "training.json", "submission.yaml"
+_KEY = "run.json"
+
+
+@contextmanager
+def open_work(folder: Path, recipe: Recipe) -> Iterator[Path]:
+    """The place beside the result in which the training keeps what it goes on from; locked for this process.
+
+    Raises `InvalidInput`: OUTPUT_EXISTS where a result is there already or another recipe lies there, OUTPUT_BUSY
+    where another process is at it; `OutputError` where nothing can be written.
+    """
+    if (folder / SUBMISSION).exists():
+        message = "There is a submission already; it is not written over."
+        raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(folder), hint="Move it away, or give another name."))
+    if (folder / RECIPE).exists() and (folder / RECIPE).read_bytes() != recipe.source:
+        message = "There is another recipe in the folder of the result."
+        raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(folder), hint="Give another name, or --output-dir."))
+    work = folder / WORK
+    check_writable(work)
+    with (work / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = "Another process is training into this folder."
+            raise InvalidInput(Fault("OUTPUT_BUSY", message, str(folder))) from None
+        yield work
+
+
+def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
+    """Keep what is in `work` if it was made from the same `content`, or, unless `resume`, begin anew.
+
+    Raises `InvalidInput` (OUTPUT_EXISTS) where an unfinished training of something else is there.
+    """
+    key = digest(content)
+    path = work / _KEY
+    if path.exists() and resume:
+        found = json.loads(path.read_bytes())
+        if found["key"] == key:
+            return
+        names = sorted(
+            name for name in {*content, *found["content"]} if content.get(name) != found["content"].get(name)
+        )
+        message = f"An unfinished training is here that differs in: {', '.join(names)}."
+        hint = "Go on with what it was begun with, or give --no-resume to begin anew."
+        raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(work.parent), hint=hint))
+    for old in work.iterdir():
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.name != "lock":
+            old.unlink()
+    write_whole(path, json.dumps({"key": key, "content": dict(content)}, indent=2).encode())
+
+
+def submission_yaml(recipe: Recipe, folder: Path) -> bytes:
+    """The submission of what was trained, as it stands in `folder`."""
+    base = recipe.base
+    model: dict[str, Any] = {
+        "backend": base.backend,
+        **_place(base, folder),
+        "format": base.format,
+        "dtype": base.dtype,
+    }
+    if base.quantization is not None:
+        model["quantization"] = base.quantization
+    value: dict[str, Any] = {"schema_version": "1", "name": recipe.name}
+    if recipe.description:
+        value["description"] = recipe.description
+    value |= {"model": model, "adapter": {"path": "adapter"}}
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120).encode()
+
+
+def _place(base: ModelRef, folder: Path) -> dict[str, str]:
+    """Where the base is, from `folder`: a neighbour by its relative path, anything else by its absolute one."""
+    if base.path is None:
+        found = {"repository": base.repository, "revision": base.revision, "digest": base.digest}
+    else:
+        parent = folder.resolve().parent
+        path = Path(base.path).resolve()
+        near = path.is_relative_to(parent)
+        found = {"path": os.path.relpath(path, folder.resolve()) if near else str(path), "digest": base.digest}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON file, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

@@ -1,0 +1,177 @@
+"""A model in training: what it reads, the log-scores it gives with gradients, and how it is kept."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from runner.backends import Backend, head, loading
+from runner.backends.causal import wrap
+from runner.backends.tree import lay_out
+from runner.encoding import EncodedPrompt, Format, encode_all
+from runner.errors import Fault, InvalidInput
+from runner.journal import write_whole
+from runner.recipes import Recipe
+from runner.records import Item, Prompt
+
+ADAPTER = "adapter"
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A prompt to train on: what is read (of the trainee's own kind), its length in tokens, and the votes (labels,).
+
+    `identity` is what is read as a JSON value, for a digest.
+    """
+
+    task: str
+    encoded: Any
+    identity: Any
+    tokens: int
+    counts: Tensor
+    truncated: bool
+
+
+class Trainee(Protocol):
+    """A model whose trained weights are the parameters of `model` that need gradients."""
+
+    model: Any
+
+    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+        """What there is to train on; raises `InvalidInput` with every prompt that cannot be encoded."""
+
+    def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
+        """(labels,) unnormalised natural-log scores of each example, in label order, with gradients."""
+
+    def backend(self) -> Backend:
+        """The model as it is now, as evaluation asks it; the model must be in evaluation mode meanwhile."""
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained into `folder`, as a submission holds it."""
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save`, or a checkpoint, left in `folder`."""
+
+
+def open_trainee(recipe: Recipe, folder: Path, device: torch.device) -> Trainee:
+    """The recipe's base from `folder` with fresh weights to train, seeded; raises `BackendError`, `InvalidInput`."""
+    match recipe.base.backend:
+        case "causal":
+            return CausalTrainee(recipe, folder, device)
+        case other:
+            raise InvalidInput(Fault("RECIPE", f"The backend {other!r} cannot be trained."))
+
+
+class CausalTrainee:
+    """Holds a causal language model with a LoRA adapter; see `Trainee`.
+
+    The log-scores are those of the scored options, after the same prompts, token for token: the encodings are
+    `runner.encoding`'s, the layout of a batch and the float32 head those of the backend.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+        base, method = recipe.base, recipe.method
+        self._form: Format = "chat" if base.format == "chat" else "plain"
+        self._tokenizer = loading.load_tokenizer(folder)
+        model = loading.load_model(folder, base.dtype, device)
+        self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
+        torch.manual_seed(recipe.training.seed)
+        lora = LoraConfig(
+            r=method.rank,
+            lora_alpha=int(method.alpha) if method.alpha.is_integer() else method.alpha,
+            lora_dropout=method.dropout,
+            target_modules=list(method.target_modules),
+            task_type="CAUSAL_LM",
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the library to itself
+                self.model = get_peft_model(model, lora)
+        except ValueError as problem:
+            if "arget modules" not in str(problem):
+                raise
+            message = f"The model has no linear layer called {' or '.join(method.target_modules)}."
+            raise InvalidInput(Fault("RECIPE", message, path="$.method.target_modules")) from problem
+        self.model.peft_config["default"].base_model_name_or_path = base.repository or folder.name
+        self._base = self.model.get_base_model()
+        self._device = device
+
+    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+        """What there is to train on, in order."""
+        prompts = [prompt for prompt, _ in asked]
+        return [
+            Example(
+                task=prompt.task,
+                encoded=encoded,
+                identity=[encoded.prefix.tolist(), [list(tail) for tail in encoded.tails], list(encoded.labels)],
+                tokens=len(encoded.prefix) + sum(len(tail) - 1 for tail in encoded.tails),
+                counts=torch.tensor(item.counts, dtype=torch.float64, device=self._device),
+                truncated=encoded.truncated,
+            )
+            for encoded, (prompt, item) in zip(
+                encode_all(prompts, self._tokenizer, self._form, self._limit), asked, strict=True
+            )
+        ]
+
+    def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
+        """(labels,) log-probabilities of the options of each example, surface forms added up."""
+        encoded: list[EncodedPrompt] = [example.encoded for example in examples]
+        tree = lay_out(encoded, 0)
+        states = self._base.base_model(
+            input_ids=self._on_device(tree.ids),
+            position_ids=self._on_device(tree.positions),
+            attention_mask=None if tree.is_plain else self._on_device(tree.mask()),
+            use_cache=False,
+        ).last_hidden_state
+        width = tree.ids.shape[1]
+        places, which = np.unique(tree.rows * width + tree.columns, return_inverse=True)
+        tokens = head.log_probs(
+            self._base.get_output_embeddings(),
+            states.flatten(0, 1)[self._on_device(places)],
+            self._on_device(which),
+            self._on_device(tree.targets),
+        )
+        owners = self._on_device(tree.owners)
+        forms = torch.zeros(int(tree.owners.max()) + 1, device=self._device).index_add(0, owners, tokens)
+        found, start = [], 0
+        for each in encoded:
+            own = forms[start : start + len(each.tails)]
+            start += len(each.tails)
+            labels = torch.tensor(each.labels, device=self._device)
+            found.append(torch.stack([own[labels == label].logsumexp(0) for label in range(max(each.labels) + 1)]))
+        return found
+
+    def _on_device(self, array: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def backend(self) -> Backend:
+        """The model as `benchmark evaluate` would open it once it is saved."""
+        return wrap(self.model, self._tokenizer, self._form)
+
+    def save(self, folder: Path) -> None:
+        """The adapter alone, as peft writes it, with names in one order."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        write_whole(folder / WEIGHTS, save({name: value.contiguous().cpu() for name, value in tensors.items()}))
+        config = self.model.peft_config["default"].to_dict()
+        config.update(inference_mode=True, target_modules=sorted(config["target_modules"]))
+        text = json.dumps({key: _plain(value) for key, value in config.items()}, indent=2, sort_keys=True)
+        write_whole(folder / "adapter_config.json", (text + "\n").encode())
+
+    def load(self, folder: Path) -> None:
+        """Take up the adapter in `folder`."""
+        set_peft_model_state_dict(self.model, load_file(folder / WEIGHTS, device=str(self._device)))
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else value
