@@ -1,4 +1,4 @@
-"""Scorecards, comparisons and leaderboards as HTML pages, a loss curve as a drawing; nothing is computed but positions."""
+"""Scorecards, comparisons and leaderboards as HTML pages, a loss curve as a drawing; only positions are computed."""
 
 from runner.pages.card import card_page
 from runner.pages.comparison import comparison_page

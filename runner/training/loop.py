@@ -161,6 +161,9 @@ class _AlikeTogether(Sampler[int]):
 class _Trainer(Trainer):  # type: ignore[misc]
     """The library's loop with our loss, order of examples, optimiser groups and evaluation."""
 
+    optimizer: Any
+    control: Any
+
     def __init__(
         self,
         recipe: Recipe,
@@ -232,7 +235,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
             raise BackendError(Fault("LOSS_NON_FINITE", message, hint="Lower the learning rate, or use float32."))
         return loss.float()
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> Any:
         """AdamW in groups: with and without weight decay, and the concentrations at a rate of their own."""
         if self.optimizer is None:
             own = {id(value) for value in self._learned.values()}
