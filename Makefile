@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 LOCK := requirements/constraints.txt
 OUT ?= results/demo
+MINUTES ?= 10
 
-.PHONY: demo test test-unit lint format golden clean
+.PHONY: demo test test-unit test-faults fuzz lint format golden clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +31,13 @@ test: lint  ## install, check style, types and import direction, run every test
 
 test-unit: $(VENV)/.installed-dev  ## the tests that take seconds
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+test-faults: $(VENV)/.installed-dev  ## kill, starve and disturb runs; the figures are printed at the end
+	$(BIN)/pytest tests/e2e/test_crashes.py tests/artifacts/test_disturbed_runs.py tests/test_journal.py
+
+fuzz: $(VENV)/.installed-dev  ## random bytes and documents for every reader, MINUTES in all
+	$(PIP) install --constraint $(LOCK) --editable '.[fuzz]' || echo "no atheris here: without coverage"
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -11,7 +11,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runner import environment, run_folder, run_names
 from runner.api import Access, allowed_key, open_service
-from runner.artifacts import Kind, changed_files, check_folders, check_submission_files, submission_manifest
+from runner.artifacts import (
+    Kind,
+    Stamp,
+    binding,
+    changed_files,
+    check_folders,
+    check_submission_files,
+    raise_if_touched,
+    stamps,
+    submission_manifest,
+)
 from runner.backends import Backend, resolve_model
 from runner.canonical import digest, manifest_digest, sha256_bytes
 from runner.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
@@ -62,9 +72,11 @@ def evaluate(
     submission = load_submission(submission_path)
     selection = select(choice)
     run_folder.check_writable(settings.output_dir / submission.name)
-    raise_faults(check_submission_files(submission))
+    raise_faults(check_submission_files(submission, pins=False))
     questions = prompts(selection)
     folders = _folders(submission)
+    loaded = [(folder, kind) for kind, folder in folders.items()]
+    untouched = stamps(*loaded)
     if submission.service is None:
         files = submission_manifest(submission, folders["model"], folders.get("adapter"))
     else:
@@ -89,12 +101,14 @@ def evaluate(
             settings.output_dir / submission.name, content, settings.nonce, resume=settings.resume
         )
         with _resumable(run, len(questions)):
-            predict_seconds, asked = _predict(backend, questions, batches, run, progress)
+            predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
             answers = _in_order(questions, run.journal.done)
             self_check = _self_check(backend, questions, answers, selection.benchmark.scoring, progress)
-        raise_faults(
-            [fault for kind, folder in folders.items() for fault in changed_files(folder, kind, _part_of(files, kind))]
-        )
+        if changed := [
+            fault for folder, kind in loaded for fault in changed_files(folder, kind, _part_of(files, kind))
+        ]:
+            run.journal.discard()  # no run may go on from answers of bytes that nobody knows
+            raise_faults(changed)
         facts = backend.describe()
         device_memory = backend.peak_memory_bytes()
         spent = backend.spent() if submission.service and not isinstance(backend, Worker) else None
@@ -120,6 +134,7 @@ def evaluate(
                 "limit": selection.limit,
                 "self_check": self_check,
                 "isolation": dict(opened.isolation),
+                "bytes_bound": binding(*(folder for folder, _ in loaded)) if loaded else None,
             },
             machine=machine,
             predictions=run_folder.write_predictions(run.path, answers),
@@ -143,7 +158,7 @@ def _folders(submission: Submission) -> dict[Kind, Path]:
     if submission.adapter:
         folders["adapter"] = resolve_model(submission.adapter)
     if submission.model.repository or (submission.adapter and submission.adapter.repository):
-        raise_faults(check_folders(submission, folders["model"], folders.get("adapter")))
+        raise_faults(check_folders(submission, folders["model"], folders.get("adapter"), pins=False))
     return folders
 
 
@@ -197,6 +212,7 @@ def _submission(submission: Submission, files: Sequence[Mapping[str, Any]], fact
     return {
         "name": submission.name,
         "digest": manifest_digest(files),
+        "yaml_digest": submission.digest,
         "files": list(files),
         "model": {
             **part(model, "model"),
@@ -234,9 +250,17 @@ def _part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, 
 
 
 def _predict(
-    backend: Backend, questions: Sequence[Prompt], batches: Sequence[Sequence[int]], run: RunFolder, progress: Progress
+    backend: Backend,
+    questions: Sequence[Prompt],
+    batches: Sequence[Sequence[int]],
+    run: RunFolder,
+    progress: Progress,
+    untouched: tuple[Stamp, ...],
 ) -> tuple[float, int]:
-    """Answer every batch that the journal does not hold; seconds taken and prompts answered now."""
+    """Answer every batch that the journal does not hold; seconds taken and prompts answered now.
+
+    Raises `InvalidInput` (BYTES_CHANGED) once the files are not as they were when `untouched` was taken.
+    """
     known = {_key(answer) for answer in run.journal.done}
     done = len(known)
     asked = 0
@@ -256,6 +280,7 @@ def _predict(
             raise
         if [_key(answer) for answer in answers] != [_key(member) for member in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
+        raise_if_touched(untouched)
         run.journal.append(answers)
         done += len(members)
         asked += len(members)

@@ -6,12 +6,15 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from runner import strict_json
 from runner.predictions import from_row, to_line
 from runner.records import Prediction
 
@@ -24,11 +27,26 @@ def _seal(payload: str) -> bytes:
 
 
 def _unseal(line: bytes) -> Any | None:
-    """The payload of a whole line, or None for a torn one."""
+    """The payload of a whole line, or None for a torn one, or for one that is no journal's."""
     checksum, _, payload = line.partition(b" ")
     if not line.endswith(b"\n") or hashlib.sha256(payload[:-1]).hexdigest()[:16].encode() != checksum:
         return None
-    return json.loads(payload)
+    try:
+        return strict_json.parse(payload, max_bytes=len(payload))
+    except strict_json.JsonFault:
+        return None
+
+
+def _is_header(value: Any) -> bool:
+    return isinstance(value, dict) and {"key", "id", "nonce", "started_at"} <= set(value)
+
+
+def _rows(value: Any) -> list[Prediction] | None:
+    """The predictions of a line, or None if it holds something else."""
+    try:
+        return [from_row(row) for row in value] if isinstance(value, list) else None
+    except ValueError:
+        return None
 
 
 @dataclass
@@ -49,8 +67,12 @@ class Journal:
         journal = cls(folder / NAME, header)
         # Waits: another process may look into the empty file at this moment, and lets it go at once.
         journal._stream = _locked(journal.path, "xb", fcntl.LOCK_EX)
-        journal._write(_seal(json.dumps(header, sort_keys=True)))
-        _sync_folder(folder)
+        try:
+            journal._write(_seal(json.dumps(header, sort_keys=True)))
+            _sync_folder(folder)
+        except OSError:
+            journal.close()
+            raise
         return journal
 
     @classmethod
@@ -69,12 +91,12 @@ class Journal:
         whole = 0
         for line in stream:
             payload = _unseal(line)
-            if payload is None:
-                break
-            if header is None:
+            if header is None and _is_header(payload):
                 header = payload
+            elif header is not None and (rows := _rows(payload)) is not None:
+                done.extend(rows)
             else:
-                done.extend(from_row(row) for row in payload)
+                break
             whole += len(line)
         if header is None:
             stream.close()
@@ -104,6 +126,13 @@ class Journal:
                 self._stream.close()
             self._stream = None
 
+    def discard(self) -> None:
+        """Remove the file, and its folder if it holds nothing else: what is in it is not to be gone on with."""
+        self.path.unlink()
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+        self.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -122,8 +151,62 @@ def _locked(path: Path, mode: str, lock: int) -> IO[bytes]:
 
 
 def unfinished(parent: Path) -> list[Path]:
-    """Folders under `parent` that hold a journal, newest name first."""
-    return sorted((path.parent for path in parent.glob(f"*/{NAME}")), reverse=True)
+    """Folders under `parent` that hold a journal, newest name first; not those that were never begun (`begin`)."""
+    found = (path.parent for path in parent.glob(f"*/{NAME}"))
+    return sorted((folder for folder in found if not folder.name.startswith(".")), reverse=True)
+
+
+_BEGUN = ".begun-"
+
+
+def begin(parent: Path, name: str, header: Mapping[str, Any]) -> tuple[Path, Journal]:
+    """A new folder `name` under `parent` (`name-2`, … where there is one), and the journal in it.
+
+    The folder gets its name when the header is on disk: one that a crash left without a journal is never seen under
+    a run's name. What such a crash left under another is removed by the next call. Raises `OSError`.
+    """
+    _sweep(parent)
+    while True:
+        hidden = parent / f"{_BEGUN}{uuid.uuid4().hex}"
+        hidden.mkdir()
+        try:
+            made = Journal.create(hidden, header)
+            for attempt in range(1, 1000):
+                folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
+                if not folder.exists() and _renamed(hidden, folder):
+                    _sync_folder(parent)
+                    made.path = folder / NAME
+                    return folder, made
+            raise FileExistsError(errno.EEXIST, "no free name is left", str(parent / name))
+        except FileNotFoundError:
+            # Another process took it for one that a crash had left, in the instant before it was locked.
+            if not parent.is_dir():
+                raise
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
+
+
+def _renamed(old: Path, new: Path) -> bool:
+    """False where somebody else took the name meanwhile."""
+    try:
+        old.rename(new)
+    except OSError as problem:
+        if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        return False
+    return True
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders that were never begun, unless a live process is about to."""
+    for folder in parent.glob(f"{_BEGUN}*"):
+        try:
+            if (folder / NAME).exists():
+                _locked(folder / NAME, "r+b", fcntl.LOCK_EX | fcntl.LOCK_NB).close()
+        except OSError:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

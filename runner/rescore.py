@@ -45,6 +45,7 @@ def score_file(
             submission={
                 "name": title,
                 "digest": manifest_digest(files),
+                "yaml_digest": None,
                 "files": files,
                 "model": None,
                 "adapter": None,
@@ -57,6 +58,7 @@ def score_file(
                 "limit": selection.limit,
                 "self_check": None,
                 "isolation": None,
+                "bytes_bound": None,
             },
             machine=machine,
             predictions=run_folder.write_predictions(folder, rows),

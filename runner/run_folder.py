@@ -52,12 +52,13 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
                 return RunFolder(folder, found)
             if found is not None:
                 found.close()
-    header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": now()}
-    folder = new_folder(parent)
+    started = now()
+    header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": started}
     try:
-        return RunFolder(folder, Journal.create(folder, header))
+        parent.mkdir(parents=True, exist_ok=True)
+        return RunFolder(*journal.begin(parent, _name(started), header))
     except OSError as problem:
-        raise unwritable(folder, problem) from None
+        raise unwritable(parent, problem) from None
 
 
 def check_writable(parent: Path) -> None:
@@ -75,7 +76,7 @@ def check_writable(parent: Path) -> None:
 
 def new_folder(parent: Path) -> Path:
     """A new folder under `parent`, named by the time in UTC; `OutputError` when it cannot be made."""
-    name = now().replace(":", "-")
+    name = _name(now())
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -90,6 +91,10 @@ def new_folder(parent: Path) -> Path:
             raise unwritable(parent, problem) from None
         return folder
     raise OutputError(Fault("OUTPUT_UNWRITABLE", f"No free name like {name} is left.", str(parent)))
+
+
+def _name(time: str) -> str:
+    return time.replace(":", "-")
 
 
 def unwritable(path: Path, problem: OSError) -> OutputError:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from runner import resources, run_names, strict_json
-from runner.canonical import sha256_file, to_bytes
+from runner.canonical import digest, sha256_file, to_bytes
 from runner.errors import Fault, InvalidInput, VerificationError
 from runner.keyring import Keyring
 from runner.spec.benchmark import load_benchmark
+from runner.spec.source import SUBMISSION_BYTES, read
 from runner.verification import Expectations, verify_bundle
 
 
@@ -81,6 +82,7 @@ def verify(
         Check("assurance", "ok", verified.assurance),
         *_files_beside(bundle.parent, card),
         *(Check("note", "note", note) for note in verified.notes),
+        *_clock(card["run"]),
         *_comparability(card),
     )
 
@@ -124,6 +126,18 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
     else:
         message = f"It is not the benchmark of the card, whose digest is {card['benchmark']['digest'][:23]}…."
         faults.append(Fault("SIG_FILES", message, str(benchmark)))
+    submission = folder / run_names.SUBMISSION
+    stated = card["submission"].get("yaml_digest")  # cards from before it was recorded have none
+    if not submission.is_file():
+        if stated is not None:
+            checks.append(Check(run_names.SUBMISSION, "skipped", "not beside the card"))
+    elif stated is None:
+        checks.append(Check(run_names.SUBMISSION, "skipped", "the card does not say which file it was made with"))
+    elif _digest_of_submission(submission) == stated:
+        checks.append(Check(run_names.SUBMISSION, "ok", "is the submission that the card was made with"))
+    else:
+        message = f"It is not the submission.yaml of the card, whose digest is {stated[:23]}…."
+        faults.append(Fault("SIG_FILES", message, str(submission)))
     if faults:
         raise VerificationError(*faults)
     return checks
@@ -134,6 +148,22 @@ def _digest_of(benchmark: Path) -> str | None:
         return load_benchmark(benchmark).digest
     except InvalidInput:
         return None
+
+
+def _digest_of_submission(path: Path) -> str | None:
+    """The digest of a submission.yaml's content; the folders that it names need not be there."""
+    try:
+        document = read(path, SUBMISSION_BYTES)
+        return None if document.faults else digest(document.value)
+    except (InvalidInput, ValueError):  # a number that has no canonical form
+        return None
+
+
+def _clock(run: Mapping[str, Any]) -> list[Check]:
+    if run["finished_at"] >= run["started_at"]:  # both to the second and in UTC, as the schema demands
+        return []
+    message = f"the clock was set back during the run: it ended {run['finished_at']}, before {run['started_at']}"
+    return [Check("clock", "note", message)]
 
 
 def _comparability(card: Mapping[str, Any]) -> list[Check]:

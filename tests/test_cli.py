@@ -295,7 +295,11 @@ def test_a_key_that_is_locked_or_no_key_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["data", "check"], ["data", "stats", "--suite", "sample"], ["ceiling", "--suite", "sample", "--draws", "20"]],
+    [
+        ["data", "check", "--dataset", "sample-dilemmas"],
+        ["data", "stats", "--suite", "sample"],
+        ["ceiling", "--suite", "sample", "--draws", "20"],
+    ],
     ids=" ".join,
 )
 def test_json_is_json_and_words_have_no_colour_in_a_pipe(command: Command, arguments: list[str]) -> None:
@@ -311,7 +315,7 @@ def test_json_is_json_and_words_have_no_colour_in_a_pipe(command: Command, argum
 def test_colour_on_a_terminal_unless_it_is_refused(command: Command) -> None:
     def on_a_terminal(**more: str) -> str:
         environment = {**command.environment(), "TERM": "xterm-256color", "COLUMNS": "100", **more}
-        line = f"{BENCHMARK} data check"
+        line = f"{BENCHMARK} data check --dataset sample-dilemmas"
         done = subprocess.run(
             ["script", "-qec", line, "/dev/null"],
             env=environment,

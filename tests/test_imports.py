@@ -81,7 +81,7 @@ def test_what_needs_no_model_imports_none(command: Command, card: Path) -> None:
     for arguments in (
         ["compare", card, card, "--benchmark", "benchmark.yaml"],
         ["prompts", "--suite", "sample", "--limit", "1"],
-        ["data", "check"],
+        ["data", "check", "--dataset", "sample-dilemmas"],
         ["data", "stats", "--suite", "sample"],
     ):
         assert not imported(command, *arguments) & MODEL_LIBRARIES, arguments

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import journal
-from runner.journal import NAME, Journal, unfinished, write_whole
+from runner.journal import NAME, Journal, begin, unfinished, write_whole
 from runner.records import Prediction
 
-HEADER = {"key": "sha256:0", "nonce": None, "who": "ümlaut\n\u2028"}
+HEADER = {"key": "sha256:0", "nonce": None, "id": "1", "started_at": "2026-01-01T00:00:00Z", "who": "ümlaut\n\u2028"}
 
 batches = st.lists(
     st.lists(
@@ -180,6 +180,59 @@ def test_unfinished_runs_are_found_newest_first(tmp_path):
     (tmp_path / "2026-04-01T00-00-00Z").mkdir()  # finished, or never begun
     assert [path.name[5:7] for path in unfinished(tmp_path)] == ["03", "02", "01"]
     assert unfinished(tmp_path / "nowhere") == []
+
+
+def test_a_folder_appears_with_its_journal_in_it(tmp_path, monkeypatch):
+    """A crash at any step before leaves nothing under a run's name, and what it leaves is swept by the next run."""
+    for step in ("fsync", "rename", "flock"):
+        code = (
+            "import os, fcntl, sys; from pathlib import Path; from runner.journal import begin\n"
+            "setattr(fcntl if sys.argv[2] == 'flock' else os, sys.argv[2], lambda *_, **__: os._exit(9))\n"
+            "begin(Path(sys.argv[1]), 'run', {})\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=False)
+        assert done.returncode == 9
+        assert [path.name[:7] for path in tmp_path.iterdir()] == [".begun-"]
+        assert unfinished(tmp_path) == []
+        folder, made = begin(tmp_path, "run", HEADER)
+        made.append([Prediction("t", "a", (0.0, -1.0))])
+        made.close()
+        assert list(tmp_path.iterdir()) == [folder] == unfinished(tmp_path)
+        assert (folder / NAME).read_bytes().count(b"\n") == 2
+        made.discard()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_being_begun_is_not_swept(tmp_path, monkeypatch):
+    """Another run starts between every two steps of this one."""
+    outer = journal.Journal.create
+
+    def create(folder, header):
+        monkeypatch.setattr(journal.Journal, "create", outer)
+        begin(tmp_path, "run", HEADER)[1].close()  # sweeps the folder away: it is not locked yet
+        return outer(folder, header)
+
+    monkeypatch.setattr(journal.Journal, "create", create)
+    folder, made = begin(tmp_path, "run", HEADER)
+    begin(tmp_path, "run", HEADER)[1].close()
+    made.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2", "run-3"]
+    assert folder.name == "run-2"
+
+
+def test_a_folder_that_another_began_to_rename_is_kept(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def late(old, new):
+        monkeypatch.setattr(Path, "rename", rename)
+        begin(tmp_path, "run", HEADER)[1].close()  # it is locked, so it stays; but the name is taken
+        return rename(old, new)
+
+    monkeypatch.setattr(Path, "rename", late)
+    folder, made = begin(tmp_path, "run", HEADER)
+    made.close()
+    assert folder.name == "run-2"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 # --- whole files --------------------------------------------------------------------------------------------------

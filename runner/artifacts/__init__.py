@@ -12,7 +12,16 @@ from runner.artifacts.check import (
     check_model,
     check_submission_files,
 )
-from runner.artifacts.manifest import adapter_manifest, changed_files, model_manifest, submission_manifest
+from runner.artifacts.manifest import (
+    Stamp,
+    adapter_manifest,
+    binding,
+    changed_files,
+    model_manifest,
+    raise_if_touched,
+    stamps,
+    submission_manifest,
+)
 from runner.artifacts.tree import FETCHED, Kind
 
 __all__ = [
@@ -20,12 +29,16 @@ __all__ = [
     "AdapterFacts",
     "Kind",
     "ModelFacts",
+    "Stamp",
     "adapter_manifest",
+    "binding",
     "changed_files",
     "check_adapter",
     "check_folders",
     "check_model",
     "check_submission_files",
     "model_manifest",
+    "raise_if_touched",
+    "stamps",
     "submission_manifest",
 ]

@@ -121,31 +121,34 @@ def check_adapter(
     return tuple(faults), None if header is None else _adapter_facts(lora, header, tree.used())
 
 
-def check_submission_files(submission: Submission) -> tuple[Fault, ...]:
+def check_submission_files(submission: Submission, *, pins: bool = True) -> tuple[Fault, ...]:
     """Every static fault of the folders on this machine that a submission names, digests included where pinned.
 
     What the Hub holds is checked by `check_folders` once it has been fetched into a plain folder.
     """
     model, adapter = submission.model.path, submission.adapter.path if submission.adapter else None
-    return check_folders(submission, Path(model) if model else None, Path(adapter) if adapter else None)
+    return check_folders(submission, Path(model) if model else None, Path(adapter) if adapter else None, pins=pins)
 
 
-def check_folders(submission: Submission, model: Path | None, adapter: Path | None) -> tuple[Fault, ...]:
+def check_folders(
+    submission: Submission, model: Path | None, adapter: Path | None, *, pins: bool = True
+) -> tuple[Fault, ...]:
     """Every static fault of the folders that hold a submission's model and adapter; None is not looked at.
 
-    A digest is compared only where the folder has no other fault.
+    A digest is compared only where the folder has no other fault; without `pins` none is, and no weight is read:
+    `submission_manifest` compares them too, and reading many gigabytes twice would be once too often.
     """
     faults: list[Fault] = []
     facts: ModelFacts | None = None
     if model is not None:
         found, facts = check_model(model, quantization=submission.model.quantization)
         faults += found
-        if not found and submission.model.digest is not None:
+        if pins and not found and submission.model.digest is not None:
             faults += digest_faults(model_manifest(model), submission.model.digest, model, "$.model.digest")
     if adapter is not None and submission.adapter is not None:
         found, _ = check_adapter(adapter, facts, base=submission.model.repository)
         faults += found
-        if not found and submission.adapter.digest is not None:
+        if pins and not found and submission.adapter.digest is not None:
             faults += digest_faults(adapter_manifest(adapter), submission.adapter.digest, adapter, "$.adapter.digest")
     return tuple(faults)
 

@@ -1,6 +1,7 @@
 """Name and hash the files of a submission that are loaded, and find those that have changed."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,47 @@ def changed_files(folder: Path, kind: Kind, before: Iterable[Mapping[str, Any]])
         for name in sorted(now.keys() | then.keys())
         if now.get(name) != then.get(name)
     ]
+
+
+Stamp = tuple[str, int, int, int]
+"""Path, inode, size in bytes and time of the last change of content in nanoseconds."""
+
+
+def stamps(*folders: tuple[Path, Kind]) -> tuple[Stamp, ...]:
+    """What tells cheaply that a loaded file of `folders` was written to or exchanged; see `raise_if_touched`.
+
+    Owner, mode and number of links may change: backups do that, and no byte moves.
+    """
+    return tuple(_stamp(folder / name) for folder, kind in folders for name in walk(folder, kind)[1].used())
+
+
+def raise_if_touched(before: tuple[Stamp, ...]) -> None:
+    """`InvalidInput` (BYTES_CHANGED) naming each file that is no longer as `stamps` saw it; reads nothing of it.
+
+    For between two batches: what is answered while nothing was touched was answered by the bytes that were hashed, so
+    that a run that is stopped, and goes on later, keeps no answer of other weights. Whoever sets a file's time back
+    gets past this, and not past `changed_files`.
+    """
+    raise_faults(
+        [
+            Fault("BYTES_CHANGED", "It was written to or exchanged during the run.", file=path)
+            for path, *_ in (stamp for stamp in before if _stamp(Path(stamp[0])) != stamp)
+        ]
+    )
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.lstat()
+    except OSError:
+        return str(path), 0, 0, 0
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def binding(*folders: Path) -> str:
+    """How a run ties the files that it loads to the digests on its card; what the card says of it."""
+    read_only = all(os.statvfs(folder).f_flag & os.ST_RDONLY for folder in folders)
+    return "hashed before and after" + (", on a read-only mount" if read_only else "")
 
 
 def _entry(tree: Tree, name: str) -> dict[str, Any]:

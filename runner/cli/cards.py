@@ -135,13 +135,15 @@ def new(path: Path | None, passphrase: bool) -> None:
 
     An existing file is never overwritten.
     """
-    from runner import signing
+    from runner import public_half, signing
 
     chosen = path or signing.default_key_path()
     secret = None
     if passphrase:
         secret = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True))
-    _show(chosen, signing.new_key(chosen, secret))
+    made = signing.new_key(chosen, secret)
+    public_half.keep(chosen, made.public_key())
+    _show(chosen, made)
 
 
 @keys.command()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runner.dataset.place import digest_of_bytes, is_file, pin, places, split_lines
+from runner.dataset.place import digest_of_bytes, is_file, pin, places, require_known, split_lines
 from runner.records import Benchmark, DataFile, Dataset
 
 State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
@@ -36,8 +36,10 @@ def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str]
     """The state of every split of `datasets` (None: of all), in the order of the benchmark; nothing is parsed.
 
     A split is `ok` only if both its digest and its number of rows are the declared ones. Raises `InvalidInput` only
-    where a benchmark names a file outside its folder, or there is no folder to look in (see `places`).
+    where a benchmark names a file outside its folder, there is no folder to look in (see `places`), or a dataset is
+    not the benchmark's (DATA_DATASET).
     """
+    require_known(benchmark, datasets)
     return [
         _status(dataset, data, data_dir)
         for dataset in benchmark.datasets.values()

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from runner.dataset.archive import BadArchive, Limits, extract
 from runner.dataset.download import Patience, discard, download
-from runner.dataset.place import default_data_dir, digest_of_file, is_file, pin, places
+from runner.dataset.place import default_data_dir, digest_of_file, is_file, pin, places, require_known
 from runner.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.records import Benchmark, DataFile, Dataset
 
@@ -49,11 +49,7 @@ def fetch(
     DATA_DIGEST when the archive does not hold what is declared), `BackendError` (DATA_DOWNLOAD), `OutputError`
     (DATA_WRITE) or `Interrupted` (DATA_LOCKED: another process is fetching the same dataset).
     """
-    if unknown := [name for name in datasets or () if name not in benchmark.datasets]:
-        known = ", ".join(benchmark.datasets)
-        raise InvalidInput(
-            *(Fault("DATA_DATASET", f"There is no dataset {name!r}; there are: {known}.") for name in unknown)
-        )
+    require_known(benchmark, datasets)
     folder = default_data_dir() if data_dir is None else data_dir
     fetched: list[Fetched] = []
     errors: list[UserError] = []

@@ -1,11 +1,12 @@
 """Where a pinned file may lie, and whether bytes are the pinned ones."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from runner import canonical, resources
-from runner.errors import Fault, InvalidInput
-from runner.records import DataFile, Dataset
+from runner.errors import Fault, InvalidInput, raise_faults
+from runner.records import Benchmark, DataFile, Dataset
 
 _FORBIDDEN_IN_NAMES = frozenset("/\\\0")
 
@@ -24,6 +25,18 @@ def default_data_dir() -> Path:
             message = "No data folder was given, and there is no home directory to keep one in."
             raise InvalidInput(Fault("DATA_MISSING", message, hint="Give one with --data-dir.")) from None
     return cache / "moral-ambiguity-benchmark" / "data"
+
+
+def require_known(benchmark: Benchmark, datasets: Collection[str] | None) -> None:
+    """`InvalidInput` (DATA_DATASET) naming each of `datasets` (None: all there are) that `benchmark` does not have."""
+    known = ", ".join(benchmark.datasets)
+    raise_faults(
+        [
+            Fault("DATA_DATASET", f"There is no dataset {name!r}; there are: {known}.")
+            for name in datasets or ()
+            if name not in benchmark.datasets
+        ]
+    )
 
 
 def places(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Path, ...]:

@@ -1,6 +1,7 @@
 """A fresh interpreter in a session of its own, spoken to through pipes, watched by the clock, and surely ended."""
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -42,6 +43,7 @@ _PASSED_ON = frozenset(
     }
 )
 _PASSED_ON_FROM = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
+_FOLDER = "moral-ambiguity-worker-"
 _KEPT_OF_STDERR = 16 << 10
 _LINES_TOLD = 6
 _LINE_TOLD = 200
@@ -53,7 +55,11 @@ class Process:
 
     def __init__(self) -> None:
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+            self._folder, self._lock = _private_folder()
+        except OSError as problem:
+            message = f"The process that holds the model has no place for its files: {problem.strerror}."
+            raise BackendError(Fault("WORKER_START", message, file=problem.filename)) from None
+        try:
             self._child = subprocess.Popen(
                 # Like -I, but PYTHONHASHSEED counts; no other variable of Python's is passed on.
                 [sys.executable, "-s", "-P", "-B", "-X", "faulthandler", "-c", _START, *self._arguments()],
@@ -66,6 +72,7 @@ class Process:
                 bufsize=0,
             )
         except OSError as problem:
+            self._leave_folder()
             message = f"The process that holds the model cannot be started: {problem.strerror}."
             raise BackendError(Fault("WORKER_START", message, file=problem.filename)) from None
         pipes = self._child.stdin, self._child.stdout, self._child.stderr
@@ -140,7 +147,7 @@ class Process:
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe is not None:
                 pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._leave_folder()
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -206,10 +213,49 @@ class Process:
         self.close()
         return BackendError(Fault(code, message, hint=f"Its last words: {told}" if told else None))
 
+    def _leave_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
+
+
+def _private_folder() -> tuple[Path, int]:
+    """A new folder for a child, and a handle that holds its lock: it is in use as long as this process lives.
+
+    Folders that processes left which were killed are removed first. Raises `OSError`.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}????????"):
+        _remove_if_left(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return folder, handle
+        except OSError:
+            return folder, handle  # a file system without locks; nobody else takes it for left either
+        os.close(handle)  # another process took it for left, in the instant before it was locked
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder of ours that no live process holds."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.fstat(handle).st_uid == os.geteuid():
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -36,7 +36,7 @@ def _open_here(*arguments: Any, **options: Any) -> Any:
 def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
     """Count points, and die at the one that `stop` names."""
     passed = 0
-    sizes: dict[str, int] = {}
+    sizes: dict[int, int] = {}  # by inode: a folder is renamed meanwhile
     sync = os.fsync
 
     def point(path: str, descriptor: int | None = None) -> None:
@@ -45,8 +45,8 @@ def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
             return
         if stop is not None and passed == stop[0]:
             if stop[1] == "torn" and descriptor is not None and not os.path.isdir(path):  # noqa: PTH112
-                size = os.fstat(descriptor).st_size
-                os.ftruncate(descriptor, (sizes.get(path, 0) + size + 1) // 2)
+                status = os.fstat(descriptor)
+                os.ftruncate(descriptor, (sizes.get(status.st_ino, 0) + status.st_size + 1) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         passed += 1
         os.write(tell, b".")
@@ -55,7 +55,8 @@ def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
         path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
         point(path, descriptor)
         sync(descriptor)
-        sizes[path] = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        sizes[status.st_ino] = status.st_size
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("os.rename", "os.remove", "os.mkdir"):

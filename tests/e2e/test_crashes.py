@@ -115,7 +115,7 @@ def unbroken(forks: Forks, submissions: Any, tmp_path_factory: pytest.TempPathFa
 
 
 def folders(output: Path) -> list[Path]:
-    return sorted(path for path in output.glob("*/*") if path.is_dir())
+    return sorted(path for path in output.glob("*/[!.]*") if path.is_dir())
 
 
 def journal_rows(folder: Path) -> int:
@@ -129,7 +129,12 @@ def card_of(run: Path) -> dict[str, Any]:
 
 
 def test_a_run_killed_at_any_point_goes_on_and_equals_an_unbroken_one(
-    forks: Forks, command: Command, submissions: Any, unbroken: tuple[bytes, int], tmp_path: Path
+    forks: Forks,
+    command: Command,
+    submissions: Any,
+    unbroken: tuple[bytes, int],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     predictions, points = unbroken
     # header, answers, 6 files written whole: each is synced, and the files are renamed
@@ -141,9 +146,11 @@ def test_a_run_killed_at_any_point_goes_on_and_equals_an_unbroken_one(
         assert crashed.points == number
         left = folders(output)
         kept = journal_rows(left[0]) if left else -1
+        assert bool(left) is (kept >= 0), number  # no run's folder without a whole header in it
         done = forks(submissions.base, output)
         assert done.code == 0, (number, done)
         run = Path(done.stdout.strip())
+        assert list((output / "tiny-base").iterdir()) == [run], number  # nor anything else that a crash left
         assert (run / "predictions.jsonl").read_bytes() == predictions, number
         assert {path.name for path in run.iterdir()} == {
             *("benchmark.yaml", "submission.yaml", "environment.json", "predictions.jsonl"),
@@ -159,6 +166,7 @@ def test_a_run_killed_at_any_point_goes_on_and_equals_an_unbroken_one(
             command("verify", run, "--recompute", "--quiet", "--benchmark", forks.small[-1])
         shutil.rmtree(output)
     assert resumed_from == set(range(PROMPTS + 1))
+    record_property("kill points", f"{points} tried, each with half of the last write lost; {points} recovered")
 
 
 def test_a_second_crash_and_a_third_do_no_harm(
@@ -194,12 +202,18 @@ def interrupted(
 
 
 def test_any_cut_of_the_journal_is_mended(
-    forks: Forks, submissions: Any, unbroken: tuple[bytes, int], interrupted: Callable[[Path], Path], tmp_path: Path
+    forks: Forks,
+    submissions: Any,
+    unbroken: tuple[bytes, int],
+    interrupted: Callable[[Path], Path],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     whole = (interrupted(tmp_path / "whole") / "journal.jsonl").read_bytes()
     header = whole.index(b"\n") + 1
     chance = random.Random(20261121)
     cuts = [header, header + 1, len(whole) - 1, len(whole), *(chance.randrange(header, len(whole)) for _ in range(6))]
+    record_property("journals cut short", f"{len(cuts)} tried, {len(cuts)} mended")
     for cut in cuts:
         run = interrupted(tmp_path / str(cut))
         (run / "journal.jsonl").write_bytes(whole[:cut])
@@ -325,9 +339,15 @@ def long_run(forks: Forks, submissions: Any, tmp_path_factory: pytest.TempPathFa
 
 
 def test_kill_dash_nine_at_random_moments(
-    command: Command, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
+    command: Command,
+    forks: Forks,
+    submissions: Any,
+    long_run: bytes,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     chance = random.Random(time.time_ns())
+    record_property("kill -9 of real processes at random moments", "3 tried, 3 recovered")
     moments = sorted(chance.sample(range(1, 300), 3))
     for rows in moments:
         with command.start(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
@@ -438,6 +458,36 @@ def test_a_full_disk_while_the_results_are_written_keeps_the_answers(
     again = forks(submissions.base, tmp_path)
     assert Path(again.stdout.strip()) == left
     assert (left / "predictions.jsonl").read_bytes() == unbroken[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 KiB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "none", place], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_without_room_keeps_what_was_written(
+    command: Command, forks: Forks, submissions: Any, long_run: bytes, small_disk: Path
+) -> None:
+    done = command("evaluate", submissions.base, *LONG, "-o", small_disk, code=5)
+    [left] = folders(small_disk)
+    kept = journal_rows(left)
+    assert kept > 10
+    said = " ".join(done.stderr.split())
+    assert f"Writing failed (No space left on device) after {kept} of 320 prompts; they are kept." in said
+    # Still full: still words, and before the model is loaded.
+    again = command("evaluate", submissions.base, *LONG, "-o", small_disk, code=3)
+    assert "No space left on device" in " ".join(again.stderr.split())
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    again = forks(submissions.base, small_disk, *LONG, "--quiet")
+    assert folders(small_disk) == [left] == [Path(again.stdout.strip())]
+    assert (left / "predictions.jsonl").read_bytes() == long_run
 
 
 def test_a_disk_that_is_full_already_is_told_before_the_model_is_loaded(

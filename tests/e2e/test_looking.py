@@ -127,7 +127,7 @@ def shelf(root: Path, tmp_path: Path) -> Iterator[Shelf]:
 def test_data_is_fetched_checked_and_used(command: Command, shelf: Shelf, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     which = ("--benchmark", shelf.benchmark, "--data-dir", folder)
-    missing = json.loads(command("data", "check", *which, "--format", "json").stdout)
+    missing = json.loads(command("data", "check", *which, "--format", "json", code=1).stdout)
     assert {status["state"] for status in missing} == {"missing"}
     done = command("data", "fetch", *which, env=shelf.env)
     assert done.stdout.splitlines() == [*(f"mine/{split}: fetched" for split in SPLITS), str(folder)]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -329,6 +330,43 @@ def test_no_process_outlives_the_one_that_started_it(how: signal.Signals, tmp_pa
         parent.send_signal(how)
         parent.communicate(timeout=30)
     assert gone(number)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("moral-ambiguity-worker-abcdefgh", "moral-ambiguity-worker-mine", "benchmark-abcdefgh"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "moral-ambiguity-worker-linklink").symlink_to("elsewhere")
+    (tmp_path / "moral-ambiguity-worker-onefile_").touch()
+    kept = {path.name for path in tmp_path.iterdir()} - {"moral-ambiguity-worker-abcdefgh"}
+    first = process.Process()
+    second = process.Process()
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {*kept, first.folder.name, second.folder.name}
+    first.close()
+    second.close()
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_process_whose_folder_is_taken_before_it_is_locked_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lock = process.fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr(process.fcntl, "flock", lock)
+        (taken,) = tmp_path.iterdir()
+        process._remove_if_left(taken)
+        assert list(tmp_path.iterdir()) == []
+        lock(handle, how)
+
+    monkeypatch.setattr(process.fcntl, "flock", late)
+    started = process.Process()
+    assert list(tmp_path.iterdir()) == [started.folder]
+    started.close()
 
 
 def test_a_key_that_stops_the_parent_does_not_reach_the_process(opened: Open) -> None:
