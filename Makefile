@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo test test-unit test-faults fuzz lint format golden clean
+.PHONY: demo test test-unit test-faults fuzz lint format golden lock lock-check clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,27 @@ format: $(VENV)/.installed-dev
 
 golden: $(VENV)/.installed-dev  ## write the golden files anew; read the difference before committing it
 	$(BIN)/pytest --update-golden
+
+# Every version comes from here: constraints.txt first, and each lock of the image within it, with the hash of every file.
+# A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.
+UPGRADE ?=
+EXTRAS = $(shell $(BIN)/python -c 'import tomllib; \
+  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name != "dev"))')
+COMPILE = $(BIN)/uv pip compile --quiet --no-config --no-annotate --custom-compile-command 'make lock' $(UPGRADE) \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_28
+HASHED = $(COMPILE) --generate-hashes --constraint $(LOCK)
+
+lock: $(VENV)/.installed-dev  ## pin every version anew, after a change of pyproject.toml; looks up, downloads nothing
+	$(PIP) install uv==0.13.8
+	$(COMPILE) --all-extras --excludes requirements/without-cuda.txt --output-file $(LOCK) pyproject.toml
+	$(HASHED) $(EXTRAS) --output-file requirements/cuda.lock pyproject.toml
+	$(HASHED) $(EXTRAS) --excludes requirements/without-cuda.txt --no-emit-package torch \
+	  --output-file requirements/cpu.lock pyproject.toml
+	$(HASHED) --excludes requirements/without-models.txt --output-file requirements/verify.lock pyproject.toml
+	$(HASHED) --output-file requirements/build.lock requirements/build.in
+
+lock-check: $(VENV)/.installed  ## ask the index whether every pinned file is there with its hash (CUDA: some gigabytes to look at)
+	$(PIP) install --dry-run --ignore-installed --require-hashes --no-deps --only-binary=:all: --target /nonexistent -r requirements/cuda.lock
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from runner import __version__
@@ -63,8 +64,20 @@ def describe() -> dict[str, Any]:
         },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "image_digest": _passed_in("BENCHMARK_IMAGE_DIGEST", r"sha256:[0-9a-f]{64}"),
-        "source_revision": _passed_in("BENCHMARK_SOURCE_REVISION", r"[0-9a-f]{40}([0-9a-f]{24})?"),
+        # The image sets it, to nothing when it was built without being told.
+        "source_revision": _passed_in("BENCHMARK_SOURCE_REVISION", r"([0-9a-f]{40}([0-9a-f]{24})?)?") or None,
     }
+
+
+def in_container() -> bool:
+    """Whether this is the project's image (it sets `BENCHMARK_CONTAINER`), where what is not mounted does not stay."""
+    return os.environ.get("BENCHMARK_CONTAINER") == "1"
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether `path` lies on something that was mounted into the container, and not on its own file system."""
+    whole = Path(os.path.realpath(path))
+    return any(folder.is_mount() for folder in (whole, *whole.parents) if folder != Path("/"))
 
 
 def _passed_in(name: str, form: str) -> str | None:

@@ -49,6 +49,7 @@ class Settings:
     device: str | None = None
     dtype: str | None = None
     batch_tokens: int | None = None
+    threads: int | None = None
     resume: bool = True
     nonce: str | None = None
     access: Access | None = None
@@ -69,6 +70,7 @@ def evaluate(
     `InvalidInput` before any work, `BackendError` when the model or device fails, `Interrupted` when stopped: what
     was finished is in the journal and the same call goes on from there.
     """
+    machine = environment.describe()
     submission = load_submission(submission_path)
     selection = select(choice)
     run_folder.check_writable(settings.output_dir / submission.name)
@@ -124,7 +126,6 @@ def evaluate(
     }
     progress("score", 0, 0)
     with _resumable(run, len(questions)), run.journal:
-        machine = environment.describe()
         card = assemble(
             selection,
             submission=_submission(submission, files, {**facts, **_said(submission, answers)}),
@@ -164,7 +165,7 @@ def _folders(submission: Submission) -> dict[Kind, Path]:
 
 def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Service":
     """The model in a process of its own, or the service that runs it; `InvalidInput` for options of the other kind."""
-    of_models = {name: getattr(settings, name) for name in ("device", "dtype", "batch_tokens")}
+    of_models = {name: getattr(settings, name) for name in ("device", "dtype", "batch_tokens", "threads")}
     if submission.service is None:
         if settings.access is not None:
             message = "The options --api-… are for submissions that name a service; this one names a model."

@@ -4,11 +4,12 @@ import getpass
 import json
 import socket
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from runner import __version__
-from runner.environment import describe, peak_memory_bytes, versions
+from runner.environment import describe, in_container, is_mounted, peak_memory_bytes, versions
 from runner.errors import InvalidInput
 
 
@@ -50,6 +51,22 @@ def test_what_launched_it_is_taken_over(monkeypatch):
     monkeypatch.setenv(IMAGE, "sha256:" + "0a" * 32)
     monkeypatch.setenv(REVISION, "b" * 64)
     assert (describe()["image_digest"], describe()["source_revision"]) == ("sha256:" + "0a" * 32, "b" * 64)
+
+
+def test_an_image_that_was_not_told_its_revision_says_none(monkeypatch):
+    monkeypatch.setenv(REVISION, "")
+    assert describe()["source_revision"] is None
+
+
+def test_what_is_mounted_and_what_goes_with_the_container(monkeypatch, tmp_path):
+    monkeypatch.delenv("BENCHMARK_CONTAINER", raising=False)
+    assert not in_container()
+    monkeypatch.setenv("BENCHMARK_CONTAINER", "1")
+    assert in_container()
+    monkeypatch.setattr(Path, "is_mount", lambda self: str(self) in ("/", str(tmp_path / "mounted")))
+    assert is_mounted(tmp_path / "mounted" / "not there yet")
+    assert is_mounted(tmp_path / "mounted")
+    assert not is_mounted(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils import deterministic as memory
 
+from runner.backends import driver
 from runner.errors import BackendError, Fault
 
 # Without it cuBLAS may sum in another order from run to run; it is read when CUDA starts.
@@ -31,8 +32,7 @@ def choose(device: str | None) -> torch.device:
     if chosen.type == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        hint = "Check the driver with nvidia-smi, and that the container was started with --gpus."
-        raise BackendError(Fault("DEVICE", f"The device is {device}, but no CUDA device can be used.", hint=hint))
+        raise BackendError(Fault("DEVICE", f"The device is {device}, but {_why_not()}", hint=_HINT))
     count = torch.cuda.device_count()
     if (chosen.index or 0) >= count:
         raise BackendError(Fault("DEVICE", f"The device is {device}, but there are only {count} CUDA devices."))
@@ -46,12 +46,29 @@ def examine(device: str | None) -> list[tuple[str, str, str, str | None]]:
     except BackendError as problem:
         return [("device", "fail", fault.message, fault.hint) for fault in problem.faults]
     if chosen.type == "cpu":
-        hint = "Give --device cuda on a machine with a GPU; small models do without."
-        return [("device", "ok" if device else "warn", f"the CPU, with {torch.get_num_threads()} threads", hint)]
+        message = f"the CPU, with {torch.get_num_threads()} threads"
+        if device is None and driver.is_present():
+            state = "warn" if torch.version.cuda is None else "fail"
+            return [("device", state, f"{message}: {_why_not()}", f"{_HINT} Or choose it: --device cpu.")]
+        hint = "Give --device cuda on a machine with a GPU (a container needs --gpus all); small models do without."
+        return [("device", "ok" if device else "warn", message, hint)]
     free, total = torch.cuda.mem_get_info(chosen)
     state = "ok" if free > total // 2 else "warn"
     message = f"{torch.cuda.get_device_name(chosen)}, {free >> 20:,} of {total >> 20:,} MiB free"
     return [("device", state, message, "Another process holds its memory; see nvidia-smi.")]
+
+
+_HINT = "See nvidia-smi; a container needs --gpus all, and a driver that runs the CUDA version of torch."
+
+
+def _why_not() -> str:
+    """Why no CUDA device can be used, as the rest of a sentence."""
+    if torch.version.cuda is None:
+        return "this torch was built without CUDA."
+    too_old = driver.too_old_for(torch.version.cuda)
+    if too_old is not None:
+        return f"{too_old}."
+    return "no CUDA device can be used." if driver.is_present() else "no NVIDIA device is here."
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -66,7 +83,15 @@ def describe(device: torch.device) -> dict[str, Any]:
         "float32_matmul_precision": "highest",
     }
     if device.type == "cuda":
-        facts["cublas_workspace_config"] = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+        found = torch.cuda.get_device_properties(device)
+        facts |= {
+            "cublas_workspace_config": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+            "compute_capability": f"{found.major}.{found.minor}",
+            "memory_bytes": found.total_memory,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "driver": driver.version(),
+            "driver_cuda": driver.newest_cuda(),
+        }
     return facts
 
 

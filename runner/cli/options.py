@@ -153,18 +153,33 @@ def access(
 
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
     """Make the user's own key if it is wanted and not there; return a function that reads the key when it is needed."""
-    from runner import public_half, signing
+    from runner import environment, public_half, signing
 
     path = key_file or signing.default_key_path()
     if key_file is None and not path.exists():
         signing.new_key(path)
         click.echo(f"Made your signing key (keep it secret): {path}", err=True)
+        if environment.in_container():
+            click.echo(
+                "It is gone with this container; to sign with one that stays, mount it and give --key.", err=True
+            )
     passphrase = cache(partial(ask_passphrase, path))
     # A key that cannot be read is told before any work is done, and a passphrase is asked for while someone is there.
     public = signing.load_key(path, passphrase).public_key()
     if key_file is None:
         public_half.keep(path, public)
     return lambda: signing.load_key(path, passphrase)
+
+
+def warn_of_loss(output_dir: Path) -> None:
+    """Say that results go with the container, where nothing is mounted for them."""
+    from runner import environment
+
+    if environment.in_container() and not environment.is_mounted(output_dir):
+        message = (
+            f'Results in {output_dir} stay inside this container; to have them, add -v "$PWD/results:{output_dir}".'
+        )
+        click.echo(message, err=True)
 
 
 def trusted_keys(keyring_file: Path | None) -> "Keyring":

@@ -60,6 +60,13 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     metavar="N|auto",
     help="Tokens per batch; lower for less memory.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Processor threads of the model; another number rounds otherwise. [default: one per core]",
+)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished equal run.")
 @options.api
 @options.nonce
@@ -73,6 +80,7 @@ def evaluate(
     device: str | None,
     dtype: str | None,
     batch_tokens: str,
+    threads: int | None,
     resume: bool,
     nonce: str | None,
     key_file: Path | None,
@@ -86,7 +94,8 @@ def evaluate(
 
     tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
-    settings = walk.Settings(output_dir, device, dtype, tokens, resume, nonce, access)
+    settings = walk.Settings(output_dir, device, dtype, tokens, threads, resume, nonce, access)
+    options.warn_of_loss(output_dir)
     with terminal.progress(quiet) as progress:
         folder, card = walk.evaluate(
             submission,
@@ -126,6 +135,7 @@ def score(
     from runner import terminal
     from runner.rescore import score_file
 
+    options.warn_of_loss(output_dir)
     with terminal.progress(quiet) as progress:
         progress("score", 0, 0)
         folder, card = score_file(

@@ -12,11 +12,13 @@ _FORBIDDEN_IN_NAMES = frozenset("/\\\0")
 
 
 def default_data_dir() -> Path:
-    """The folder used when none is given: `moral-ambiguity-benchmark/data` in the user's cache.
+    """The folder used when none is given: `$BENCHMARK_DATA_DIR`, or `moral-ambiguity-benchmark/data` in the cache.
 
     The cache is `$XDG_CACHE_HOME` where that is an absolute path (the XDG base directory specification tells programs
     to ignore it otherwise), else `~/.cache`. Raises `InvalidInput` (DATA_MISSING) for a user without a home.
     """
+    if stated := os.environ.get("BENCHMARK_DATA_DIR"):
+        return Path(stated)
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         try:

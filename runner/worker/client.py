@@ -52,16 +52,18 @@ def open_isolated(
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
+    threads: int | None = None,
     limits: Limits | None = None,
 ) -> "Worker":
     """Load what `submission` names, as `open_backend` does, in a process that can reach those folders and little else.
 
+    It computes with `threads` threads on the processor (default: one per core, or as `OMP_NUM_THREADS` says).
     The process gets prompts only, and dies with this one (with the thread that calls this, on Linux). Raises what
     `open_backend` does, and `BackendError` `WORKER_START`, `WORKER_TIMEOUT`, `WORKER_MEMORY`, `WORKER_CRASH` or
     `WORKER_REPLY`; so do all methods of the backend, after which it is closed and cannot be asked again.
     """
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
-    worker = Worker(folders, device, limits or LIMITS)
+    worker = Worker(folders, device, limits or LIMITS, threads)
     try:
         worker.load(submission, model_folder, adapter_folder, dtype, batch_tokens)
     except BaseException:
@@ -100,10 +102,10 @@ class Worker:
 
     isolation: Mapping[str, str]
 
-    def __init__(self, folders: Sequence[Path], device: str | None, limits: Limits) -> None:
+    def __init__(self, folders: Sequence[Path], device: str | None, limits: Limits, threads: int | None = None) -> None:
         self._limits = limits
         self._device = device
-        self._process = Process()
+        self._process = Process(threads)
         try:
             opening = {
                 "folders": [str(folder.resolve()) for folder in folders],

@@ -53,7 +53,7 @@ _SIGNS_OF_MEMORY = ("memory allocation of", "std::bad_alloc", "MemoryError", "Ca
 class Process:
     """Holds a child process and its private folder; `close` ends it, and so does the end of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
         try:
             self._folder, self._lock = _private_folder()
         except OSError as problem:
@@ -67,7 +67,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._folder,
-                env=_environment(self._folder),
+                env=_environment(self._folder, threads),
                 start_new_session=True,
                 bufsize=0,
             )
@@ -258,13 +258,16 @@ def _remove_if_left(folder: Path) -> None:
         os.close(handle)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, threads: int | None) -> dict[str, str]:
     """Only what decides where libraries are and how they compute: no token, no key, no path of the user's."""
+    # Read when the libraries are loaded; MKL's own variable would win over the general one.
+    counted = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) if threads else {}
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_FROM)}
     own = str(folder)
     return {
         "PYTHONHASHSEED": "0",
         **kept,
+        **counted,
         "HOME": own,
         "TMPDIR": own,
         "USER": "worker",
