@@ -29,7 +29,7 @@ from runner.journal import write_whole
 from runner.records import AdapterRef, ModelRef, Prediction, Prompt, ScoringSpec, Submission
 from runner.run_folder import RunFolder
 from runner.scorecard import assemble, build_tasks
-from runner.selection import Choice, aligned, prompts, select
+from runner.selection import Choice, aligned, prompts, select_for
 from runner.served import served
 from runner.spec.submission import load_submission
 from runner.worker import Worker, open_isolated
@@ -72,7 +72,7 @@ def evaluate(
     """
     machine = environment.describe()
     submission = load_submission(submission_path)
-    selection = select(choice)
+    selection = select_for(submission, choice)
     run_folder.check_writable(settings.output_dir / submission.name)
     raise_faults(check_submission_files(submission, pins=False))
     questions = prompts(selection)

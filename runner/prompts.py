@@ -14,12 +14,9 @@ def variables(template: str) -> list[str]:
 
 def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item) -> Iterator[Prompt]:
     """The prompts that `spec` puts for `item`, one per order; `options` come back in the order of `labels`."""
+    texts = {label: Template(shows).substitute(item.fields) for label, shows in spec.shows.items()}
     for number, order in enumerate(spec.orders):
-        shown = {
-            f"option_{position}": Template(spec.shows[label]).substitute(item.fields)
-            for position, label in enumerate(order, start=1)
-            if label in spec.shows
-        }
+        shown = {f"option_{position}": texts[label] for position, label in enumerate(order, start=1) if label in texts}
         yield Prompt(
             task=spec.task,
             split=split,
@@ -33,6 +30,8 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
             options=tuple(spec.options[order.index(label)] for label in labels),
             max_tokens=spec.max_tokens,
             shorten=spec.shorten,
+            labels=labels,
+            shown=tuple(texts[label] for label in labels) if len(texts) == len(labels) else (),
         )
 
 

@@ -170,11 +170,30 @@ class Benchmark:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """What an encoder answers: one `task`, with a head of the `kind` `classification` or `ranking`.
+
+    A ranking head gives each answer's own text one score; a classification head reads the fields named in `reads` (one,
+    or two as a pair) and gives every label one. `max_tokens` of a text are read, special ones included, and the rest is
+    cut off. `labels` are the outputs of a classification head by name, or None where config.json says them.
+    `concentration` is `own` where exp(logits) are the parameters of a Dirichlet distribution, else `fitted`.
+    """
+
+    task: str
+    kind: str
+    max_tokens: int
+    reads: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    concentration: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """A model: a folder `path` (absolute), or a Hub `repository` at a 40-hex `revision`; neither where it is a service.
 
-    `format` is `plain` or `chat`, `dtype` one of float32, bfloat16, float16, or empty where a service computes in a
-    format of its own; `digest` (`sha256:…`) pins the manifest of its files, or is None.
+    `format` is `plain` or `chat` (None for an encoder, which is not asked in words), `dtype` one of float32, bfloat16,
+    float16, or empty where a service computes in a format of its own; `digest` (`sha256:…`) pins the manifest of its
+    files, or is None. Encoders alone have a `head`.
     """
 
     backend: str
@@ -182,9 +201,10 @@ class ModelRef:
     repository: str | None
     revision: str | None
     digest: str | None
-    format: str
+    format: str | None
     dtype: str
     quantization: str | None
+    head: HeadSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +277,8 @@ class Prompt:
     """One question to a model, with ALL its labels, and nothing about the human answer.
 
     `values` fill `template`; `options[k]` are the surface forms that count for label k of the task, whatever the order
-    of presentation. `order` is the index of the presentation order within the prompt's specification.
+    of presentation. `order` is the index of the presentation order within the prompt's specification. `labels[k]` is
+    the name of label k and `shown[k]` the text that stands for it in the prompt (`shown` is empty where none does).
     """
 
     task: str
@@ -272,6 +293,8 @@ class Prompt:
     options: tuple[tuple[str, ...], ...]
     max_tokens: int
     shorten: str | None
+    labels: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from runner.dataset.read import LoadedSplit, find_file, load_items
 from runner.errors import Fault, InvalidInput, UserError, raise_faults
 from runner.predictions import Answers, align, by_task_and_split
 from runner.prompts import all_prompts
-from runner.records import Benchmark, Item, Prediction, Prompt, Task
+from runner.records import Benchmark, Item, Prediction, Prompt, Submission, Task
 from runner.spec.benchmark import load_benchmark
 from runner.spec.released import is_released
 
@@ -112,6 +112,17 @@ def select(choice: Choice) -> Selection:
         data=data,
         not_comparable=tuple(_reasons(benchmark, choice)),
     )
+
+
+def select_for(submission: Submission, choice: Choice) -> Selection:
+    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for."""
+    head = submission.model.head
+    if head is None:
+        return select(choice)
+    if other := [name for name in choice.tasks if name != head.task]:
+        message = f"The model's head answers the task {head.task!r}, {other[0]!r} was asked for."
+        raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
+    return select(replace(choice, tasks=(head.task,)))
 
 
 def _with_prompts(benchmark: Benchmark, task: Task, wanted: Sequence[str]) -> Task:

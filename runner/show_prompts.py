@@ -6,22 +6,21 @@ from typing import Any
 
 from runner.errors import raise_faults
 from runner.prompts import prompt_sha256, text
-from runner.selection import Choice, prompts, select
+from runner.selection import Choice, prompts, select, select_for
 from runner.spec.submission import load_submission
 
 
 def rows(choice: Choice, submission_path: Path | None) -> Iterator[dict[str, Any]]:
     """One row per prompt: its text, cues and options by label; with a submission also the token ids its model reads."""
-    selection = select(choice)
-    labels = {part.task.name: part.task.labels for part in selection.tasks}
+    submission = load_submission(submission_path) if submission_path is not None else None
+    selection = select(choice) if submission is None else select_for(submission, choice)
     asked = prompts(selection)
     encoded: Iterator[dict[str, Any]] | None = None
-    if submission_path is not None:
+    if submission is not None:
         from runner.artifacts import check_submission_files
         from runner.backends import resolve_model
         from runner.worker import show_tokens_isolated
 
-        submission = load_submission(submission_path)
         raise_faults(check_submission_files(submission))
         encoded = show_tokens_isolated(submission, resolve_model(submission.model, weights=False), asked)
     for prompt in asked:
@@ -34,6 +33,6 @@ def rows(choice: Choice, submission_path: Path | None) -> Iterator[dict[str, Any
             "prompt_sha256": prompt_sha256(prompt),
             "text": text(prompt),
             "cue": {"plain": prompt.cue_plain, "chat": prompt.cue_chat},
-            "options": dict(zip(labels[prompt.task], map(list, prompt.options), strict=True)),
+            "options": dict(zip(prompt.labels, map(list, prompt.options), strict=True)),
         }
         yield row if encoded is None else {**row, **next(encoded)}

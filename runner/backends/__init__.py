@@ -66,8 +66,14 @@ def open_backend(
             return open_causal(
                 submission, model_folder, adapter_folder, device=device, dtype=dtype, batch_tokens=batch_tokens
             )
+        case "encoder":
+            from runner.backends.encoder import open_encoder
+
+            return open_encoder(
+                submission, model_folder, adapter_folder, device=device, dtype=dtype, batch_tokens=batch_tokens
+            )
         case other:
-            raise BackendError(Fault("BACKEND", f"There is no backend {other!r}; causal was expected."))
+            raise BackendError(Fault("BACKEND", f"There is no backend {other!r}; causal or encoder was expected."))
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -80,12 +86,24 @@ def load_tokenizer(folder: Path) -> Any:
 def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
     """What the submission's model reads, one row per prompt: `token_ids`, and each surface form's `tails`.
 
-    Needs the tokenizer and config.json, not the weights. Raises `InvalidInput` with every fault of the encoding.
+    For an encoder: `texts`, each with its `token_ids`. Needs the tokenizer and config.json, not the weights. Raises
+    `InvalidInput` with every fault of the encoding.
     """
     from runner.backends.loading import context_limit
-    from runner.encoding import Format, encode_all
+    from runner.encoding import Format, encode_all, encode_texts
 
     folder = resolve_model(submission.model, weights=False)
+    if submission.model.head is not None:
+        from runner.backends.encoder_inputs import inputs_of
+
+        tokenizer = load_tokenizer(folder)
+        for prompt in prompts:
+            read = encode_texts(inputs_of(prompt, submission.model.head), tokenizer, submission.model.head.max_tokens)
+            yield {
+                "texts": [{"token_ids": list(each.ids), "truncated": each.truncated} for each in read],
+                "truncated": any(each.truncated for each in read),
+            }
+        return
     form: Format = "chat" if submission.model.format == "chat" else "plain"
     for encoded in encode_all(prompts, load_tokenizer(folder), form, context_limit(folder)):
         yield {

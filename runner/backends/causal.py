@@ -220,7 +220,7 @@ class Causal:
         return {
             "backend": "causal",
             "model_type": config.model_type,
-            "parameters": sum(value.numel() for value in self._parameters(adapter=False)),
+            "parameters": loading.count_parameters(self._base),
             "vocabulary": config.vocab_size,
             "layers": config.num_hidden_layers,
             "hidden_size": config.hidden_size,
@@ -233,30 +233,12 @@ class Causal:
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
             "bos_token_id": self._tokenizer.bos_token_id,
             "first_prompt": {"first_token_ids": self._ends[0], "last_token_ids": self._ends[1]} if self._ends else None,
-            "adapter": self._describe_adapter(),
+            "adapter": loading.describe_adapter(self._model),
             "device": devices.describe(self._device),
             "versions": {
                 name: version(name) for name in ("torch", "transformers", "tokenizers", "peft", "safetensors")
             },
         }
-
-    def _describe_adapter(self) -> dict[str, Any] | None:
-        if not hasattr(self._model, "peft_config"):
-            return None
-        config = self._model.peft_config["default"]
-        modules = config.target_modules
-        return {
-            "type": str(config.peft_type.value),
-            "rank": getattr(config, "r", None),
-            "alpha": getattr(config, "lora_alpha", None),
-            "target_modules": sorted(modules) if isinstance(modules, set | list) else modules,
-            "parameters": sum(value.numel() for value in self._parameters(adapter=True)),
-            "named_base": config.base_model_name_or_path,
-        }
-
-    def _parameters(self, *, adapter: bool) -> Iterator[Tensor]:
-        # PEFT names what belongs to an adapter by it, and the only one loaded is called "default".
-        return (value for name, value in self._base.named_parameters() if (".default" in name) == adapter)
 
     def peak_memory_bytes(self) -> int | None:
         """The most device memory in use at once; None on the CPU."""

@@ -1,5 +1,6 @@
 """Weights, adapter and tokenizer from local folders, whole and finite, or a fault that says what is wrong with them."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,29 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.utils import logging
 
 from runner.backends.devices import is_out_of_memory
 from runner.errors import BackendError, Fault
+from runner.records import HeadSpec
 
 # Architectures whose forward pass takes a ready attention mask, explicit positions and a filled cache as they are, and
 # whose logits are the output head's product with the last hidden state and nothing more; the tests hold them to it.
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+# Architectures with a head `classifier`, whose positions are counted from 0 or from behind the filler's id.
+ENCODERS = ("bert", "roberta")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_PRETRAINING = ("cls.", "lm_head.")
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
 _LIBRARY_ERRORS = (
@@ -47,7 +59,7 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_config(folder: Path) -> Any:
+def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
     """config.json of `folder`, of an architecture that is known to be scored right.
 
     Raises `BackendError`: `LOAD_CONFIG`, `MODEL_TYPE`, `LOAD_HIDDEN_ADAPTER`, `QUANTIZATION`.
@@ -58,8 +70,8 @@ def load_config(folder: Path) -> Any:
         raise BackendError(Fault("LOAD_HIDDEN_ADAPTER", message, file=str(folder), hint=hint))
     with _told("LOAD_CONFIG", "The model's configuration cannot be read", folder):
         config = AutoConfig.from_pretrained(folder, **_SAFE)
-    if config.model_type not in ARCHITECTURES:
-        message = f"The architecture is {config.model_type}; one of {', '.join(ARCHITECTURES)} was expected."
+    if config.model_type not in known:
+        message = f"The architecture is {config.model_type}; one of {', '.join(known)} was expected."
         raise BackendError(Fault("MODEL_TYPE", message, file=str(folder / "config.json")))
     if getattr(config, "quantization_config", None) is not None:
         message = "The weights are quantised, which is not supported."
@@ -69,14 +81,19 @@ def load_config(folder: Path) -> Any:
 
 def context_limit(folder: Path) -> int:
     """Most tokens that the model in `folder` can read at once with every token in sight of every later one."""
-    return limit_of(load_config(folder))
+    return limit_of(load_config(folder, ARCHITECTURES + ENCODERS))
 
 
 def limit_of(config: Any) -> int:
     """`context_limit` of a loaded configuration: the positions it has, or its sliding window where that is less."""
     window = getattr(config, "sliding_window", None)
-    positions = int(config.max_position_embeddings)
+    positions = int(config.max_position_embeddings) - first_position(config)
     return positions if window is None else min(positions, int(window))
+
+
+def first_position(config: Any) -> int:
+    """The position of the first token; RoBERTa's are counted from behind the filler's id, all others' from 0."""
+    return int(config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
 
 
 def load_model(folder: Path, dtype: str, device: torch.device) -> Any:
@@ -86,29 +103,84 @@ def load_model(folder: Path, dtype: str, device: torch.device) -> Any:
     generated. Raises `BackendError`: `LOAD_WEIGHTS`, `LOAD_KEYS`, `WEIGHTS_NON_FINITE`, and what `load_config` does.
     """
     config = load_config(folder)
+    unread = {"generation_config": GenerationConfig()}  # else generation_config.json is read, and can fail
+    model, found = _load(AutoModelForCausalLM, folder, config, dtype, device, **unread)
+    _check_keys(folder, **found)
+    _check_finite(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device, brought: frozenset[str]) -> Any:
+    """The encoder in `folder` with the head that `head` speaks of, in `dtype` on `device`, ready to be asked.
+
+    `brought` are modules that an adapter holds whole. Where the weights lack them they are zeros here, and the heads of
+    pretraining that the weights have instead are left out. Raises what `load_model` does, and `HEAD_LABELS` where
+    config.json and submission.yaml name other labels.
+    """
+    config = load_config(folder, ENCODERS)
+    if head.kind == "classification" and head.labels is not None:
+        named = [config.id2label[place] for place in sorted(config.id2label)]
+        unnamed = all(str(name).startswith("LABEL_") for name in named)
+        if not unnamed and named != list(head.labels):
+            message = f"id2label says {', '.join(map(str, named))}, submission.yaml {', '.join(head.labels)}."
+            hint = "Delete `labels` from submission.yaml: config.json says them."
+            raise BackendError(Fault("HEAD_LABELS", message, file=str(folder / "config.json"), hint=hint))
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {label: place for place, label in enumerate(head.labels)}
+    kind = AutoModelForMultipleChoice if head.kind == "ranking" else AutoModelForSequenceClassification
+    model, found = _load(kind, folder, config, dtype, device)
+    headless = {key for key in found["missing_keys"] if key.split(".")[0] in brought}
+    _check_keys(
+        folder,
+        missing_keys=found["missing_keys"] - headless,
+        unexpected_keys={key for key in found["unexpected_keys"] if not (headless and key.startswith(_PRETRAINING))},
+        mismatched_keys=found["mismatched_keys"],
+    )
+    for name, value in model.named_parameters():
+        if name in headless:
+            value.data.zero_()
+    _check_finite(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def brought_by(adapter_folder: Path | None) -> frozenset[str]:
+    """The modules that an adapter holds whole, by its adapter_config.json."""
+    if adapter_folder is None:
+        return frozenset()
+    with _told("ADAPTER_LOAD", "The adapter's settings cannot be read", adapter_folder):
+        settings = json.loads((adapter_folder / "adapter_config.json").read_bytes())
+        return frozenset(settings.get("modules_to_save") or ())
+
+
+def _load(
+    kind: Any, folder: Path, config: Any, dtype: str, device: torch.device, **more: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model and which tensors were missing, left over, or of another shape."""
     placed = {} if device.type == "cpu" else {"device_map": {"": device}}
     with _told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), _quiet():
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = kind.from_pretrained(
             folder,
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
             attn_implementation="sdpa",
-            generation_config=GenerationConfig(),  # else generation_config.json is read, and can fail
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are reported in `found`, and refused below
+            ignore_mismatched_sizes=True,  # they are reported in `found`, and refused
             **_SAFE,
             **placed,
+            **more,
         )
+    return model, {name: set(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+
+
+def _check_keys(folder: Path, missing_keys: set[str], unexpected_keys: set[str], mismatched_keys: set[Any]) -> None:
     faults = [
-        *_key_faults(folder, "are missing from the weights", sorted(found["missing_keys"])),
-        *_key_faults(folder, "of the weights are not the model's", sorted(found["unexpected_keys"])),
-        *_key_faults(folder, "have another shape in the weights", sorted(key for key, *_ in found["mismatched_keys"])),
+        *_key_faults(folder, "are missing from the weights", sorted(missing_keys)),
+        *_key_faults(folder, "of the weights are not the model's", sorted(unexpected_keys)),
+        *_key_faults(folder, "have another shape in the weights", sorted(key for key, *_ in mismatched_keys)),
     ]
     if faults:
         raise BackendError(*faults)
-    _check_finite(model, folder)
-    return model.eval().requires_grad_(False)
 
 
 def apply_adapter(model: Any, folder: Path) -> Any:
@@ -150,6 +222,28 @@ def apply_adapter(model: Any, folder: Path) -> Any:
         raise BackendError(*faults)
     _check_finite(adapted, folder)
     return adapted.eval().requires_grad_(False)
+
+
+def describe_adapter(model: Any) -> dict[str, Any] | None:
+    """JSON facts about the adapter on `model`, or None where there is none."""
+    if not hasattr(model, "peft_config"):
+        return None
+    config = model.peft_config["default"]
+    modules = config.target_modules
+    return {
+        "type": str(config.peft_type.value),
+        "rank": getattr(config, "r", None),
+        "alpha": getattr(config, "lora_alpha", None),
+        "target_modules": sorted(modules) if isinstance(modules, set | list) else modules,
+        "parameters": count_parameters(model.get_base_model(), adapter=True),
+        "named_base": config.base_model_name_or_path,
+    }
+
+
+def count_parameters(model: Any, *, adapter: bool = False) -> int:
+    """How many numbers a model is made of, or (`adapter`) what was put on it is."""
+    # PEFT names what belongs to an adapter by it, and the only one loaded is called "default".
+    return sum(value.numel() for name, value in model.named_parameters() if (".default" in name) == adapter)
 
 
 def _is_copy(tensor: torch.Tensor, name: str, model: Any) -> bool:

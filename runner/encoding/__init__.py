@@ -2,5 +2,6 @@
 
 from runner.encoding.reader import Format
 from runner.encoding.split import EncodedPrompt, encode, encode_all
+from runner.encoding.texts import EncodedTexts, encode_texts
 
-__all__ = ["EncodedPrompt", "Format", "encode", "encode_all"]
+__all__ = ["EncodedPrompt", "EncodedTexts", "Format", "encode", "encode_all", "encode_texts"]

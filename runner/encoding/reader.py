@@ -101,7 +101,7 @@ class Reader:
         backend = self._tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        with _panics_told():
+        with panics_told():
             problem = rewritten(backend, written.text)
         if problem is not None:
             raise Faulty(Fault("TOKENIZER_REWRITES", f"{called(prompt)}: the tokenizer {problem}."))
@@ -222,14 +222,14 @@ def _encode(backend: Any, texts: list[str], split_special: bool) -> list[list[in
     backend.no_padding()
     backend.encode_special_tokens = split_special
     try:
-        with _panics_told():
+        with panics_told():
             return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
     finally:
         backend.encode_special_tokens = False
 
 
 @contextmanager
-def _panics_told() -> Iterator[None]:
+def panics_told() -> Iterator[None]:
     """Tell a panic of the tokenizer's library in words: it is no `Exception`, and comes from the tokenizer's file."""
     try:
         yield

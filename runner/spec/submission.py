@@ -7,20 +7,30 @@ from typing import Any
 
 from runner import canonical
 from runner.errors import Fault, raise_faults
-from runner.records import AdapterRef, ModelRef, Price, ServiceRef, Submission
+from runner.records import AdapterRef, HeadSpec, ModelRef, Price, ServiceRef, Submission
 from runner.spec.check import in_order, nearest, schema_faults, soundness
 from runner.spec.scalars import shown
 from runner.spec.service import DEFAULT_BASE_URL, base_url_fault, normal_base_url
 from runner.spec.source import SUBMISSION_BYTES, Document, JsonPath, fault_at, read
 
 _PLACE = frozenset({"path", "repository", "revision", "digest"})
-_NEEDED: Mapping[str, tuple[str, ...]] = {"causal": ("format", "dtype"), "api": ("api", "model")}
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "causal": ("format", "dtype"),
+    "encoder": ("dtype", "head"),
+    "api": ("api", "model"),
+}
 """By backend: the keys that its model must have."""
 _TAKEN: Mapping[str, frozenset[str]] = {
     "causal": _PLACE | {"format", "dtype", "quantization"},
+    "encoder": _PLACE | {"dtype", "head"},
     "api": frozenset({"api", "model", "base_url", "top_logprobs", "echo", "price"}),
 }
 """By backend: the keys that its model may have, besides `backend` itself."""
+_HEADS: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "classification": (("reads",), frozenset()),
+    "ranking": ((), frozenset({"reads", "labels"})),
+}
+"""By kind of an encoder's head: the keys that it needs, and those that it has no use for."""
 
 
 def load_submission(path: Path) -> Submission:
@@ -52,6 +62,8 @@ def submission_faults(document: Document) -> tuple[Fault, ...]:
         if part == "model":
             backend = usable.get("backend")
             wrong = list(_key_faults(document, given, backend)) if backend is not None else []
+            if isinstance(head := given.get("head"), dict) and "kind" in head and sound(("model", "head", "kind")):
+                wrong += _head_faults(document, head)
             faults += wrong
             whole = whole and not wrong
         if backend == "api":
@@ -95,6 +107,20 @@ def place_faults(document: Document, part: str, sound: Callable[[JsonPath], bool
     if isinstance(document.value, dict) and isinstance(given := document.value.get(part), dict):
         usable = {key: value for key, value in given.items() if sound((part, key))}
         yield from _source_faults(document, part, usable, sound((part,)))
+
+
+def _head_faults(document: Document, head: Mapping[str, Any]) -> Iterator[Fault]:
+    """Keys that the kind of an encoder's head needs and lacks, or has no use for."""
+    kind = head["kind"]
+    needed, useless = _HEADS[kind]
+    for key in needed:
+        if key not in head:
+            message = f"The key {key!r} is missing, which a {kind} head needs."
+            yield fault_at(document, "SCHEMA", ("model", "head", key), message)
+    for key in head:
+        if key in useless:
+            message = f"A {kind} head has no use for the key {key!r}."
+            yield fault_at(document, "SCHEMA", ("model", "head", key), message, "Delete it.", key=True)
 
 
 def _source_faults(document: Document, part: str, usable: Mapping[str, Any], whole: bool) -> Iterator[Fault]:
@@ -204,10 +230,28 @@ def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
     quantization = model.get("quantization", "none")
     return ModelRef(
         backend=model["backend"],
-        format=model.get("format") or ("chat" if model.get("api") == "chat" else "plain"),
+        format=_format(model),
         dtype=model.get("dtype", ""),
         quantization=None if quantization == "none" else quantization,
+        head=_head(model["head"]) if "head" in model else None,
         **_place(home, model),
+    )
+
+
+def _format(model: Mapping[str, Any]) -> str | None:
+    if model["backend"] == "encoder":
+        return None
+    return str(model.get("format") or ("chat" if model.get("api") == "chat" else "plain"))
+
+
+def _head(value: Mapping[str, Any]) -> HeadSpec:
+    return HeadSpec(
+        task=value["task"],
+        kind=value["kind"],
+        max_tokens=int(value["max_tokens"]),
+        reads=tuple(value.get("reads", ())),
+        labels=tuple(value["labels"]) if "labels" in value else None,
+        concentration=value.get("concentration", "fitted"),
     )
 
 

@@ -10,7 +10,7 @@ from runner import strict_json
 from runner.errors import BackendError, Fault, InvalidInput, UserError
 from runner.predictions import from_row
 from runner.prompts import prompt_sha256
-from runner.records import AdapterRef, ModelRef, Prediction, Prompt, Submission
+from runner.records import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission
 
 MOST_BYTES = 16 << 20
 _MOST_FAULTS = 32
@@ -44,7 +44,14 @@ def submission_row(submission: Submission) -> Json:
 def submission_of(row: Json) -> Submission:
     """The submission as the child knows it."""
     adapter = AdapterRef(**row["adapter"]) if row["adapter"] is not None else None
-    return Submission("", "", "", b"", ModelRef(**row["model"]), adapter)
+    return Submission("", "", "", b"", ModelRef(**{**row["model"], "head": _head_of(row["model"]["head"])}), adapter)
+
+
+def _head_of(row: Json | None) -> HeadSpec | None:
+    if row is None:
+        return None
+    labels = None if row["labels"] is None else tuple(row["labels"])
+    return HeadSpec(**{**row, "reads": tuple(row["reads"]), "labels": labels})
 
 
 def prompt_row(prompt: Prompt) -> Json:
@@ -54,7 +61,8 @@ def prompt_row(prompt: Prompt) -> Json:
 
 def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
-    return Prompt(**{**row, "options": tuple(map(tuple, row["options"]))})
+    texts = {name: tuple(row[name]) for name in ("labels", "shown")}
+    return Prompt(**{**row, **texts, "options": tuple(map(tuple, row["options"]))})
 
 
 _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
