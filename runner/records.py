@@ -25,8 +25,26 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
+class FoldSpec:
+    """Some of the folds into which a file's rows are dealt: the folds `take` of `number`, counted from 1, by `seed`.
+
+    Left out are rows that share the value of one of the dotted paths `apart` with a row of a fold that is not taken.
+    What remains has `rows` rows.
+    """
+
+    number: int
+    take: tuple[int, ...]
+    seed: int
+    rows: int
+    apart: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DataFile:
-    """One split of a dataset as a file of JSON lines, pinned by `sha256` or by `git_blob` (exactly one is set)."""
+    """One split of a dataset as a file of JSON lines, pinned by `sha256` or by `git_blob` (exactly one is set).
+
+    `rows` are those of the file; `folds` says which of them belong to the split, None that all do.
+    """
 
     dataset: str
     split: str
@@ -34,6 +52,7 @@ class DataFile:
     rows: int
     sha256: str | None
     git_blob: str | None
+    folds: FoldSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

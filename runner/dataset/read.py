@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner import canonical, strict_json
+from runner.dataset.folds import taken
 from runner.dataset.place import default_data_dir, digest_of_bytes, is_file, pin, places, split_lines
 from runner.dataset.row import read_item
 from runner.errors import Fault, InvalidInput
@@ -23,7 +25,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSplit:
-    """The items of a split in file order; `sha256` (hex) and `rows` describe the file, skipped rows included."""
+    """The items of a split in file order; `sha256` (hex) and `rows` describe the file, whatever part of it this is."""
 
     items: tuple[Item, ...]
     sha256: str
@@ -50,7 +52,7 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
 
 
 def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
-    """The items of `task` in one file of JSON lines, and the rows left out for lack of votes.
+    """The items of `task` in one file of JSON lines, or in the folds of it that are taken, and those without votes.
 
     The file is read once; what is hashed is what is parsed, so a file that changes in between cannot slip through.
     Raises `InvalidInput`: at once for a file that cannot be read (DATA_MISSING) or is not the pinned one
@@ -82,8 +84,8 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         hint = f"Its digest is the declared one: correct datasets.{data.dataset}.splits.{data.split} in the benchmark."
         report("DATA_ROWS", message, None, hint=hint)
 
-    items: list[Item] = []
-    skipped: list[Skipped] = []
+    parsed: list[Any] = []
+    found: list[tuple[int, Item | Skipped]] = []
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -96,6 +98,8 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
             report(code, f"The row cannot be read: {error.message}.", number)
             continue
 
+        parsed.append(row)
+
         def at_line(code: str, message: str, where: str, number: int = number) -> None:
             report(code, message, number, where)
 
@@ -106,11 +110,20 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         if first != number:
             report("DATA_DUPLICATE_ID", f"The id {item.id!r} was given before, on line {first}.", number)
         elif any(item.counts):
-            items.append(item)
+            found.append((number, item))
         elif task.without_votes == "skip":
-            skipped.append(Skipped(item.id, number, f"nobody voted for any of {', '.join(task.labels)}"))
+            found.append((number, Skipped(item.id, number, f"nobody voted for any of {', '.join(task.labels)}")))
         else:
             report("DATA_NO_VOTES", f"Nobody voted for any of {', '.join(task.labels)}.", number)
+    if data.folds is not None and not faults:
+        own = taken(parsed, data.folds)
+        found = [each for each in found if own[each[0] - 1]]
+        if sum(own) != data.folds.rows:
+            message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
+            hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
+            report("DATA_ROWS", message, None, hint=hint)
+    items = [each for _, each in found if isinstance(each, Item)]
+    skipped = [each for _, each in found if isinstance(each, Skipped)]
     if skipped and not items and not faults:
         report("DATA_NO_VOTES", f"None of the {len(lines):,} rows has a vote, so there is nothing to score.", None)
 

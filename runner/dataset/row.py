@@ -68,6 +68,14 @@ def _follow(row: Any, dotted: str) -> tuple[Any, str]:
     return value, where
 
 
+def value_at(row: Any, dotted: str) -> list[Any]:
+    """The value at a dotted path of a row as a list of one, or an empty list where the path leads to nothing."""
+    try:
+        return [_follow(row, dotted)[0]]
+    except _Nowhere:
+        return []
+
+
 def _text(row: Any, dotted: str, report: Report, *, may_be_empty: bool) -> str | None:
     try:
         value, where = _follow(row, dotted)

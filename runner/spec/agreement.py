@@ -46,6 +46,31 @@ def _dataset(document: Document, _: Sound, name: str) -> Iterator[Fault]:
         if ("sha256" in pinned) == ("git_blob" in pinned):
             message = "A file must have exactly one of 'sha256' and 'git_blob'."
             yield fault_at(document, "DATA_DIGEST", (*path, "splits", split), message, key=True)
+    yield from _shared_files(document, path, dataset["splits"])
+
+
+def _shared_files(document: Document, path: JsonPath, splits: Mapping[str, Any]) -> Iterator[Fault]:
+    """Splits of one file must pin it alike, and the folds that each takes must be there."""
+    first: dict[str, str] = {}
+    for split, pinned in splits.items():
+        other = first.setdefault(pinned["file"], split)
+        for key in ("rows", "sha256", "git_blob"):
+            if pinned.get(key) != splits[other].get(key):
+                message = f"The split {other!r} is of the same file, but has another {key!r}."
+                yield fault_at(document, "DATA_DIGEST", (*path, "splits", split, key), message)
+        if (folds := pinned.get("folds")) is None:
+            continue
+        at: JsonPath = (*path, "splits", split, "folds")
+        for place, fold in enumerate(folds["take"]):
+            if fold > folds["number"]:
+                message = f"There is no fold {fold} of {folds['number']}."
+                yield fault_at(document, "DATA_FOLDS", (*at, "take", place), message)
+        if folds["number"] > pinned["rows"]:
+            message = f"{pinned['rows']:,} rows cannot be dealt into {folds['number']:,} folds."
+            yield fault_at(document, "DATA_FOLDS", (*at, "number"), message)
+        if folds["rows"] > pinned["rows"]:
+            message = f"{folds['rows']:,} rows are more than the {pinned['rows']:,} of the file."
+            yield fault_at(document, "DATA_FOLDS", (*at, "rows"), message)
 
 
 def _task(document: Document, sound: Sound, name: str) -> Iterator[Fault]:

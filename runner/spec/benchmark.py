@@ -11,6 +11,7 @@ from runner.records import (
     DataFile,
     Dataset,
     FitSpec,
+    FoldSpec,
     IntervalSpec,
     ItemFields,
     PromptSpec,
@@ -75,10 +76,21 @@ def _dataset(name: str, value: dict[str, Any]) -> Dataset:
                     rows=int(pinned["rows"]),
                     sha256=pinned.get("sha256"),
                     git_blob=pinned.get("git_blob"),
+                    folds=_folds(pinned["folds"]) if "folds" in pinned else None,
                 )
                 for split, pinned in value["splits"].items()
             }
         ),
+    )
+
+
+def _folds(value: dict[str, Any]) -> FoldSpec:
+    return FoldSpec(
+        number=int(value["number"]),
+        take=tuple(int(fold) for fold in value["take"]),
+        seed=int(value["seed"]),
+        rows=int(value["rows"]),
+        apart=tuple(value.get("apart", ())),
     )
 
 
