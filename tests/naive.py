@@ -11,7 +11,7 @@ from runner.records import Prompt
 def form_log_probs(model: Any, tokenizer: Any, prompt: Prompt, form: str = "plain") -> list[float]:
     """Log-probability of each surface form after the prompt, by the tokenizer's own encoding and the model's logits.
 
-    The log-softmax is float32; the logits are in the model's dtype.
+    The log-softmax is float64; the logits are in the model's dtype.
     """
     question = text(prompt)
     if form == "chat":
@@ -28,7 +28,7 @@ def form_log_probs(model: Any, tokenizer: Any, prompt: Prompt, form: str = "plai
         ids = tokenizer(begun + surface, add_special_tokens=special)["input_ids"]
         assert ids[: len(alone)] == alone, "the option changes how the prompt is encoded"
         with torch.inference_mode():
-            logits = model(torch.tensor([ids], device=model.device)).logits[0].float()
+            logits = model(torch.tensor([ids], device=model.device)).logits[0].double()
         log_probs = torch.log_softmax(logits, dim=-1)
         steps = range(len(alone), len(ids))
         found.append(sum(float(log_probs[step - 1, ids[step]]) for step in steps))

@@ -6,18 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# A shared beginning that is shorter, or a smaller part of the prompts, costs more to carry along than to compute again:
-# a pass with a cache needs a mask, which keeps attention from its fastest kernels.
-LEAST_SHARED = 8
-LEAST_PART = 1 / 8
+from runner.backends.packing import LEAST_SHARED, in_order
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Load:
-    """What a prompt costs: `group` of prompts that share a beginning, and how many tokens it adds to that."""
+    """What a prompt costs: `group` of prompts that share a beginning, the tokens (tokens,) of its `rest`, and how many
+    option tokens there are to read.
+    """
 
     group: int
-    tokens: int
+    rest: NDArray[np.int32]
+    options: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to read where nothing more is shared."""
+        return len(self.rest) + self.options
 
 
 def shared_beginning(prefixes: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
@@ -32,31 +37,47 @@ def shared_beginning(prefixes: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]
         differs = np.flatnonzero(common != prefix[: len(common)])
         if len(differs):
             common = common[: differs[0]]
-    worth = max(LEAST_SHARED, LEAST_PART * sum(map(len, prefixes)) / len(prefixes))
-    return common if len(common) >= worth else common[:0]
+    return common if len(common) >= LEAST_SHARED else common[:0]
 
 
 def batches(loads: Sequence[Load], budget: int) -> list[list[int]]:
-    """Indexes into `loads`, each once, in batches of one group whose width times length stays within `budget` tokens.
+    """Indexes into `loads`, each once, in batches of one group with at most `budget` tokens to read.
 
-    Within a group the longest come first, equal ones in their own order; the group with the longest prompt comes
-    first, so that too little memory is found at once. A prompt longer than the budget is a batch by itself.
+    Prompts of a group that begin alike stay neighbours, and what they share is counted once. Of such families the one
+    with the longest prompt comes first, equal ones in their own order, and the group with the longest of all, so that
+    too little memory is found at once. A prompt longer than the budget is a batch by itself.
     """
-    longest: dict[int, int] = {}
-    for load in loads:
-        longest[load.group] = max(longest.get(load.group, 0), load.tokens)
-    order = sorted(
-        range(len(loads)),
-        key=lambda number: (-longest[loads[number].group], loads[number].group, -loads[number].tokens, number),
-    )
+    groups: dict[int, list[int]] = {}
+    for number, load in enumerate(loads):
+        groups.setdefault(load.group, []).append(number)
+
+    def longest(numbers: Sequence[int]) -> int:
+        return max(loads[number].tokens for number in numbers)
+
     found: list[list[int]] = []
-    width = 0
-    for number in order:
-        load = loads[number]
-        fits = bool(found) and loads[found[-1][0]].group == load.group and width * (len(found[-1]) + 1) <= budget
-        if fits:
-            found[-1].append(number)
-        else:
-            found.append([number])
-            width = load.tokens
+    for members in sorted(groups.values(), key=longest, reverse=True):
+        left = 0
+        families = _families(members, loads)
+        for family in sorted(families, key=lambda family: longest([number for number, _ in family]), reverse=True):
+            whole = sum(loads[number].tokens - shared for number, shared in family)
+            alone = left < whole <= budget
+            for number, shared in family:
+                cost = loads[number].tokens - shared
+                if alone or cost > left:
+                    found.append([])
+                    left, cost, alone = budget, loads[number].tokens, False
+                found[-1].append(number)
+                left -= cost
     return found
+
+
+def _families(members: Sequence[int], loads: Sequence[Load]) -> list[list[tuple[int, int]]]:
+    """Prompts that begin alike, each with the tokens that it shares with the one before it, in the order of firsts."""
+    order, shared = in_order([loads[number].rest for number in members])
+    families: list[list[tuple[int, int]]] = []
+    for at, number in enumerate(order):
+        if shared[at] < LEAST_SHARED:
+            families.append([(members[number], 0)])
+        else:
+            families[-1].append((members[number], shared[at]))
+    return sorted(families, key=lambda family: min(number for number, _ in family))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 # Lines of the output matrix that are held as float32 at once: 8,192 × 4,096 × 4 bytes are 128 MiB.
 _VOCABULARY_CHUNK = 8192
+_STATES_AT_ONCE = 1024
 _STATE_CHUNK = 64
 
 
@@ -43,9 +44,12 @@ def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor) -> Tenso
     for start in range(0, vocabulary, _VOCABULARY_CHUNK):
         stop = min(start + _VOCABULARY_CHUNK, vocabulary)
         bias = None if head.bias is None else head.bias[start:stop].float()
-        logits = nn.functional.linear(states, head.weight[start:stop].float(), bias)
-        total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
+        weight = head.weight[start:stop].float()
         inside = (targets >= start) & (targets < stop)
-        picked = logits[which, (targets - start).clamp(0, stop - start - 1)]
-        found = torch.where(inside, picked, found)
+        for first in range(0, len(states), _STATES_AT_ONCE):
+            last = min(first + _STATES_AT_ONCE, len(states))
+            logits = nn.functional.linear(states[first:last], weight, bias)
+            total[first:last] = torch.logaddexp(total[first:last], torch.logsumexp(logits, dim=1))
+            picked = logits[(which - first).clamp(0, last - first - 1), (targets - start).clamp(0, stop - start - 1)]
+            found = torch.where(inside & (which >= first) & (which < last), picked, found)
     return found - total[which]

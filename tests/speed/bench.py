@@ -1,0 +1,249 @@
+"""Time our scorer beside lm-evaluation-harness and one option at a time: same model, prompts, dtype and machine.
+
+    python tests/speed/bench.py --data-dir DIR --peer-python PYTHON [--only NAME] [--vocabulary N] --output FILE.json
+
+In every round each takes its turn, and the machine's matrix products are timed before and after ours; what is told are
+medians over the rounds with the least and the greatest. Results are added to the JSON file, so that each workload can
+be run at a time when nothing else runs; the table at the end has all that are in it. Nothing is asserted.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+HERE = Path(__file__).resolve()
+sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1]), str(HERE.parents[1] / "agreement"), str(HERE.parent)]
+
+import numpy as np
+import torch
+from compare import peer_request
+from naive import form_log_probs
+from workloads import TOKENS, Workload, corpus, make_model, workloads
+
+from runner.backends import open_backend
+from runner.backends.packing import in_order
+from runner.encoding import EncodedPrompt, encode_all
+from runner.records import ModelRef, Prompt, Submission
+
+BATCHES: tuple[int | str, ...] = (1, 8, 32, "auto")
+# Bytes that the harness takes for each token of a batch and of the vocabulary: logits in bfloat16, then in float32
+# with their log-softmax. A batch that needs more than the limit is not tried.
+PEER_BYTES = 10
+MOST_PEER_BYTES = 6 << 30
+# Rates hold for prompts of every number; these keep a round below a minute here.
+ITEMS = {"dilemmas": 150, "dilemmas-released": 150, "anecdotes": 40, "anecdotes-both-orders": 24, "five-words": 30}
+ALONE = 24
+
+
+class Peer:
+    """lm-evaluation-harness with one model in a process of its own."""
+
+    def __init__(self, python: str, model: Path) -> None:
+        command = [python, str(HERE.with_name("peer.py")), str(model)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.versions = self._answer()
+
+    def ask(self, pairs: Sequence[Sequence[str]], batch: int | str, most: int) -> dict[str, Any]:
+        """Seconds, batch sizes and log-likelihoods of `pairs`."""
+        assert self._process.stdin is not None
+        print(json.dumps({"pairs": pairs, "batch": batch, "most": most}), file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def product_rate(config: Any) -> float:
+    """Floating-point operations a second of this machine's products of the model's shapes, each at its best size."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    seconds, operations = 0.0, 0.0
+    for rows, columns, times in ((hidden, hidden, 4), (inner, hidden, 2), (hidden, inner, 1)):
+        weight = torch.randn(rows, columns, dtype=torch.bfloat16)
+        best = 0.0
+        for tokens in (256, 512, 1024, 2048):
+            states = torch.randn(tokens, columns, dtype=torch.bfloat16)
+            for _ in range(4):
+                started = time.perf_counter()
+                torch.nn.functional.linear(states, weight)
+                best = max(best, 2 * tokens * rows * columns / (time.perf_counter() - started))
+        operations += times * 2 * rows * columns
+        seconds += times * 2 * rows * columns / best
+    return operations / seconds
+
+
+def useful_operations(encoded: Sequence[EncodedPrompt], config: Any) -> tuple[int, float]:
+    """Distinct tokens that must be read for these prompts, and the operations for them.
+
+    A token is distinct by everything before it. Per token: the layers' weights, and attention to what it sees. Per
+    place where something is scored: the output head.
+    """
+    order, shared = in_order([each.prefix for each in encoded])
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    weights = layers * (4 * hidden * hidden + 3 * hidden * config.intermediate_size)
+    tokens, seen, places = 0, 0, 0
+    for number, common in zip(order, shared, strict=True):
+        each = encoded[number]
+        length = len(each.prefix)
+        tokens += length - common
+        seen += (length * (length + 1) - common * (common + 1)) // 2
+        places += 1
+        for tail in each.tails:
+            tokens += len(tail) - 1
+            places += len(tail) - 1
+            seen += sum(length + step for step in range(1, len(tail)))
+    return tokens, 2 * weights * tokens + 4 * hidden * layers * seen + 2 * hidden * config.vocab_size * places
+
+
+def ours(backend: Any, prompts: Sequence[Prompt]) -> list[float]:
+    """Log-scores of every prompt and option, encoding included."""
+    found: dict[int, Any] = {}
+    for batch in backend.plan(prompts):
+        found.update(zip(batch, backend.predict([prompts[number] for number in batch]), strict=True))
+    return [score for number in range(len(prompts)) for score in found[number].log_scores]
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and the result."""
+    started = time.perf_counter()
+    found = work()
+    return time.perf_counter() - started, found
+
+
+def measure(load: Workload, folder: Path, backend: Any, peer: Peer | None, rounds: int) -> dict[str, Any]:
+    """Rounds in which each has its turn, and what comes of them."""
+    prompts = load.prompts
+    tokenizer, model = backend._tokenizer, backend._base
+    config = model.config
+    encoded = encode_all(prompts, tokenizer, "plain", config.max_position_embeddings)
+    tokens, operations = useful_operations(encoded, config)
+    pairs, _ = peer_request(prompts, tokenizer, "plain")
+    longest = max(len(each.prefix) + max(map(len, each.tails)) for each in encoded)
+    batch: int | str = 1
+    tried: dict[str, float] = {}
+    ours(backend, prompts[: len(prompts) // 4])
+    if peer is not None:
+        most = max(1, MOST_PEER_BYTES // (PEER_BYTES * longest * config.vocab_size))
+        few = pairs[: max(64, len(pairs) // 4)]
+        for size in BATCHES:
+            if size == "auto" or size <= most:
+                seconds = min(peer.ask(few, size, min(64, most))["seconds"] for _ in range(2))
+                tried[str(size)] = len(few) / seconds
+        best = max(tried, key=tried.__getitem__)
+        batch = best if best == "auto" else int(best)
+    rows: list[dict[str, float]] = []
+    scores: list[float] = []
+    for number in range(rounds):
+        before = product_rate(config)
+        seconds, scores = timed(lambda: ours(backend, prompts))
+        rate = max(before, product_rate(config))
+        row = {"ours": len(prompts) / seconds, "rate": rate, "utilisation": operations / seconds / rate}
+        if peer is not None:
+            answer = peer.ask(pairs, batch, 64)
+            row["peer"] = len(prompts) / answer["seconds"]
+            row["difference"] = max(abs(a - b) for a, b in zip(scores, answer["log_likelihoods"], strict=True))
+        some = prompts[number * ALONE % len(prompts) :][:ALONE]
+        seconds, _ = timed(lambda: [form_log_probs(model, tokenizer, prompt) for prompt in some])  # noqa: B023
+        row["alone"] = len(some) / seconds
+        rows.append(row)
+        print(f"  round {number + 1}: " + " ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    ratios = {
+        f"ours/{name}": [row["ours"] / row[name] for row in rows] for name in ("peer", "alone") if name in rows[0]
+    }
+    measured = {name: [row[name] for row in rows] for name in rows[0]} | ratios
+    return {
+        "workload": load.name,
+        "real_texts": load.real,
+        "vocabulary": config.vocab_size,
+        "prompts": len(prompts),
+        "options": len(encoded[0].tails),
+        "tokens_per_prompt": sum(len(each.prefix) for each in encoded) / len(prompts),
+        "distinct_tokens": tokens,
+        "useful_operations": operations,
+        "batch_tokens": backend.describe()["batch_tokens"],
+        "peer": {**peer.versions, "batch": batch, "tried": tried} if peer is not None else None,
+        "threads": torch.get_num_threads(),
+        "measured": {
+            name: {"median": float(np.median(values)), "least": min(values), "most": max(values)}
+            for name, values in measured.items()
+        },
+    }
+
+
+def table(results: Sequence[Any]) -> str:
+    """What was measured as a table in Markdown."""
+
+    def spread(row: Any, name: str, digits: int) -> str:
+        found = row["measured"].get(name)
+        if found is None:
+            return "not asked"
+        return f"{found['median']:.{digits}f} ({found['least']:.{digits}f}–{found['most']:.{digits}f})"
+
+    lines = [
+        "| workload | vocabulary | tokens a prompt | ours, prompts/s | harness, prompts/s | batch | times the harness "
+        "| times one by one | useful share of the product rate |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in results:
+        batch = row["peer"]["batch"] if row["peer"] else ""
+        lines.append(
+            f"| {row['workload']} | {row['vocabulary']:,} | {row['tokens_per_prompt']:.0f} | {spread(row, 'ours', 1)} "
+            f"| {spread(row, 'peer', 1)} | {batch} | {spread(row, 'ours/peer', 2)} | {spread(row, 'ours/alone', 1)} "
+            f"| {spread(row, 'utilisation', 2)} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is named, add it to the file, and print the table of all that is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, help="holds the released files; else texts are made")
+    parser.add_argument("--peer-python", default=os.environ.get("BENCHMARK_PEER_PYTHON"))
+    parser.add_argument("--folder", type=Path, default=Path("results/speed"), help="for models and results")
+    parser.add_argument("--only", action="append", help="name of a workload")
+    parser.add_argument("--vocabulary", type=int, action="append")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--output", default="speed.json")
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    file = options.folder / options.output
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    texts = corpus(workloads(options.data_dir))
+    for vocabulary in options.vocabulary or (TOKENS, 128_000):
+        folder = make_model(options.folder, vocabulary, texts).resolve()
+        reference = ModelRef("causal", str(folder), None, None, None, "plain", "bfloat16", None)
+        backend = open_backend(
+            Submission("", "", "", b"", reference, None), folder, None, device="cpu", batch_tokens=options.batch_tokens
+        )
+        peer = Peer(options.peer_python, folder) if options.peer_python else None
+        for name in options.only or ITEMS:
+            load = next(each for each in workloads(options.data_dir, ITEMS[name]) if each.name == name)
+            print(f"{name}, vocabulary {vocabulary:,}", flush=True)
+            found = measure(load, folder, backend, peer, options.rounds)
+            results = [row for row in results if (row["workload"], row["vocabulary"]) != (name, vocabulary)] + [found]
+            file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        if peer is not None:
+            peer.close()
+        backend.close()
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
