@@ -53,7 +53,7 @@ def open_backend(
     """Load what `submission` names from local folders.
 
     `device` is cpu, cuda or cuda:N (default: the first CUDA device, or the CPU), `dtype` overrides the submission's,
-    `batch_tokens` is the most tokens in a batch, filled up ones included (default: by device). Raises `BackendError`
+    `batch_tokens` is the most tokens in a batch (default: by device). Raises `BackendError`
     when the weights, the adapter, the tokenizer or the device cannot be used.
     """
     # Read when torch is first imported. By default its threads wait for each other in a busy loop, which on a machine

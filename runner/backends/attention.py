@@ -105,30 +105,29 @@ def _in_blocks(
 
     Half the time of the library's own attention on a CPU (measured), which leaves no call for a part of the keys.
     """
-    answers = torch.empty_like(queries, memory_format=torch.contiguous_format)
-    heads, size = keys.shape[1:]
-    groups = queries.shape[1] // heads
-    queries = queries.float() * scale
+    heads = keys.shape[1]
+    groups, size = queries.shape[1] // heads, queries.shape[2]
+    answers = torch.empty(len(queries), heads, groups, size, dtype=queries.dtype)
+    # (heads, groups of heads that share keys, tokens, size)
+    asked = (queries.float() * scale).view(-1, heads, groups, size).permute(1, 2, 0, 3)
     upper = torch.full((_BLOCK, _BLOCK), -torch.inf).triu(1)
     for segment in packed.segments:
         ranges = (*segment.before, (segment.start, segment.stop))
-        own_keys, own_values = (_joined(part, ranges, each) for part, each in zip((keys, values), kept or (None,) * 2))
+        own_keys = _joined(keys, ranges, kept[0] if kept else None)
+        own_values = _joined(values, ranges, kept[1] if kept else None)
         ahead = len(own_keys) - (segment.stop - segment.start)
         for start in range(segment.start, segment.stop, _BLOCK):
             stop = min(start + _BLOCK, segment.stop)
             seen = ahead + stop - segment.start
-            # (heads, queries of every group of heads that share keys, size)
-            asked = queries[start:stop].unflatten(1, (heads, groups)).permute(1, 2, 0, 3).flatten(1, 2)
-            scores = torch.bmm(asked, own_keys[:seen].permute(1, 2, 0))
-            by_group = scores.unflatten(1, (groups, stop - start))
+            scores = torch.bmm(asked[:, :, start:stop].flatten(1, 2), own_keys[:seen].permute(1, 2, 0))
+            by_group = scores.view(heads, groups, stop - start, seen)
             if segment.branches is None:
                 by_group[..., seen - (stop - start) :] += upper[: stop - start, : stop - start]
             else:
                 by_group[..., ahead:] += _hidden(segment.branches, start - segment.start, stop - segment.start)
             found = torch.bmm(torch.softmax(scores, dim=-1), own_values[:seen].transpose(0, 1))
-            found = found.unflatten(1, (groups, stop - start)).permute(2, 0, 1, 3)
-            answers[start:stop].unflatten(1, (heads, groups)).copy_(found)
-    return answers
+            answers[start:stop] = found.view(heads, groups, stop - start, size).permute(2, 0, 1, 3)
+    return answers.flatten(1, 2)
 
 
 def _joined(states: Tensor, ranges: tuple[tuple[int, int], ...], kept: Tensor | None) -> Tensor:

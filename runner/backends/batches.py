@@ -1,83 +1,38 @@
-"""Prompts to batches: those that begin alike together, longest first, within a budget of tokens."""
+"""Texts to padded batches: longest first, within a budget of tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 
-from runner.backends.packing import LEAST_SHARED, in_order
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What a prompt costs: `group` of prompts that share a beginning, the tokens (tokens,) of its `rest`, and how many
-    option tokens there are to read.
-    """
+    """What a prompt costs: `group` of prompts that share a beginning, and how many tokens it adds to that."""
 
     group: int
-    rest: NDArray[np.int32]
-    options: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens to read where nothing more is shared."""
-        return len(self.rest) + self.options
-
-
-def shared_beginning(prefixes: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-    """The longest common beginning of `prefixes` that leaves each at least one token; empty where it is not worth it.
-
-    A single prompt shares nothing.
-    """
-    if len(prefixes) < 2:
-        return np.empty(0, dtype=np.int32)
-    common = prefixes[0][: min(map(len, prefixes)) - 1]
-    for prefix in prefixes[1:]:
-        differs = np.flatnonzero(common != prefix[: len(common)])
-        if len(differs):
-            common = common[: differs[0]]
-    return common if len(common) >= LEAST_SHARED else common[:0]
+    tokens: int
 
 
 def batches(loads: Sequence[Load], budget: int) -> list[list[int]]:
-    """Indexes into `loads`, each once, in batches of one group with at most `budget` tokens to read.
+    """Indexes into `loads`, each once, in batches of one group whose width times length stays within `budget` tokens.
 
-    Prompts of a group that begin alike stay neighbours, and what they share is counted once. Of such families the one
-    with the longest prompt comes first, equal ones in their own order, and the group with the longest of all, so that
-    too little memory is found at once. A prompt longer than the budget is a batch by itself.
+    Within a group the longest come first, equal ones in their own order; the group with the longest prompt comes
+    first, so that too little memory is found at once. A prompt longer than the budget is a batch by itself.
     """
-    groups: dict[int, list[int]] = {}
-    for number, load in enumerate(loads):
-        groups.setdefault(load.group, []).append(number)
-
-    def longest(numbers: Sequence[int]) -> int:
-        return max(loads[number].tokens for number in numbers)
-
+    longest: dict[int, int] = {}
+    for load in loads:
+        longest[load.group] = max(longest.get(load.group, 0), load.tokens)
+    order = sorted(
+        range(len(loads)),
+        key=lambda number: (-longest[loads[number].group], loads[number].group, -loads[number].tokens, number),
+    )
     found: list[list[int]] = []
-    for members in sorted(groups.values(), key=longest, reverse=True):
-        left = 0
-        families = _families(members, loads)
-        for family in sorted(families, key=lambda family: longest([number for number, _ in family]), reverse=True):
-            whole = sum(loads[number].tokens - shared for number, shared in family)
-            alone = left < whole <= budget
-            for number, shared in family:
-                cost = loads[number].tokens - shared
-                if alone or cost > left:
-                    found.append([])
-                    left, cost, alone = budget, loads[number].tokens, False
-                found[-1].append(number)
-                left -= cost
-    return found
-
-
-def _families(members: Sequence[int], loads: Sequence[Load]) -> list[list[tuple[int, int]]]:
-    """Prompts that begin alike, each with the tokens that it shares with the one before it, in the order of firsts."""
-    order, shared = in_order([loads[number].rest for number in members])
-    families: list[list[tuple[int, int]]] = []
-    for at, number in enumerate(order):
-        if shared[at] < LEAST_SHARED:
-            families.append([(members[number], 0)])
+    width = 0
+    for number in order:
+        load = loads[number]
+        fits = bool(found) and loads[found[-1][0]].group == load.group and width * (len(found[-1]) + 1) <= budget
+        if fits:
+            found[-1].append(number)
         else:
-            families[-1].append((members[number], shared[at]))
-    return sorted(families, key=lambda family: min(number for number, _ in family))
+            found.append([number])
+            width = load.tokens
+    return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.backends import attention, devices, head, loading
-from runner.backends.batches import Load, batches, shared_beginning
+from runner.backends.beginnings import Rest, packed_batches, shared_beginning
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import BackendError, Fault
@@ -94,7 +94,8 @@ class Causal:
             ids = encoded[0].prefix.tolist()
             self._ends = ids[:_ENDS], ids[-_ENDS:]
         found = self._batches(prompts, encoded)
-        return [sum(found[at : at + self._at_once], []) for at in range(0, len(found), self._at_once)]
+        step = self._at_once
+        return [[number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)]
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         """One prediction per prompt, in order.
@@ -137,15 +138,15 @@ class Causal:
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         beginnings = [self._beginning(*pair) for pair in zip(prompts, encoded, strict=True)]
         groups: dict[bytes, int] = {}
-        loads = [
-            Load(
+        rests = [
+            Rest(
                 groups.setdefault(past.tobytes(), len(groups)),
                 each.prefix[len(past) :],
                 sum(len(tail) - 1 for tail in each.tails),
             )
             for each, past in zip(encoded, beginnings, strict=True)
         ]
-        return batches(loads, self._batch_tokens)
+        return packed_batches(rests, self._batch_tokens)
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
         """The tokens with which all planned prompts of its kind begin, if this one does."""
@@ -289,8 +290,9 @@ def _batches_at_once(model: Any) -> int:
 
     Widening a weight takes about as long as sixteen products with a token's state on a processor (measured).
     """
-    output = model.get_output_embeddings().weight.numel()
-    return min(_MOST_AT_ONCE, math.ceil(8 * output / sum(each.numel() for each in model.base_model.parameters())))
+    output: int = model.get_output_embeddings().weight.numel()
+    layers: int = sum(each.numel() for name, each in model.base_model.named_parameters() if ".layers." in f".{name}")
+    return min(_MOST_AT_ONCE, math.ceil(8 * output / layers))
 
 
 def _key(prompt: Prompt) -> _Key:

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.backends.beginnings import LEAST_SHARED, in_order
 from runner.encoding import EncodedPrompt
 
 Ints = NDArray[np.int64]
 Range = tuple[int, int]
-
-# A shorter beginning costs more to keep apart in attention than to compute again.
-LEAST_SHARED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +78,6 @@ def beginning_of(tokens: NDArray[np.int32]) -> Packed:
     nothing = np.empty(0, dtype=np.int64)
     whole = Segment(0, len(tokens), ())
     return Packed(0, tokens.astype(np.int64), np.arange(len(tokens)), (whole,), nothing, nothing, nothing)
-
-
-def in_order(rests: Sequence[NDArray[np.int32]]) -> tuple[list[int], list[int]]:
-    """The order in which those that begin alike are neighbours, and how many tokens each shares with the one before.
-
-    What is shared leaves either at least one token of its own.
-    """
-    order = sorted(range(len(rests)), key=lambda number: rests[number].astype(">i4").tobytes())
-    shared = [0] * len(order)
-    for at in range(1, len(order)):
-        one, other = rests[order[at - 1]], rests[order[at]]
-        most = min(len(one), len(other)) - 1
-        differs = np.flatnonzero(one[:most] != other[:most])
-        shared[at] = int(differs[0]) if len(differs) else most
-    return order, shared
 
 
 @dataclass

@@ -14,9 +14,9 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from runner.backends import Backend, head, loading
+from runner.backends import Backend, attention, head, loading
 from runner.backends.causal import wrap
-from runner.backends.tree import lay_out
+from runner.backends.packing import pack
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import Fault, InvalidInput
 from runner.journal import write_whole
@@ -126,23 +126,23 @@ class CausalTrainee:
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) log-probabilities of the options of each example, surface forms added up."""
         encoded: list[EncodedPrompt] = [example.encoded for example in examples]
-        tree = lay_out(encoded, 0)
-        states = self._base.base_model(
-            input_ids=self._on_device(tree.ids),
-            position_ids=self._on_device(tree.positions),
-            attention_mask=None if tree.is_plain else self._on_device(tree.mask()),
-            use_cache=False,
-        ).last_hidden_state
-        width = tree.ids.shape[1]
-        places, which = np.unique(tree.rows * width + tree.columns, return_inverse=True)
+        packed = pack(encoded, 0)
+        with attention.packed_attention(self._base.config):
+            states = self._base.base_model(
+                input_ids=self._on_device(packed.ids[None]),
+                position_ids=self._on_device(packed.positions[None]),
+                use_cache=False,
+                packing=attention.Batch(packed, {}),
+            ).last_hidden_state
+        places, which = np.unique(packed.places, return_inverse=True)
         tokens = head.log_probs(
             self._base.get_output_embeddings(),
-            states.flatten(0, 1)[self._on_device(places)],
+            states[0, self._on_device(places)],
             self._on_device(which),
-            self._on_device(tree.targets),
+            self._on_device(packed.targets),
         )
-        owners = self._on_device(tree.owners)
-        forms = torch.zeros(int(tree.owners.max()) + 1, device=self._device).index_add(0, owners, tokens)
+        owners = self._on_device(packed.owners)
+        forms = torch.zeros(int(packed.owners.max()) + 1, device=self._device).index_add(0, owners, tokens)
         found, start = [], 0
         for each in encoded:
             own = forms[start : start + len(each.tails)]

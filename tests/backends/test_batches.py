@@ -1,6 +1,5 @@
 """Batches hold every prompt once within the budget; the head adds up."""
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -8,72 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.backends import examine_device
-from runner.backends.batches import Load, batches, shared_beginning
+from runner.backends.batches import Load, batches
 from runner.backends.devices import choose, deterministic
 from runner.backends.head import log_probs, path_of
-from runner.backends.packing import LEAST_SHARED, pack
-from runner.encoding import EncodedPrompt
 from runner.errors import BackendError
 
-ids = st.lists(st.integers(0, 3), min_size=1, max_size=30).map(lambda found: np.array(found, dtype=np.int32))
+loads = st.lists(st.builds(Load, group=st.integers(0, 3), tokens=st.integers(1, 50)), max_size=60)
 
 
-@st.composite
-def loads(draw: st.DrawFn) -> list[Load]:
-    """Prompts of a few groups, some of which begin alike."""
-    stories = draw(st.lists(st.integers(0, 60), min_size=1, max_size=4))
-    found = []
-    for _ in range(draw(st.integers(0, 40))):
-        story = draw(st.integers(0, len(stories) - 1))
-        rest = np.array([story] * stories[story] + draw(st.lists(st.integers(10, 12), min_size=1, max_size=30)))
-        found.append(Load(draw(st.integers(0, 3)), rest.astype(np.int32), draw(st.integers(0, 5))))
-    return found
-
-
-@given(found=loads(), budget=st.integers(1, 200))
+@given(found=loads, budget=st.integers(1, 200))
 def test_batches(found: list[Load], budget: int) -> None:
     cut = batches(found, budget)
     assert sorted(number for batch in cut for number in batch) == list(range(len(found)))
-    assert cut == batches(found, budget)
     for batch in cut:
         members = [found[number] for number in batch]
         assert len({member.group for member in members}) == 1
-        packed = pack([as_prompt(member) for member in members], 0)
-        # A beginning that branches again soon is not kept apart there, and so is read more than once.
-        slack = LEAST_SHARED * len(members)
-        assert len(batch) == 1 or len(packed.ids) <= budget + slack
-    if found:  # the family of the longest prompt comes first, maybe without it where they do not fit together
-        longest = max(found, key=lambda load: load.tokens)
-        assert found[cut[0][0]].group in {load.group for load in found if load.tokens == longest.tokens}
-
-
-def as_prompt(load: Load) -> EncodedPrompt:
-    return EncodedPrompt(load.rest, (tuple(range(1, load.options + 2)),), (0,), False, False)
-
-
-def test_what_begins_alike_stays_together() -> None:
-    generator = np.random.default_rng(0)
-    stories = [generator.integers(0, 99, 90) for _ in range(5)]
-    found = [
-        Load(0, np.concatenate([story, generator.integers(0, 99, 20)]).astype(np.int32), 0)
-        for _ in range(2)
-        for story in stories
-    ]
-    # Together the two prompts of a story have 130 tokens: two stories fit, and a third is not torn apart for the room.
-    assert [sorted(batch) for batch in batches(found, 380)] == [[0, 1, 5, 6], [2, 3, 7, 8], [4, 9]]
-
-
-@given(start=ids, rests=st.lists(ids, min_size=1, max_size=6))
-def test_shared_beginning(start: np.ndarray, rests: list[np.ndarray]) -> None:
-    prefixes = [np.concatenate([start, rest]) for rest in rests]
-    found = shared_beginning(prefixes)
-    assert all(len(found) < len(prefix) and np.array_equal(prefix[: len(found)], found) for prefix in prefixes)
-    if len(prefixes) == 1:
-        assert not len(found)
-    elif len(start) >= LEAST_SHARED:
-        assert len(found) >= len(start)
-    else:
-        assert len(found) == 0 or len(found) >= LEAST_SHARED
+        assert len(batch) == 1 or max(member.tokens for member in members) * len(batch) <= budget
+        assert [member.tokens for member in members] == sorted((member.tokens for member in members), reverse=True)
+    if found:
+        assert found[cut[0][0]].tokens == max(load.tokens for load in found)
+    widths = [(found[batch[0]].group, found[batch[0]].tokens) for batch in cut]
+    for group in {group for group, _ in widths}:
+        own = [tokens for other, tokens in widths if other == group]
+        assert own == sorted(own, reverse=True)
 
 
 @pytest.mark.parametrize("vocabulary", [7, 8192, 8193, 20_000])

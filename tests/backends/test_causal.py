@@ -1,7 +1,6 @@
 """One pass for all options gives what scoring each option by itself gives."""
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,8 +11,8 @@ import tiny
 import torch
 from naive import label_log_scores
 
+from runner.backends.beginnings import LEAST_SHARED
 from runner.backends.causal import Causal
-from runner.backends.packing import LEAST_SHARED
 from runner.errors import BackendError
 from runner.prompts import text as prompt_text
 from runner.records import Prediction, Prompt
@@ -169,7 +168,7 @@ def test_the_shared_beginning_is_read_once(byte: Any, monkeypatch: pytest.Monkey
     prompts = tiny.prompts()
     found = answer(backend, prompts)
     texts = [byte(prompt_text(prompt) + prompt.cue_plain)["input_ids"] for prompt in prompts]
-    shared = len(os.path.commonprefix(texts))
+    shared = next(at for at, tokens in enumerate(zip(*texts, strict=False)) if len(set(tokens)) > 1)
     widths = [width for rows, width in read if rows == 1]
     assert len(widths) == len(read) > 2
     assert widths[0] == shared >= LEAST_SHARED

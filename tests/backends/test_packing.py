@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.backends import attention
-from runner.backends.packing import LEAST_SHARED, Packed, in_order, pack
+from runner.backends.beginnings import LEAST_SHARED, in_order
+from runner.backends.packing import Packed, pack
 from runner.encoding import EncodedPrompt
 
 tokens = st.lists(st.integers(0, 3), min_size=1, max_size=30).map(lambda found: np.array(found, dtype=np.int32))

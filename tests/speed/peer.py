@@ -3,7 +3,7 @@
     python peer.py MODEL
 
 Reads JSON lines {"pairs": [[context, continuation], …], "batch": number or "auto", "most": number} and answers each
-with one: {"seconds", "batch", "log_likelihoods"}. Imports nothing of this project.
+with one: {"seconds", "processor", "batch", "log_likelihoods"}. Imports nothing of this project.
 """
 
 import contextlib
@@ -36,10 +36,11 @@ def main() -> None:
                 Instance(request_type="loglikelihood", doc={}, arguments=tuple(pair), idx=number)
                 for number, pair in enumerate(request["pairs"])
             ]
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             found = model.loglikelihood(asked, disable_tqdm=True)
             answer = {
                 "seconds": time.perf_counter() - started,
+                "processor": time.process_time() - used,
                 "batch": list(model.batch_sizes.values()) or request["batch"],
                 "log_likelihoods": [value for value, _ in found],
             }

@@ -80,7 +80,7 @@ def workloads(data: Path | None, items: int | None = None) -> list[Workload]:
     """Dilemmas, stories of a page, and five answers of several tokens, each of at most `items` items."""
     dilemmas, real = _rows(data, DILEMMAS, _made_dilemmas)
     stories, real_stories = _rows(data, ANECDOTES, _made_stories)
-    released = [prompt for prompt in _prompts("dilemmas-letters", dilemmas[:items])]
+    released = _prompts("dilemmas-letters", dilemmas[:items])
     instructed = [replace(prompt, template=_INSTRUCTION + prompt.template) for prompt in released]
     both = _prompts("anecdotes-letters", stories[:items])
     return [
