@@ -1,5 +1,6 @@
 """Check a chat template as far as that can be done without rendering it."""
 
+import re
 from typing import Any
 
 from runner.artifacts.json_files import read_object
@@ -8,6 +9,8 @@ from runner.artifacts.tree import Tree
 from runner.errors import Fault
 
 MAX_TEMPLATE = 16 << 10
+_MAX_TEMPLATES = 16
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILE = "chat_template.jinja"
 _SETTINGS = "tokenizer_config.json"
 
@@ -29,6 +32,11 @@ def template_faults(tree: Tree) -> list[Fault]:
             faults += _text_faults(found, tree.place(_FILE), None)
     settings = read_object(tree, _SETTINGS, 8 << 20)[1] or {}
     stated = settings.get("chat_template")
+    for place, name in enumerate(_names(stated)):
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            message = f"A template is named {shown(name)}; letters, digits, '-' and '_' were expected."
+            path = f"$.chat_template[{place}].name"
+            faults.append(Fault("CONFIG_PATH", message, file=tree.place(_SETTINGS), path=path))
     for path, text in _named(stated):
         if isinstance(text, str):
             faults += _text_faults(text, tree.place(_SETTINGS), path)
@@ -44,6 +52,12 @@ def template_faults(tree: Tree) -> list[Fault]:
     return faults
 
 
+def _names(stated: Any) -> list[Any]:
+    """The names in a list of named templates: they become file names when a tokenizer is saved."""
+    parts = stated[:_MAX_TEMPLATES] if isinstance(stated, list) else []
+    return [part.get("name") for part in parts if isinstance(part, dict)]
+
+
 def _named(stated: Any) -> list[tuple[str, Any]]:
     """The template, or each of a list of named ones, with its JSON path."""
     if stated is None:
@@ -51,7 +65,7 @@ def _named(stated: Any) -> list[tuple[str, Any]]:
     if isinstance(stated, list):
         return [
             (f"$.chat_template[{place}]", part.get("template") if isinstance(part, dict) else part)
-            for place, part in enumerate(stated[:16])
+            for place, part in enumerate(stated[:_MAX_TEMPLATES])
         ]
     return [("$.chat_template", stated)]
 

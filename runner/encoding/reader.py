@@ -17,6 +17,16 @@ from runner.records import Prompt
 
 Format = Literal["plain", "chat"]
 
+# What code in a template can raise: Jinja's own errors, and Python's for what it computes.
+_TEMPLATE_FAILURES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
 _PROBES = ("First probe of the template.", "Second, another one: 2.")
 
 
@@ -141,8 +151,9 @@ class Reader:
         chat = [{"role": "user", "content": content}]
         try:
             rendered = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        except (TemplateError, TypeError, ArithmeticError, LookupError) as problem:
-            message = f"The chat template fails on a single message of the user: {problem}."
+        except _TEMPLATE_FAILURES as problem:
+            reason = str(problem).rstrip(".") or type(problem).__name__
+            message = f"The chat template fails on a single message of the user: {reason}."
             raise Faulty(Fault("TEMPLATE_ERROR", message)) from None
         return str(rendered)
 

@@ -156,6 +156,8 @@ class Attack:
 
     `kind` is what the folder is checked as: a model, an adapter, or (`pinned`, `edited`) against a digest or a manifest
     taken before. Of the dynamic ones it is how the model is asked, `plain` or `chat`, or `lora` with an adapter.
+    `stage` is where it is stopped: `files` before any library opens one, `load`, `plan` when prompts are read,
+    `predict`, `check` when all prompts are answered, or `after` it.
     """
 
     name: str
@@ -164,6 +166,27 @@ class Attack:
     what: str
     make: Make
     kind: str = "model"
+    stage: str = "files"
+
+
+# Under which names what is tried is known, as public threads report them; the database of CVEs was not consulted.
+KNOWN = {
+    "st/index-dotdot": "huggingface/transformers#46097, #47176",
+    "tree/adapter-bin": "CVE-2025-32434, CVE-2026-24747",
+    "tree/pickle": "CVE-2025-32434, CVE-2026-24747",
+    "tree/rng-state": "CVE-2026-1839",
+    "json/attn-internal": "CVE-2026-4372",
+    "json/lightglue": "CVE-2026-5241",
+    "json/vocab-file-path": "huggingface/transformers#46279",
+    "tree/template-folder": "CVE-2026-9856",
+    "tok/template-name": "CVE-2026-9856",
+    "adapter/megatron": "huggingface/peft#3085",
+    "adapter/tokenizer-kwargs": "huggingface/peft#2888",
+    "tok/globals": "CVE-2024-34359, CVE-2026-5760",
+    "tok/str-format": "CVE-2024-56326, CVE-2024-56201",
+    "yaml/alias-bomb": "yaml/pyyaml#235",
+    "load/zero-adapter": "oumi-ai/oumi#389",
+}
 
 
 def edit(name: str, change: Callable[[dict[str, Any]], Any]) -> Make:
@@ -334,6 +357,9 @@ ATTACKS = (
         put("adapter_model.bin"),
         "adapter",
     ),
+    Attack(
+        "tree/rng-state", ("FILE_FORBIDDEN_TYPE",), "2", "`rng_state.pth`, a trainer's pickle", put("rng_state.pth")
+    ),
     Attack("tree/code", ("FILE_FORBIDDEN_TYPE",), "2", "`modeling.py`, code beside a model", put("modeling.py")),
     Attack("tree/upper-case", ("FILE_FORBIDDEN_TYPE",), "2", "A pickle named `X.BIN`", put("X.BIN")),
     Attack("tree/git", ("FILE_FORBIDDEN_TYPE",), "2", "A `.git` folder", lambda folder: (folder / ".git").mkdir()),
@@ -361,7 +387,15 @@ ATTACKS = (
     Attack("tree/mode-0600", ("FILE_UNREADABLE",), "2", "A file that the running user may not read", unreadable),
     # 3 Bytes
     Attack("bind/wrong-digest", ("DIGEST_MISMATCH",), "3", "Weights differ from the pinned digest", flip, "pinned"),
-    Attack("bind/edited-after-hash", ("BYTES_CHANGED",), "3", "Weights are edited after being hashed", flip, "edited"),
+    Attack(
+        "bind/edited-after-hash",
+        ("BYTES_CHANGED",),
+        "3",
+        "Weights are edited after being hashed",
+        flip,
+        "edited",
+        stage="after",
+    ),
     # 4 JSON
     Attack(
         "json/duplicate",
@@ -376,6 +410,13 @@ ATTACKS = (
     Attack("json/list", ("JSON_STRICT",), "4", "A list in place of an object", put("tokenizer_config.json", b"[]")),
     Attack(
         "json/unknown-type", ("MODEL_TYPE",), "4", "An unknown architecture", setting("config.json", model_type="x")
+    ),
+    Attack(
+        "json/lightglue",
+        ("MODEL_TYPE", "CONFIG_FORBIDDEN"),
+        "4",
+        "A known architecture that switches `trust_remote_code` on by itself",
+        setting("config.json", model_type="lightglue", trust_remote_code=True),
     ),
     Attack(
         "json/auto-map",
@@ -596,6 +637,14 @@ ATTACKS = (
         "adapter",
     ),
     Attack(
+        "adapter/tokenizer-kwargs",
+        ("ADAPTER_KEY", "CONFIG_FORBIDDEN"),
+        "6",
+        "`tokenizer_kwargs` with `trust_remote_code`",
+        setting("adapter_config.json", tokenizer_kwargs={"trust_remote_code": True}),
+        "adapter",
+    ),
+    Attack(
         "adapter/unknown-key",
         ("ADAPTER_KEY",),
         "6",
@@ -797,6 +846,13 @@ ATTACKS = (
         setting("tokenizer_config.json", chat_template=[{"name": "tools", "template": "{{ strftime_now('%Y') }}"}]),
     ),
     Attack(
+        "tok/template-name",
+        ("CONFIG_PATH",),
+        "8",
+        "A chat template named `../../x`, which leads out of the folder when it is saved",
+        setting("tokenizer_config.json", chat_template=[{"name": "../../x", "template": TEMPLATE}]),
+    ),
+    Attack(
         "tok/long-template",
         ("TEMPLATE_UNSTABLE",),
         "8",
@@ -872,6 +928,16 @@ DYNAMIC = (
         "Weights that are NaN",
         tensor_bytes("model.safetensors", "model.norm.weight", b"\x00\x00\xc0\x7f"),
         "plain",
+        stage="load",
+    ),
+    Attack(
+        "load/overflow",
+        ("LOGITS_NON_FINITE",),
+        "7",
+        "Weights that are finite, and logits that are not",
+        tensor_bytes("model.safetensors", "model.norm.weight", b"\xff\xff\x7f\x7f"),
+        "plain",
+        stage="predict",
     ),
     Attack(
         "load/zero-adapter",
@@ -880,6 +946,7 @@ DYNAMIC = (
         "An adapter that changes nothing: the bare base is scored",
         tensor_bytes("adapter_model.safetensors", "lora_B.weight", b"\0"),
         "lora",
+        stage="check",
     ),
     Attack(
         "tok/ambiguous-regex",
@@ -888,6 +955,7 @@ DYNAMIC = (
         "A regular expression that can match in exponentially many ways: the library panics",
         before({**SPLIT, "pattern": {"Regex": "([A-Za-z ]|[A-Za-z ][A-Za-z ])+[0-9]"}}),
         "plain",
+        stage="plan",
     ),
     Attack(
         "tok/slow-regex",
@@ -896,6 +964,7 @@ DYNAMIC = (
         "A regular expression of the fourth power of the length: the library does not come back",
         before({**SPLIT, "pattern": {"Regex": r"[^#]*[^#]*[^#]*(?=[a-z])(?![a-z])"}}),
         "plain",
+        stage="plan",
     ),
     Attack(
         "tok/forgets-a-letter",
@@ -904,9 +973,16 @@ DYNAMIC = (
         "A vocabulary without the letter e, which is left out in silence",
         forget("e"),
         "plain",
+        stage="plan",
     ),
     Attack(
-        "tok/answer-b", ("TEMPLATE_DROPS_TEXT",), "8", "A chat template that says “Answer: B”", template("B"), "chat"
+        "tok/answer-b",
+        ("TEMPLATE_DROPS_TEXT",),
+        "8",
+        "A chat template that says “Answer: B”",
+        template("B"),
+        "chat",
+        stage="plan",
     ),
     Attack(
         "tok/upper",
@@ -915,6 +991,7 @@ DYNAMIC = (
         "A chat template that shows the text in capitals",
         template("{{ messages[0]['content'] | upper }}"),
         "chat",
+        stage="plan",
     ),
     Attack(
         "tok/answer-table",
@@ -923,6 +1000,7 @@ DYNAMIC = (
         "A chat template that knows an item and hints at its answer",
         template(MESSAGE + "{% if 'less ethical' in messages[0]['content'] %} (B is){% endif %}"),
         "chat",
+        stage="plan",
     ),
     Attack(
         "tok/length-table",
@@ -931,6 +1009,43 @@ DYNAMIC = (
         "The same by the length of the text",
         template(MESSAGE + "{{ ['A', 'B'][messages[0]['content'] | length % 2] }}"),
         "chat",
+        stage="plan",
+    ),
+    Attack(
+        "tok/globals",
+        ("TEMPLATE_ERROR",),
+        "8",
+        "A chat template that reaches for Python: `__globals__`",
+        template(MESSAGE + "{{ cycler.__init__.__globals__.os.environ }}"),
+        "chat",
+        stage="plan",
+    ),
+    Attack(
+        "tok/str-format",
+        ("TEMPLATE_ERROR",),
+        "8",
+        "The same through `str.format`",
+        template(MESSAGE + "{{ '{0.__class__.__mro__}'.format(messages) }}"),
+        "chat",
+        stage="plan",
+    ),
+    Attack(
+        "tok/include",
+        ("TEMPLATE_ERROR",),
+        "8",
+        "A chat template that includes `/etc/passwd`",
+        template(MESSAGE + "{% include '/etc/passwd' %}"),
+        "chat",
+        stage="plan",
+    ),
+    Attack(
+        "tok/endless-macro",
+        ("TEMPLATE_ERROR",),
+        "8",
+        "A chat template that calls itself",
+        template("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}" + MESSAGE),
+        "chat",
+        stage="plan",
     ),
     Attack(
         "tok/random",
@@ -939,6 +1054,7 @@ DYNAMIC = (
         "A chat template that draws a number",
         template("{{ range(90000) | random }} " + MESSAGE),
         "chat",
+        stage="plan",
     ),
     Attack(
         "tok/nested-range",
@@ -947,6 +1063,7 @@ DYNAMIC = (
         "A chat template of ten thousand million steps",
         template(MESSAGE + "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
         "chat",
+        stage="plan",
     ),
     Attack(
         "tok/huge-string",
@@ -955,19 +1072,60 @@ DYNAMIC = (
         "A chat template of eight thousand million letters",
         template(MESSAGE + "{{ 'a' * 8000000000 }}"),
         "chat",
+        stage="plan",
     ),
 )
 
 # Code in the model's process, which no file of a submission can bring about: what if it could.
 MISBEHAVIOUR = (
     Attack(
-        "worker/panic", ("WORKER_CRASH",), WORKER, "A library panics, which is no ordinary exception", nothing, "plain"
+        "worker/panic",
+        ("WORKER_CRASH",),
+        WORKER,
+        "A library panics, which is no ordinary exception",
+        nothing,
+        "plain",
+        stage="predict",
     ),
-    Attack("worker/segfault", ("WORKER_CRASH",), WORKER, "The process is ended by a signal", nothing, "plain"),
-    Attack("worker/exit", ("WORKER_CRASH",), WORKER, "The process ends as if all were well", nothing, "plain"),
-    Attack("worker/sleep", ("WORKER_TIMEOUT",), WORKER, "The process does not answer", nothing, "plain"),
-    Attack("worker/oom", ("WORKER_MEMORY",), WORKER, "More memory is taken than there may be", nothing, "plain"),
-    Attack("worker/reply", ("WORKER_REPLY",), WORKER, "Answers are made up for other prompts", nothing, "plain"),
+    Attack(
+        "worker/segfault",
+        ("WORKER_CRASH",),
+        WORKER,
+        "The process is ended by a signal",
+        nothing,
+        "plain",
+        stage="predict",
+    ),
+    Attack(
+        "worker/exit",
+        ("WORKER_CRASH",),
+        WORKER,
+        "The process ends as if all were well",
+        nothing,
+        "plain",
+        stage="predict",
+    ),
+    Attack(
+        "worker/sleep", ("WORKER_TIMEOUT",), WORKER, "The process does not answer", nothing, "plain", stage="predict"
+    ),
+    Attack(
+        "worker/oom",
+        ("WORKER_MEMORY",),
+        WORKER,
+        "More memory is taken than there may be",
+        nothing,
+        "plain",
+        stage="predict",
+    ),
+    Attack(
+        "worker/reply",
+        ("WORKER_REPLY",),
+        WORKER,
+        "Answers are made up for other prompts",
+        nothing,
+        "plain",
+        stage="predict",
+    ),
 )
 
 

@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import made
 import make_hostile as hostile
 import pytest
 
@@ -24,6 +26,12 @@ from runner.artifacts import (
 from runner.canonical import manifest, manifest_digest
 from runner.errors import Fault, InvalidInput
 from runner.records import AdapterRef, ModelRef, Submission
+from runner.rescore import score_file
+from runner.spec import check_file
+
+# What is tried from inside lies beside the tests of the process.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "worker"))
+import attempts as hostile_code
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "hostile-submissions.md"
 
@@ -301,17 +309,104 @@ def test_a_strange_name_is_shown_escaped(folder: Path) -> None:
     assert str(fault).isprintable()
 
 
-def page() -> str:
+# --- rule 1, whose fixtures are files that name their own faults ------------------------------------------------------
+
+YAML = {
+    "yaml/large": "More than 64 KiB",
+    "yaml/two-docs": "A second document",
+    "yaml/python-tag": "`!!python/object/apply:os.system`",
+    "yaml/plain-tag": "Any other tag",
+    "yaml/alias-bomb": "An alias bomb: a few hundred bytes that grow without end",
+    "yaml/self-alias": "An alias to what it stands in",
+    "yaml/merge-key": "A merge key",
+    "yaml/duplicate-key": "A key given twice, the second of which counts for some readers",
+    "yaml/deep": "Thousands of brackets",
+    "yaml/key-list": "A list as a key",
+    "yaml/norway-no": "`no`, which is false to some readers",
+    "yaml/scalar-sexagesimal": "`1:30`, which is 90 to some readers",
+    "yaml/scalar-nan": "`.nan` as a number",
+    "yaml/scalar-overflow": "A number that is infinite once read",
+    "yaml/version-float": "A version that is a number",
+    "yaml/line-separator": "A line break that only some readers see",
+    "submission/typo": "A key that is not known",
+    "submission/revision-number": "A revision that is a number",
+    "submission/revision-branch": "A branch, which moves, in place of a revision",
+    "submission/path-escapes": "A path that leads out of the submission's folder",
+    "submission/repository-escape": "A repository named like a path",
+}
+
+
+def example(name: str, folder: Path) -> Path:
+    if name != "yaml/large":
+        return PAGE.parents[1] / "tests" / "examples" / "invalid" / f"{name}.yaml"
+    path = folder / "large.yaml"
+    path.write_bytes(b"name: " + b"x" * (64 << 10))
+    return path
+
+
+# --- rule 12: predictions that do not answer what was asked -----------------------------------------------------------
+
+ROWS: dict[str, tuple[str, Callable[[list[bytes]], list[bytes]]]] = {
+    "rows/missing": ("An item without an answer", lambda rows: rows[1:]),
+    "rows/twice": ("An item answered twice", lambda rows: [rows[0], *rows]),
+    "rows/unknown": ("An item that nobody asked", lambda rows: [rows[0].replace(b"-test-0001", b"-test-none"), *rows]),
+    "rows/other-task": (
+        "A task that the benchmark does not have",
+        lambda rows: [rows[0].replace(b'"dilemmas"', b'"x"')],
+    ),
+    "rows/nan": ("NaN as a score", lambda rows: [rows[0].replace(b'"log_scores":[', b'"log_scores":[NaN,'), *rows]),
+    "rows/masked": ("A score of −3e38", lambda rows: [rows[0].replace(b'"log_scores":[', b'"log_scores":[-3e38,')]),
+    "rows/field": ("A field that is not known", lambda rows: [rows[0].replace(b'{"', b'{"counts":[5,0],"', 1), *rows]),
+}
+
+
+def row_codes(name: str, folder: Path) -> list[str]:
+    sound = (PAGE.parents[1] / "tests" / "golden" / "sample-predictions.jsonl").read_bytes().splitlines(keepends=True)
+    spoilt = ROWS[name][1](sound)
+    assert spoilt != sound
+    (folder / "rows.jsonl").write_bytes(b"".join(spoilt))
+    with pytest.raises(InvalidInput) as refused:
+        score_file(folder / "rows.jsonl", made.choice(), None, folder, None, lambda: made.KEY)
+    return sorted({fault.code for fault in refused.value.faults})
+
+
+def page(folder: Path) -> str:
     """docs/hostile-submissions.md, from the attacks."""
 
-    def rows(attacks: Iterable[Any]) -> list[str]:
-        return [
-            f"| {attack.rule} | {attack.what} | {', '.join(f'`{code}`' for code in attack.codes)} | `{attack.name}` |"
-            for attack in attacks
-        ]
+    def row(rule: str, what: str, codes: Iterable[str], name: str, stage: str) -> str:
+        shown = ", ".join(f"`{code}`" for code in codes)
+        return f"| {rule} | {what} | {shown} | {STAGES[stage]} | `{name}` | {hostile.KNOWN.get(name, '')} |"
 
-    ran, hostile_code = rows(hostile.DYNAMIC), rows(hostile.MISBEHAVIOUR)
-    return "\n".join([*INTRODUCTION, *rows(hostile.ATTACKS), *IN_A_RUN, *ran, *IN_ITS_PROCESS, *hostile_code, *END, ""])
+    def rows(attacks: Iterable[Any]) -> list[str]:
+        return [row(attack.rule, attack.what, attack.codes, attack.name, attack.stage) for attack in attacks]
+
+    yaml = [
+        row("1", what, dict.fromkeys(fault.code for fault in check_file(example(name, folder))), name, "files")
+        for name, what in YAML.items()
+    ]
+    answers = [row("12", what, row_codes(name, folder), name, "score") for name, (what, _) in ROWS.items()]
+    stopped = [
+        f"| {', '.join(sorted(attempts))} | `{protection}` |"
+        for protection, attempts in hostile_code.STOPPED_BY.items()
+    ]
+    parts = [INTRODUCTION, yaml, rows(hostile.ATTACKS), IN_A_RUN, rows(hostile.DYNAMIC), answers, IN_ITS_PROCESS]
+    parts += [rows(hostile.MISBEHAVIOUR), TRIES, stopped, END, [""]]
+    return "\n".join(line for part in parts for line in part)
+
+
+STAGES = {
+    "files": "the files are looked at",
+    "load": "the model is loaded",
+    "plan": "the prompts are read",
+    "predict": "answers are given",
+    "check": "some prompts are asked again",
+    "after": "the files are hashed again",
+    "score": "the rows are scored",
+}
+HEAD = (
+    "| rule | what is tried | error | stopped when | fixture | known as |",
+    "| --- | --- | --- | --- | --- | --- |",
+)
 
 
 INTRODUCTION = (
@@ -322,27 +417,28 @@ INTRODUCTION = (
     "tensor is read and nothing is run. All faults are reported at once. Every row is a folder that",
     "`tests/artifacts/make_hostile.py` makes; the test that checks them writes this page (`--update-golden`).",
     "",
-    "Rules: 2 the tree of files, 3 the bytes, 4 JSON files, 5 safetensors, 6 adapters, 7 what a loader would hide,",
-    "8 tokenizer and chat template.",
+    "Rules: 1 YAML, 2 the tree of files, 3 the bytes, 4 JSON files, 5 safetensors, 6 adapters, 7 what a loader would",
+    "hide, 8 tokenizer and chat template, 9 generation settings, 10 what is out of reach, 11 the process that holds",
+    "the model, 12 answers. Names under *known as* are those of public reports; no database of them was consulted.",
     "",
-    "| rule | what is tried | error | fixture |",
-    "| --- | --- | --- | --- |",
+    *HEAD,
 )
 IN_A_RUN = (
     "",
     "Accepted and never read: `generation_config.json`, `vocab.json`, `vocab.txt`, `merges.txt`, `tokenizer.model`,",
     "`spiece.model`, `sentencepiece.bpe.model`, README, LICENSE, NOTICE, `submission.yaml`, `recipe.yaml`, the folder",
     "`.cache` that downloads leave, and beside an adapter the tokenizer that trainers save there (that of the base is",
-    "used). They are not part of the digest.",
+    "used). They are not part of the digest. Rule 9: with a `generation_config.json` that suppresses tokens and forces",
+    "a first one, every score is the same to the bit (`gen/suppress-tokens`, in `test_hostile_runs.py`).",
     "",
     "## What only shows in a run",
     "",
     "The model is loaded and asked in a process of its own. There the tokenizer and the chat template are held to what",
     "they should be on every prompt, in bounded time and memory, before the model is asked anything. A run that fails",
     "leaves no score. A regular expression is refused by looking only for nested repetition; here by what it does.",
+    "Predictions that come as a file are held to the same: each item is answered once, in finite numbers.",
     "",
-    "| rule | what is tried | error | fixture |",
-    "| --- | --- | --- | --- |",
+    *HEAD,
 )
 IN_ITS_PROCESS = (
     "",
@@ -351,10 +447,20 @@ IN_ITS_PROCESS = (
     "No file that is accepted can bring code with it. If a library had a hole all the same, the process that holds the",
     "model could not read the data, the signing key, or anything of the process that started it; it has no network,",
     "starts no program, writes no file to speak of, and answers are taken only for what was asked. `SECURITY.md` says",
-    "what each of this rests on; `tests/worker/attempts.py` tries it, with and without the protections.",
+    "what each of this rests on.",
     "",
-    "| rule | what is tried | error | fixture |",
-    "| --- | --- | --- | --- |",
+    *HEAD,
+)
+TRIES = (
+    "",
+    "Rule 10: code in the place of the model's tries the following (`tests/worker/attempts.py`), with the protections",
+    "and without; without, all of it succeeds that an ordinary process of the user may do. And with the check of files",
+    "switched off, whole submissions reach for the labels, the key, the network and the environment through weights,",
+    "tokenizer, template and adapter (`tests/artifacts/test_reaching_out.py`): none gets anything; and where one would",
+    "but for a protection, it is shown that without the protection it does.",
+    "",
+    "| what is tried | stopped by |",
+    "| --- | --- |",
 )
 END = (
     "",
@@ -362,8 +468,14 @@ END = (
 )
 
 
-def test_the_page_lists_every_attack(request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("name", YAML)
+def test_yaml_that_is_listed_is_refused_before_any_folder_is_opened(name: str, tmp_path: Path) -> None:
+    assert check_file(example(name, tmp_path))
+
+
+def test_the_page_lists_every_attack(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    assert set(hostile.KNOWN) <= {*YAML, *(attack.name for attack in (*hostile.ATTACKS, *hostile.DYNAMIC))}
     if request.config.getoption("--update-golden"):
         PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == page(), "run pytest with --update-golden"
+        PAGE.write_text(page(tmp_path), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page(tmp_path), "run pytest with --update-golden"

@@ -75,17 +75,42 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
     return run
 
 
+# What a run last asks of the model's process, and the stage that this is.
+STAGES = {"load": "load", "plan": "plan", "predict": "predict", "adapter off": "check"}
+
+
+def asked_of_the_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the process is asked to do, as far as it is a stage."""
+    requests: list[str] = []
+    send = process.Process.send
+
+    def watched(self: process.Process, message: Any, seconds: float, doing: str) -> None:
+        done = message.get("do")
+        if done in STAGES and "adapter off" not in requests:
+            requests.append(done)
+        send(self, message, seconds, doing)
+
+    monkeypatch.setattr(process.Process, "send", watched)
+    return requests
+
+
 def scores(results: Path) -> list[Path]:
     return [path for name in (run_names.CARD, run_names.BUNDLE, run_names.PREDICTIONS) for path in results.rglob(name)]
 
 
 @pytest.mark.parametrize("attack", hostile.DYNAMIC, ids=lambda attack: attack.name)
 def test_what_only_shows_in_a_run_is_refused(
-    attack: Any, submitted: Callable[[Any], Path], evaluate: Callable[..., Result], tmp_path: Path
+    attack: Any,
+    submitted: Callable[[Any], Path],
+    evaluate: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    requests = asked_of_the_process(monkeypatch)
     done = evaluate(submitted(attack))
+    assert STAGES[requests[-1]] == attack.stage, requests
     assert [code for code in attack.codes if code in done.output] == list(attack.codes), done.output
-    of_the_model = attack.codes[0] in ("WEIGHTS_NON_FINITE", "ADAPTER_NO_EFFECT")
+    of_the_model = attack.codes[0] in ("WEIGHTS_NON_FINITE", "LOGITS_NON_FINITE", "ADAPTER_NO_EFFECT")
     assert done.exit_code == (BackendError if of_the_model else InvalidInput).exit_code, done.output
     assert scores(tmp_path / "results") == []
 

@@ -15,6 +15,32 @@ from typing import Any
 
 from runner.worker import child, sandbox
 
+FILES = {
+    "read the labels",
+    "read the key",
+    "list the folder of the labels",
+    "list the root",
+    "read the password file",
+    "read the labels through a link",
+    "read the labels through a second name",
+    "read the parent's environment",
+    "list the parent's open files",
+    "read the parent's memory",
+    "change the model",
+    "write beside the model",
+    "write elsewhere",
+}
+# Which protection stops which attempt.
+STOPPED_BY = {
+    "files": FILES,
+    "disk": {"change its limits on files"},
+    "network": {"connect over TCP", "send over UDP", "listen", "connect to a local socket"},
+    "signals": {"signal the parent", "signal everybody", "limit the parent", "trace the parent"},
+    "processes": {"start a process", "start a program"},
+    "capabilities": {"be another user", "change the root"},
+    "memory": {"take all memory"},
+}
+
 
 def main(parent: int) -> None:
     """What `runner.worker.child` does, with attempts for a model."""
@@ -26,6 +52,12 @@ def unprotected(parent: int) -> None:
     """The same in a process that gives nothing up: what the attempts can do if nothing stops them."""
     sandbox.protect = lambda *_, **__: {"nothing": "unavailable: a test"}  # type: ignore[assignment]
     main(parent)
+
+
+def bare(parent: int) -> None:
+    """The process as it is, with the model that it is told to load, but giving nothing up."""
+    sandbox.protect = lambda *_, **__: {"nothing": "unavailable: a test"}  # type: ignore[assignment]
+    child.main(parent)
 
 
 class Attempts:

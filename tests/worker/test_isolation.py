@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import tiny_submission
+from attempts import STOPPED_BY
 
 from runner.worker import isolation, landlock, process, seccomp
 from runner.worker.client import Limits, Worker
@@ -20,31 +21,6 @@ from runner.worker.client import Limits, Worker
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the protections are Linux's")
 
 MAY = {"read the model", "write in its own folder"}
-FILES = {
-    "read the labels",
-    "read the key",
-    "list the folder of the labels",
-    "list the root",
-    "read the password file",
-    "read the labels through a link",
-    "read the labels through a second name",
-    "read the parent's environment",
-    "list the parent's open files",
-    "read the parent's memory",
-    "change the model",
-    "write beside the model",
-    "write elsewhere",
-}
-# Which protection stops which attempt.
-STOPPED_BY = {
-    "files": FILES,
-    "disk": {"change its limits on files"},
-    "network": {"connect over TCP", "send over UDP", "listen", "connect to a local socket"},
-    "signals": {"signal the parent", "signal everybody", "limit the parent", "trace the parent"},
-    "processes": {"start a process", "start a program"},
-    "capabilities": {"be another user", "change the root"},
-    "memory": {"take all memory"},
-}
 # Stopped by the system itself wherever the tests may run: by an unprivileged user, or by the size of a machine.
 STOPPED_ANYWAY = {"be another user", "change the root", "take all memory", "signal everybody"}
 
