@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from runner import protections
+
 Json = Mapping[str, Any]
 
 _BAR = 24
@@ -169,6 +171,8 @@ def print_card(card: Json, *, every_metric: bool = False) -> None:
         console.print(Text(f"Complete for these tasks only; not run: {', '.join(card['missing_tasks'])}"))
     if not card["comparable"]:
         console.print(Text(f"Not comparable: {'; '.join(card['not_comparable'])}", style="yellow"))
+    if names := protections.missing(card):
+        console.print(Text(protections.sentence(names), style="yellow"))
 
 
 def _print_way(console: Console, task: Json) -> None:

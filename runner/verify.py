@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner import resources, run_names, strict_json
+from runner import protections, resources, run_names, strict_json
 from runner.canonical import digest, sha256_file, to_bytes
 from runner.errors import Fault, InvalidInput, VerificationError
 from runner.keyring import Keyring
@@ -83,6 +83,7 @@ def verify(
         *_files_beside(bundle.parent, card),
         *(Check("note", "note", note) for note in verified.notes),
         *_clock(card["run"]),
+        *([Check("isolation", "note", protections.sentence(names))] if (names := protections.missing(card)) else ()),
         *_comparability(card),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runner import protections
 from runner.archive import benchmarks
 from runner.archive.index import opened, read_index
 from runner.archive.store import Store
@@ -107,6 +108,7 @@ def _group(
             sections.append(Section(assurance, tuple(_rows(own, runs, rebuilt, benchmark))))
     references, disagreement = _references(members, benchmark)
     notes.extend(disagreement)
+    notes.extend(f"{one.name}: {protections.sentence(one.unprotected)}" for one in latest.values() if one.unprotected)
     references.extend(_files(measures, by_measures))
     return (
         Group(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
+from runner import protections
 from runner.archive import benchmarks
 from runner.archive.index import Entry, Index
 from runner.archive.objects import CARD
@@ -42,6 +43,7 @@ class Candidate:
     references: Mapping[str, float]
     predictions: str | None
     benchmark_file: str
+    unprotected: tuple[str, ...]
 
 
 class _Misfit(Exception):
@@ -204,6 +206,7 @@ def _candidate(
         references=dict(_references(result, primary)),
         predictions=_take(card, str, "predictions", "sha256") if kept else None,
         benchmark_file=benchmark_file,
+        unprotected=protections.missing(card),
     )
 
 

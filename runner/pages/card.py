@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner import run_names
+from runner import protections, run_names
 from runner.card_reading import OpenCard
 from runner.differences import Difference
 from runner.pages import words
@@ -129,6 +129,7 @@ def card_page(
         command=verify_command(card),
         differences=bool(shown),
         without=without,
+        unprotected=protections.missing(card),
     )
 
 

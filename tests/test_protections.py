@@ -1,0 +1,44 @@
+"""What a machine lacked is told wherever its card is shown, and changes nothing about what was measured."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import made
+import pytest
+from rich.console import Console
+
+from runner import protections, terminal
+from runner.card_reading import open_card
+from runner.pages.card import card_page
+from runner.verify import verify
+
+STATES = {"files": "unavailable: the kernel has no Landlock", "memory": "not with CUDA: …", "network": "active"}
+
+
+def test_what_does_not_apply_is_not_missing() -> None:
+    assert protections.missing({"run": {"isolation": STATES}}) == ("files",)
+
+
+@pytest.mark.parametrize("card", [{}, {"run": None}, {"run": {"isolation": None}}, {"run": {"isolation": []}}])
+def test_without_a_model_nothing_is_missing(card: Any) -> None:
+    assert protections.missing(card) == ()
+
+
+def test_it_is_told_and_the_card_stays_as_comparable_as_it_was(tmp_path: Path, monkeypatch: Any) -> None:
+    run = made.scored(tmp_path, made.sample_rows())
+    card = made.read_card(run)
+    sound = card_page(open_card(run, made.KEYRING), None, "not asked for")
+    card["run"]["isolation"] = STATES
+    made.sign_again(run, card)
+    report = verify(run, made.KEYRING)
+    (note,) = (check for check in report.checks if check.name == "isolation")
+    assert (note.state, note.message) == ("note", "The model's process ran without these protections: files.")
+    assert report.card["comparable"] is card["comparable"]
+    page = card_page(open_card(run, made.KEYRING), None, "not asked for")
+    assert "ran without these protections" in page
+    assert "ran without these protections" not in sound
+    shown = io.StringIO()
+    monkeypatch.setattr(terminal, "screen", lambda *_, **__: Console(file=shown, width=200))
+    terminal.print_card(card, every_metric=False)
+    assert note.message in shown.getvalue()
