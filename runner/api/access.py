@@ -84,7 +84,7 @@ def _checked(text: str, where: str) -> str:
 
 def redacted(text: str, key: str | None, most: int = 300) -> str:
     """What a service says, in one line of printable characters, without the key and what looks like one."""
-    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text[:8192]).split())
-    if key is not None:
-        plain = plain.replace(key, "[key]")
-    return _LOOKS_LIKE_A_KEY.sub("[key]", plain)[:most]
+    if key is not None:  # before anything is cut, so that no half of it stays
+        text = text.replace(key, "[key]")
+    text = _LOOKS_LIKE_A_KEY.sub("[key]", text[: 1 << 16])
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:most]
