@@ -62,6 +62,13 @@ def served(rows: Iterable[Prediction]) -> Served | None:
     )
 
 
+def model_name(model: Mapping[str, Any]) -> str | None:
+    """A card's model by its repository, its folder, or what a service calls it; None where none is said."""
+    said = (model.get("facts") or {}).get("model") if model.get("backend") == "api" else None
+    name = model.get("repository") or model.get("folder") or said
+    return name if isinstance(name, str) else None
+
+
 def merged(parts: Iterable[Served | None]) -> Served | None:
     """Several splits as one; None where none of them was answered by a service."""
     found = [part for part in parts if part is not None]

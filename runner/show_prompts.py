@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runner.api.questions import option_faults, questions
 from runner.errors import raise_faults
 from runner.prompts import prompt_sha256, text
 from runner.selection import Choice, prompts, select, select_for
@@ -11,7 +12,10 @@ from runner.spec.submission import load_submission
 
 
 def rows(choice: Choice, submission_path: Path | None) -> Iterator[dict[str, Any]]:
-    """One row per prompt: its text, cues and options by label; with a submission also the token ids its model reads."""
+    """One row per prompt: its text, cues and options by label; with a submission also the token ids its model reads.
+
+    Of a submission that names a service, instead, the parameters of each request; nobody is asked.
+    """
     submission = load_submission(submission_path) if submission_path is not None else None
     selection = select(choice) if submission is None else select_for(submission, choice)
     asked = prompts(selection)
@@ -21,8 +25,13 @@ def rows(choice: Choice, submission_path: Path | None) -> Iterator[dict[str, Any
         from runner.backends import resolve_model
         from runner.worker import show_tokens_isolated
 
-        raise_faults(check_submission_files(submission))
-        encoded = show_tokens_isolated(submission, resolve_model(submission.model, weights=False), asked)
+        if submission.service is not None:
+            service = submission.service
+            raise_faults(fault for prompt in asked[:1] for fault in option_faults(service, prompt))
+            encoded = ({"requests": questions(service, prompt)} for prompt in asked)
+        else:
+            raise_faults(check_submission_files(submission))
+            encoded = show_tokens_isolated(submission, resolve_model(submission.model, weights=False), asked)
     for prompt in asked:
         row = {
             "task": prompt.task,

@@ -9,6 +9,7 @@ from typing import Any
 from runner.card_reading import OpenCard
 from runner.export.values import UNVERIFIED, Exported, assurance, portable
 from runner.scoring.metrics import METRICS
+from runner.served import model_name
 
 SCHEMA_VERSION = "0.3.0"
 
@@ -103,9 +104,9 @@ def _model(opened: OpenCard, model_id: str) -> dict[str, Any]:
         found["inference_engine"] = {"name": "transformers", "version": versions["transformers"]}
     found["additional_details"] = _texts(
         {
-            "deployment_type": "self_deployed" if model else "unknown",
+            "deployment_type": "unknown" if not model or model.get("backend") == "api" else "self_deployed",
             "model_availability": "unknown",
-            "model": model.get("repository") or model.get("folder"),
+            "model": model_name(model),
             "revision": model.get("revision"),
             "digest": model.get("digest"),
             "format": model.get("format"),

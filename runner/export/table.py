@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.card_reading import OpenCard
 from runner.export.values import assurance
+from runner.served import model_name
 
 COLUMNS = (
     "submission",
@@ -79,7 +80,7 @@ def _rows(opened: OpenCard) -> Iterator[dict[str, Any]]:
     about = {
         "submission": submission["name"],
         "submission_digest": submission["digest"],
-        "model": model.get("repository") or model.get("folder"),
+        "model": model_name(model),
         "revision": model.get("revision"),
         "adapter": adapter.get("repository") or adapter.get("folder"),
         "benchmark": card["benchmark"]["name"],

@@ -15,6 +15,7 @@ from runner.errors import UserError, VerificationError
 from runner.keyring import Keyring
 from runner.leaderboard.values import Apart, Measures
 from runner.records import Benchmark
+from runner.served import model_name
 from runner.spec.released import is_released
 from runner.verification import ASSURANCE, read_signed
 
@@ -219,11 +220,9 @@ def _bounds(interval: Any) -> tuple[float, float]:
 
 
 def _model(model: Json, card: Json) -> str:
-    """Repository or folder of the model, and of its adapter."""
+    """Repository or folder of the model, or what a service calls it, and of its adapter."""
     parts = [model, card["submission"].get("adapter")]
-    return " + ".join(
-        str(part.get("repository") or part.get("folder") or "?") for part in parts if isinstance(part, dict)
-    )
+    return " + ".join(model_name(part) or "?" for part in parts if isinstance(part, dict))
 
 
 def _references(result: Any, primary: str) -> Iterator[tuple[str, float]]:
