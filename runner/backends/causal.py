@@ -190,6 +190,8 @@ class Causal:
 
     def _keys_values(self, past: NDArray[np.int32]) -> attention.KeysValues:
         """Keys and values of the shared beginning; those of the last one are kept."""
+        if not len(past):
+            return {}
         if self._kept[0] != past.tobytes():
             kept: attention.KeysValues = {}
             self._forward(beginning_of(past), kept, keep=True)

@@ -140,6 +140,17 @@ def test_two_kinds_of_prompt_with_beginnings_of_their_own(byte: Any) -> None:
     assert furthest(scores(list(backend.predict(mixed))), naive(model, byte, mixed)) <= 1e-5
 
 
+def test_kinds_with_and_without_a_shared_beginning(byte: Any) -> None:
+    model = tiny.model("llama", len(byte))
+    pairs = zip(tiny.ACTIONS[::2], tiny.ACTIONS[1::2], strict=True)
+    prompts = [*tiny.prompts(), *(tiny.prompt(*pair, template="$first $second", name="bare") for pair in pairs)]
+    backend = Causal(model, byte, "plain", 400)
+    exact = naive(model, byte, prompts)
+    assert furthest(scores(answer(backend, prompts)), exact) <= 1e-5
+    backwards = [each.log_scores for each in answer(backend, prompts[::-1])][::-1]
+    assert furthest([score for each in backwards for score in each], exact) <= 1e-5
+
+
 def test_a_prompt_under_a_known_name_is_read_anew(byte: Any) -> None:
     model = tiny.model("llama", len(byte))
     backend = Causal(model, byte, "plain", 400)
