@@ -52,7 +52,7 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
         report = None
     else:
         report = verify(path, keyring)
-        data, card = file.read_bytes(), report.card
+        data, card = strict_json.read_file(file), report.card
     return OpenCard(
         file=file,
         card=card,
@@ -65,7 +65,7 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
 
 def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
     try:
-        data = file.read_bytes()
+        data = strict_json.read_file(file)
     except OSError as problem:
         message = f"The scorecard cannot be read: {problem.strerror}."
         raise InvalidInput(Fault("FILE_MISSING", message, str(file))) from None
@@ -99,7 +99,7 @@ def _environment(card: Mapping[str, Any], folder: Path) -> Mapping[str, Any] | N
     if not file.is_file() or sha256_file(file) != card["environment"]["sha256"]:
         return None
     try:
-        value = strict_json.parse(file.read_bytes())
+        value = strict_json.parse(strict_json.read_file(file))
     except strict_json.JsonFault:
         return None
     return value if isinstance(value, dict) else None

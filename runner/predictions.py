@@ -18,6 +18,7 @@ from runner.strict_json import JsonFault, parse
 
 _FIELDS = {field.name: field.default for field in fields(Prediction)}
 _MAX_FAULTS = 20
+_MAX_ROW = 1 << 20
 _MAX_SCORE = 1e6
 """Largest size of a log-score: far beyond any sum of token log-probabilities, and short of the −1e9 or −3e38 by which
 code masks, whose mean over items would mean nothing and whose differences would no longer be exact."""
@@ -115,16 +116,20 @@ def _kind(value: Any) -> str:
 
 
 def read(path: Path) -> Iterator[Prediction]:
-    """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line."""
+    """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line.
+
+    After a row of more than 1 MiB nothing is read.
+    """
     faults: list[Fault] = []
     try:
         with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
+            # Not line by line as Python does it: a file may be one line of any size.
+            for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
                 try:
-                    yield from_row(parse(line, max_bytes=1 << 20))
+                    yield from_row(parse(line, max_bytes=_MAX_ROW))
                 except (JsonFault, ValueError) as problem:
                     faults.append(Fault("PREDICTION_ROW", f"{problem}.", str(path), number))
-                    if len(faults) >= _MAX_FAULTS:
+                    if len(faults) >= _MAX_FAULTS or len(line) > _MAX_ROW:
                         break
     except OSError as problem:
         raise InvalidInput(

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 _MAX_INTEGER = 2**53 - 1
@@ -17,6 +18,15 @@ class JsonFault(ValueError):
         self.code = code
         self.message = message
         self.line = line
+
+
+def read_file(path: Path, max_bytes: int = 8 << 20) -> bytes:
+    """The bytes of a stranger's file, at most one more than `parse` takes: what is larger is refused, not read.
+
+    Raises `OSError`.
+    """
+    with path.open("rb") as stream:
+        return stream.read(max_bytes + 1)
 
 
 def parse(data: bytes, *, max_bytes: int = 8 << 20, max_depth: int = 64, max_integer: int = _MAX_INTEGER) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner import protections, resources, run_names, strict_json
+from runner import envelope, protections, resources, run_names, strict_json
 from runner.canonical import digest, sha256_file, to_bytes
 from runner.errors import Fault, InvalidInput, VerificationError
 from runner.keyring import Keyring
@@ -66,7 +66,7 @@ def verify(
     """
     bundle = path / run_names.BUNDLE if path.is_dir() else path
     try:
-        data = bundle.read_bytes()
+        data = strict_json.read_file(bundle, envelope.MAX_BYTES)
     except OSError as problem:
         message = f"The scorecard cannot be read: {problem.strerror}."
         hint = "A run that was stopped has none yet: run the same command again." if path.is_dir() else None
@@ -111,7 +111,7 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
     else:
         try:
             # By canonical form: to Python, true and 1 are equal.
-            same = to_bytes(strict_json.parse(plain.read_bytes())) == to_bytes(card)
+            same = to_bytes(strict_json.parse(strict_json.read_file(plain))) == to_bytes(card)
         except strict_json.JsonFault:
             same = False
         if same:

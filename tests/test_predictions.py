@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import resource
 from dataclasses import asdict
 from pathlib import Path
 
@@ -373,3 +375,14 @@ def test_rows_of_another_task_split_or_item_are_told_with_their_line():
         by_task_and_split(rows, WANTED, "p.jsonl")
     assert [(fault.line, fault.code) for fault in caught.value.faults] == [(n, "RUN_INCONSISTENT") for n in (2, 3, 4)]
     assert "t (dev), t (test), u (test)" in caught.value.faults[0].message
+
+
+def test_a_file_that_is_one_endless_line_is_refused_by_its_beginning(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"")
+    os.truncate(path, 4 << 30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidInput) as caught:
+        list(read(path))
+    assert {fault.code for fault in caught.value.faults} == {"PREDICTION_ROW"}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB

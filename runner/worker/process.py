@@ -45,6 +45,7 @@ _PASSED_ON = frozenset(
 _PASSED_ON_FROM = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
 _FOLDER = "moral-ambiguity-worker-"
 _KEPT_OF_STDERR = 16 << 10
+_READS_AT_ONCE = 64
 _LINES_TOLD = 6
 _LINE_TOLD = 200
 _SIGNS_OF_MEMORY = ("memory allocation of", "std::bad_alloc", "MemoryError", "Cannot allocate memory")
@@ -158,7 +159,9 @@ class Process:
             selector.register(self._to if sending else self._from, event)
             stderr = selector.register(self._stderr, selectors.EVENT_READ)
             while True:
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                # A child that is never silent makes something ready for ever, so the clock is asked each time.
+                left = deadline - time.monotonic()
+                ready = selector.select(left) if left > 0 else []
                 if not ready:
                     raise self._too_late(doing)
                 if stderr in [key for key, _ in ready] and not self._listen():
@@ -167,13 +170,16 @@ class Process:
                     return
 
     def _listen(self) -> bool:
-        """Take what is on standard error; false once it is closed."""
+        """Take what is on standard error, but not for ever; false once it is closed."""
         try:
-            while found := os.read(self._stderr, 1 << 16):
+            for _ in range(_READS_AT_ONCE):
+                found = os.read(self._stderr, 1 << 16)
+                if not found:
+                    return False
                 self._said = (self._said + found)[-_KEPT_OF_STDERR:]
         except BlockingIOError:
-            return True
-        return False
+            pass
+        return True
 
     def _too_late(self, doing: str) -> BackendError:
         # The interpreter writes where it is when it is aborted, even from within a library that does not return.

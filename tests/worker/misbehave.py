@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from runner.prompts import prompt_sha256
@@ -70,6 +71,24 @@ class Sleep(Sound):
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         time.sleep(3600)
         raise AssertionError
+
+
+class Babble(Sound):
+    """Never answers, and is never silent."""
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        while True:
+            os.write(2, b"still thinking " * 4000)
+
+
+class Trickle(Sound):
+    """Never ends its answer, and always says a little more of it."""
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        # Python keeps the pipe for answers to itself: the lowest number that is one, beside the three of every process.
+        answers = next(number for number in range(3, 20) if Path(f"/proc/self/fd/{number}").is_fifo())
+        while True:
+            os.write(answers, b"x")
 
 
 class Stubborn(Sound):

@@ -113,6 +113,8 @@ def test_one_process_answers_all(opened: Open) -> None:
         ("exit", "WORKER_CRASH", "while predicting"),
         ("sleep", "WORKER_TIMEOUT", "did not answer in time while predicting"),
         ("stubborn", "WORKER_TIMEOUT", "did not answer in time"),
+        ("babble", "WORKER_TIMEOUT", "did not answer in time"),
+        ("trickle", "WORKER_TIMEOUT", "did not answer in time"),
         ("oom", "WORKER_MEMORY", "not enough memory"),
         ("reply", "WORKER_REPLY", "another prompt"),
         ("text", "WORKER_REPLY", "another prompt"),
