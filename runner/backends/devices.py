@@ -118,7 +118,8 @@ def deterministic() -> Iterator[None]:
 
 def is_out_of_memory(problem: RuntimeError) -> bool:
     """Whether `problem` says that memory ran out, on a CUDA device or the CPU."""
-    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
+    told = ("can't allocate memory", "Cannot allocate memory")
+    return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in told)
 
 
 def release(device: torch.device) -> None:

@@ -6,7 +6,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Trained:
     kept_step: int
     stopped_early: bool
     seconds: float
-    resumed_at: tuple[int, ...]
+    resumed_at: list[int]
     concentrations: dict[str, float] | None
 
 
@@ -75,21 +75,19 @@ def train(
     planned, every = steps_of(recipe, len(examples))
     last = _last_checkpoint(folder)
     state = json.loads((last / _COMPLETE).read_bytes()) if last else {}
-    curve = Curve.open(folder, int(state.get("step", -1)))
     start = {name: math.log(value) for name, value in (concentrations or {}).items()}
     learned = _learned(recipe, trainee, state.get("log_concentrations", start))
-    notes = _Notes(curve, learned, observe, planned, state)
-    with _quiet():
+    with closing(Curve.open(folder, int(state.get("step", -1)))) as curve, _quiet(), _same_each_time():
+        notes = _Notes(curve, learned, observe, planned, state)
         trainer = _Trainer(recipe, trainee, examples, learned, folder, planned, every, evaluate, notes)
-    if last is None:
-        observe("before", 0, planned, None)
-        curve.add({"step": 0, "evaluation": trainer.evaluation()})
-    if not state.get("finished"):
-        with _same_each_time(), _quiet():
+        if last is None:
+            observe("before", 0, planned, None)
+            curve.add({"step": 0, "evaluation": trainer.evaluation()})
+        if not state.get("finished"):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
-        last = _last_checkpoint(folder)
-        assert last is not None, "the last step is a checkpoint"
-        state = json.loads((last / _COMPLETE).read_bytes())
+            last = _last_checkpoint(folder)
+            assert last is not None, "the last step is a checkpoint"
+            state = json.loads((last / _COMPLETE).read_bytes())
     kept = int(state["best_step"] if recipe.evaluation.keep == "best" else state["step"])
     best = folder / f"checkpoint-{kept}"
     trainee.load(best)
@@ -101,7 +99,7 @@ def train(
         kept_step=kept,
         stopped_early=state["step"] < planned,
         seconds=state["seconds"],
-        resumed_at=tuple(state["resumed_at"]),
+        resumed_at=state["resumed_at"],
         concentrations={name: math.exp(value) for name, value in logs.items()} or None,
     )
 

@@ -19,8 +19,8 @@ def capped(gib: float | None, device: torch.device) -> Iterator[None]:
     try:
         with _limit(gib, device):
             yield
-    except RuntimeError as error:
-        if not devices.is_out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not devices.is_out_of_memory(error):
             raise
         problem = " ".join(str(error).split())[:200]
         hint = "Lower batch_size and raise gradient_accumulation by as much, or set gradient_checkpointing."

@@ -1,0 +1,220 @@
+"""The whole way: from a recipe to a submission that scores what its training said."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import Command
+from made_recipes import Workshop
+
+from runner.errors import BackendError, Fault, InvalidInput
+from runner.spec import load_submission
+from runner.training import loop
+from runner.training.curve import rows_of
+from runner.validate import check
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return list(rows_of(folder / "loss.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["soft_cross_entropy", "dirichlet_multinomial", "hard"])
+def test_every_objective_lowers_its_loss(workshop: Workshop, kind: str) -> None:
+    training = {"steps": 12, "batch_size": 24, "learning_rate": 0.02}
+    folder, record = workshop.train(
+        objective={"kind": kind}, training=training, data={"items": 12}, evaluation={"every": 12}
+    )
+    losses = [row["loss"] for row in rows(folder) if "loss" in row]
+    assert losses[-1] < losses[0] - 0.1
+    learned = record["training"]["concentrations"]
+    assert (learned is not None) == (kind == "dirichlet_multinomial")
+    assert check(folder) == ()
+
+
+def test_the_folder_holds_what_was_done(workshop: Workshop) -> None:
+    folder, record = workshop.train(description="Small.")
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter", "loss.jsonl", "loss.svg", "recipe.yaml", "submission.yaml", "training.json"
+    }  # fmt: skip
+    assert (folder / "recipe.yaml").read_bytes() == (workshop.home / "recipe.yaml").read_bytes()
+    assert json.loads((folder / "training.json").read_bytes()) == json.loads(json.dumps(record))
+    submission = load_submission(folder / "submission.yaml")
+    assert (submission.name, submission.description) == ("made", "Small.")
+    assert submission.model.path == str(workshop.home / "model")
+    kinds = [("loss" in row, row["step"]) for row in rows(folder)]
+    assert kinds == [
+        (False, 0), (True, 1), (True, 2), (True, 3), (False, 3), (True, 4), (True, 5), (True, 6), (False, 6)
+    ]  # fmt: skip
+    assert record["before"] == rows(folder)[0]["evaluation"]
+    best = min((row for row in rows(folder)[1:] if "evaluation" in row), key=lambda row: row["evaluation"]["selection"])
+    assert record["training"]["kept_step"] == best["step"]
+    assert record["trained_on"]["dilemmas"] == {
+        "split": "train", "items": 24, "prompts": ["dilemmas-letters"], "examples": 48, "truncated": 0
+    }  # fmt: skip
+
+
+def test_gradient_accumulation_is_a_larger_batch_and_checkpointing_changes_nothing(workshop: Workshop) -> None:
+    data = {"items": 8}
+    found = {}
+    for name, training in {
+        "whole": {"batch_size": 8, "steps": 4},
+        "parts": {"batch_size": 2, "gradient_accumulation": 4, "steps": 4},
+        "checkpointing": {"batch_size": 8, "steps": 4, "gradient_checkpointing": True},
+    }.items():
+        folder, _ = workshop.train(out=name, data=data, training=training, evaluation={"every": 4})
+        found[name] = [row["loss"] for row in rows(folder) if "loss" in row]
+    assert found["parts"] == pytest.approx(found["whole"], abs=2e-4)
+    assert found["checkpointing"] == pytest.approx(found["whole"], abs=1e-5)
+
+
+def test_early_stopping_keeps_the_best_state(workshop: Workshop) -> None:
+    # A rate at which nothing is learnt for long: the evaluation rises after the first.
+    training = {"learning_rate": 0.3, "steps": 40}
+    folder, record = workshop.train(training=training, evaluation={"every": 1, "patience": 2})
+    evaluated = [row["evaluation"]["selection"] for row in rows(folder) if "evaluation" in row][1:]
+    best = evaluated.index(min(evaluated)) + 1
+    assert record["training"]["stopped_early"]
+    assert record["training"]["kept_step"] == best
+    assert record["training"]["steps"] == best + 2 < 40
+
+
+def test_the_last_state_can_be_kept(workshop: Workshop) -> None:
+    training = {"learning_rate": 0.3, "steps": 6}
+    _, record = workshop.train(training=training, evaluation={"every": 1, "keep": "last"})
+    assert record["training"]["kept_step"] == 6
+
+
+def test_a_given_concentration_stays(workshop: Workshop) -> None:
+    _, record = workshop.train(objective={"kind": "dirichlet_multinomial", "concentration": 7})
+    assert record["training"]["concentrations"] == {"dilemmas": pytest.approx(7)}
+
+
+def test_a_loss_that_is_no_number_ends_the_training(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "losses", lambda *_: torch.tensor([float("nan")], requires_grad=True))
+    with pytest.raises(BackendError) as caught:
+        workshop.train()
+    assert caught.value.faults[0].code == "LOSS_NON_FINITE"
+
+
+def faults(workshop: Workshop, **changes: Any) -> tuple[Fault, ...]:
+    with pytest.raises(InvalidInput) as caught:
+        workshop.train(**changes)
+    return caught.value.faults
+
+
+def test_nothing_is_written_over(workshop: Workshop) -> None:
+    folder = workshop.home / "out" / "made"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text("another: one\n", encoding="utf-8")
+    assert [fault.code for fault in faults(workshop)] == ["OUTPUT_EXISTS"]
+    (folder / "recipe.yaml").unlink()
+    workshop.train()
+    assert [fault.code for fault in faults(workshop)] == ["OUTPUT_EXISTS"]
+
+
+class _Stopped(Exception):
+    """Stands for a kill: nothing is said, nothing is cleaned up."""
+
+
+def stop_at(stage: str, step: int = 0) -> Any:
+    def observe(now: str, done: int, total: int, loss: float | None) -> None:
+        if (now, done) == (stage, step):
+            raise _Stopped
+
+    return observe
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(workshop: Workshop) -> None:
+    changes: dict[str, Any] = {
+        "objective": {"kind": "dirichlet_multinomial"},
+        "method": {"dropout": 0.1},
+        "data": {"items": 16},
+        "training": {"steps": 18, "gradient_accumulation": 2, "schedule": "cosine", "warmup": 0.2},
+        "evaluation": {"every": 3, "patience": 4},
+    }
+    whole, record = workshop.train(out="whole", **changes)
+    for stop in (("train", 2), ("train", 5), ("train", 14), ("evaluate", 0)):
+        with pytest.raises(_Stopped):
+            workshop.train(observe=stop_at(*stop), **changes)
+    torn = workshop.home / "out" / "made" / ".training" / "checkpoint-99"
+    torn.mkdir()
+    (torn / "optimizer.pt").write_bytes(b"half")
+    folder, resumed = workshop.train(**changes)
+    assert resumed["training"]["resumed_at"] == [3, 12]
+    for name in ("loss.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    assert resumed["evaluation"] == record["evaluation"]
+    assert resumed["training"]["concentrations"] == record["training"]["concentrations"]
+
+
+def test_an_unfinished_training_of_something_else_is_not_gone_on_with(workshop: Workshop) -> None:
+    with pytest.raises(_Stopped):
+        workshop.train(observe=stop_at("train", 4))
+    [fault] = faults(workshop, training={"seed": 4})
+    assert fault.code == "OUTPUT_EXISTS"
+    assert fault.message == "An unfinished training is here that differs in: examples, recipe."
+    workshop.train()
+
+
+@pytest.mark.slow
+def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop: Workshop) -> None:
+    benchmark = Command(workshop.home)
+    workshop.recipe(training={"steps": 12}, evaluation={"every": 2})
+    started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
+    work = workshop.home / "out" / "made" / ".training"
+    until = time.monotonic() + 120
+    while not list(work.glob("checkpoint-*/complete.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    started.send_signal(signal.SIGKILL)
+    started.communicate()
+    assert list(work.glob("checkpoint-*/complete.json"))
+    said = benchmark("finetune", "recipe.yaml", "-o", "out")
+    assert "Training: step" in said.stderr
+    folder = workshop.home / "out" / "made"
+    record = json.loads((folder / "training.json").read_bytes())
+    assert record["training"]["resumed_at"]
+    benchmark("validate", folder / "submission.yaml", folder / "recipe.yaml", code=1)  # the recipe's base is elsewhere
+    benchmark("validate", folder / "submission.yaml", "recipe.yaml")
+    ran = benchmark(
+        "evaluate",
+        folder / "submission.yaml",
+        "--suite",
+        "sample",
+        "--task",
+        "dilemmas",
+        "--split",
+        "dev",
+        "-q",
+        "-o",
+        "runs",
+    )
+    card = json.loads((workshop.home / ran.stdout.splitlines()[-1] / "scorecard.json").read_bytes())
+    assert set(card["tasks"]) == {"dilemmas"}
+    for name, task in card["tasks"].items():
+        for metric, value in task["metrics"].items():
+            ours = record["evaluation"]["tasks"][name]["metrics"][metric]["value"]
+            # Equal where both ran on as many threads; the tolerance is that of rounding in float32.
+            assert ours == pytest.approx(value["value"], abs=1e-5), (name, metric)
+
+
+@pytest.mark.slow
+def test_a_polite_stop_is_told_and_the_cap_on_memory_holds(workshop: Workshop) -> None:
+    benchmark = Command(workshop.home)
+    workshop.recipe(training={"steps": 4000}, evaluation={"every": 2})
+    started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
+    until = time.monotonic() + 120
+    work = workshop.home / "out" / "made" / ".training"
+    while not list(work.glob("checkpoint-*/complete.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    started.send_signal(signal.SIGTERM)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 5
+    assert "INTERRUPTED" in said
+    workshop.recipe(name="small", training={"memory_gib": 0.3})
+    said = benchmark("finetune", "recipe.yaml", "-o", "out", code=3).stderr
+    assert "OUT_OF_MEMORY" in said

@@ -1,0 +1,113 @@
+"""What a model in training scores is what evaluation scores, and what it learns can be taken up again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from made_recipes import Workshop
+from safetensors.torch import load_file
+
+from runner.backends.causal import wrap
+from runner.errors import InvalidInput
+from runner.records import Item, Prompt
+from runner.spec.recipe import load_recipe
+from runner.training.trainee import CausalTrainee
+
+CPU = torch.device("cpu")
+
+
+def asked(prompts: Sequence[Prompt]) -> list[tuple[Prompt, Item]]:
+    return [(prompt, Item(prompt.item_id, {}, (2,) * len(prompt.options), None, None)) for prompt in prompts]
+
+
+def stirred(trainee: CausalTrainee) -> CausalTrainee:
+    """With an adapter that has an effect."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, value in trainee.model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.1)
+    return trainee
+
+
+def made(folder: Path, workshop: Workshop, form: str = "plain", **changes: Any) -> CausalTrainee:
+    recipe = load_recipe(workshop.recipe(**changes))
+    return stirred(CausalTrainee(replace(recipe, base=replace(recipe.base, format=form)), folder, CPU))
+
+
+@pytest.mark.parametrize("options", [((" A",), (" B",)), tiny.WORDS], ids=["one token", "several tokens and forms"])
+@pytest.mark.parametrize("form", ["plain", "chat"])
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["lm_head", "down_proj"]], ids=["layers", "head"])
+def test_log_scores_are_those_of_evaluation(
+    model_folder: Path, workshop: Workshop, options: Any, form: str, targets: list[str]
+) -> None:
+    trainee = made(model_folder, workshop, form, method={"target_modules": targets})
+    prompts = tiny.prompts(options)
+    trainee.model.train()  # without dropout it changes nothing
+    found = trainee.log_scores(trainee.examples(asked(prompts)))
+    trainee.model.eval()
+    backend = trainee.backend()
+    expected = [row.log_scores for row in backend.predict(prompts)]
+    np.testing.assert_allclose([one.detach().numpy() for one in found], expected, atol=2e-5)
+
+
+def test_gradients_reach_the_adapter_alone(model_folder: Path, workshop: Workshop) -> None:
+    trainee = made(model_folder, workshop, method={"target_modules": ["q_proj", "lm_head"]})
+    scores = trainee.log_scores(trainee.examples(asked(tiny.prompts())))
+    torch.stack(scores).sum().backward()
+    touched = {name for name, value in trainee.model.named_parameters() if value.grad is not None}
+    assert touched == {name for name, _ in trainee.model.named_parameters() if "lora_" in name}
+    assert all(bool(value.grad.abs().sum() > 0) for value in trainee.model.parameters() if value.grad is not None)
+
+
+def test_what_is_saved_is_taken_up_again_and_is_what_evaluation_loads(
+    model_folder: Path, workshop: Workshop, tmp_path: Path
+) -> None:
+    from runner.backends import loading
+
+    trainee = made(model_folder, workshop)
+    trainee.save(tmp_path / "adapter")
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    prompts = tiny.prompts()
+    expected = [row.log_scores for row in trainee.backend().predict(prompts)]
+    other = CausalTrainee(load_recipe(workshop.recipe()), model_folder, CPU)
+    other.load(tmp_path / "adapter")
+    assert [row.log_scores for row in other.backend().predict(prompts)] == expected
+    base = loading.load_model(model_folder, "float32", CPU)
+    loaded = loading.apply_adapter(base, tmp_path / "adapter")
+    backend = wrap(loaded, loading.load_tokenizer(model_folder), "plain")
+    assert [row.log_scores for row in backend.predict(prompts)] == expected
+
+
+def test_the_seed_decides_the_first_weights(model_folder: Path, workshop: Workshop, tmp_path: Path) -> None:
+    folders = []
+    for number, seed in enumerate((1, 1, 2)):
+        trainee = CausalTrainee(load_recipe(workshop.recipe(training={"seed": seed})), model_folder, CPU)
+        trainee.save(tmp_path / str(number))
+        folders.append(load_file(tmp_path / str(number) / "adapter_model.safetensors"))
+    name = next(name for name in folders[0] if "lora_A" in name)
+    assert torch.equal(folders[0][name], folders[1][name])
+    assert not torch.equal(folders[0][name], folders[2][name])
+
+
+def test_layers_that_the_model_does_not_have_are_named(model_folder: Path, workshop: Workshop) -> None:
+    with pytest.raises(InvalidInput, match=r"no linear layer called c_attn .*|no linear layer called c_attn\."):
+        CausalTrainee(load_recipe(workshop.recipe(method={"target_modules": ["c_attn"]})), model_folder, CPU)
+
+
+def test_prompts_are_shortened_as_the_recipe_says(model_folder: Path, workshop: Workshop) -> None:
+    trainee = made(model_folder, workshop, training={"max_tokens": 60})
+    long = tiny.prompt("a word " * 100, template="Said $first or $second?", shorten="first")
+    [example] = trainee.examples(asked([long]))
+    assert example.truncated
+    assert example.tokens <= 60
+    with pytest.raises(InvalidInput, match="at most 60 were expected"):
+        trainee.examples(asked([replace(long, shorten=None)]))
