@@ -7,15 +7,6 @@ from runner.records import ModelRef
 
 
 @dataclass(frozen=True, slots=True)
-class Folds:
-    """The training split cut into `number` folds by `seed`; `held_out`, counted from 1, is evaluated on."""
-
-    number: int
-    held_out: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
 class DataSpec:
     """What is trained and evaluated on.
 
@@ -29,7 +20,6 @@ class DataSpec:
     train: str
     evaluate: str
     items: int | None
-    folds: Folds | None
     leaks: str
 
 

@@ -46,10 +46,12 @@ def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor) -> Tenso
         bias = None if head.bias is None else head.bias[start:stop].float()
         weight = head.weight[start:stop].float()
         inside = (targets >= start) & (targets < stop)
+        sums = []  # nothing is written in place, since a model in training goes back through it
         for first in range(0, len(states), _STATES_AT_ONCE):
             last = min(first + _STATES_AT_ONCE, len(states))
             logits = nn.functional.linear(states[first:last], weight, bias)
-            total[first:last] = torch.logaddexp(total[first:last], torch.logsumexp(logits, dim=1))
+            sums.append(torch.logsumexp(logits, dim=1))
             picked = logits[(which - first).clamp(0, last - first - 1), (targets - start).clamp(0, stop - start - 1)]
             found = torch.where(inside & (which >= first) & (which < last), picked, found)
+        total = torch.logaddexp(total, torch.cat(sums))
     return found - total[which]

@@ -6,7 +6,7 @@ from typing import Any
 
 from runner import canonical, resources
 from runner.errors import Fault, InvalidInput, raise_faults
-from runner.recipes import DataSpec, EvaluationSpec, Folds, Method, Objective, Recipe, TrainingSpec
+from runner.recipes import DataSpec, EvaluationSpec, Method, Objective, Recipe, TrainingSpec
 from runner.records import Benchmark, Submission
 from runner.spec.benchmark import load_benchmark
 from runner.spec.check import did_you_mean, in_order, schema_faults, soundness
@@ -75,16 +75,8 @@ def _disagreements(document: Document, sound: _Sound) -> Iterator[Fault]:
         yield fault(f"The objective {kind} has no concentration.", "objective", "concentration")
     if kind == "text" and "answer_mass" in objective:
         yield fault("The objective text has no answer mass: the whole text is the answer.", "objective", "answer_mass")
-    folds = data.get("folds")
-    if isinstance(folds, dict):
-        if folds["held_out"] > folds["number"]:
-            message = f"There are {folds['number']} folds, number {folds['held_out']} cannot be held out."
-            yield fault(message, "data", "folds", "held_out")
-        if "evaluate" in data:
-            yield fault("With folds the held-out fold is evaluated on.", "data", "evaluate", hint="Leave it out.")
-    elif data and data.get("train", "train") == data.get("evaluate", "dev"):
-        hint = "Name another split, or cut this one with `folds`."
-        yield fault("The training split cannot be the one that is evaluated on.", "data", hint=hint)
+    if data and data.get("train", "train") == data.get("evaluate", "dev"):
+        yield fault("The training split cannot be the one that is evaluated on.", "data", hint="Name another one.")
 
 
 def _unknown_names(document: Document, sound: _Sound) -> Iterator[Fault]:
@@ -120,8 +112,6 @@ def _unknown_splits(document: Document, benchmark: Benchmark, datasets: Mapping[
     used = [datasets[name] for name in data.get("tasks", datasets) if name in datasets]
     for key, default in (("train", "train"), ("evaluate", "dev")):
         split = data.get(key, default)
-        if key == "evaluate" and "folds" in data:
-            continue
         lacking = next((name for name in used if split not in benchmark.datasets[name].splits), None)
         if lacking is not None:
             message = f"The dataset {lacking} has no split {shown(split)}."
@@ -155,16 +145,13 @@ def _recipe(document: Document) -> Recipe:
 
 def _data(document: Document) -> DataSpec:
     value = document.value["data"]
-    folds = value.get("folds")
-    train = value.get("train", "train")
     return DataSpec(
         benchmark=_benchmark_path(document),
         suite=value["suite"],
         tasks=tuple(value.get("tasks", ())),
-        train=train,
-        evaluate=train if folds else value.get("evaluate", "dev"),
+        train=value.get("train", "train"),
+        evaluate=value.get("evaluate", "dev"),
         items=_whole(value.get("items")),
-        folds=Folds(int(folds["number"]), int(folds["held_out"]), int(folds["seed"])) if folds else None,
         leaks=value.get("leaks", "refuse"),
     )
 

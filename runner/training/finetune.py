@@ -94,7 +94,7 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             "leaks": material.leaks,
             "training": {**asdict(trained), "peak_memory_bytes": _peak(device)},
             "before": rows[0]["evaluation"],
-            "evaluation": {"split": material.evaluation.tasks[0].split, "folds": _folds(recipe), "tasks": tasks},
+            "evaluation": {"split": material.evaluation.tasks[0].split, "tasks": tasks},
             "files": {
                 path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
                 for path in sorted([*(folder / ADAPTER).iterdir(), folder / output.RECIPE, folder / curve.NAME])
@@ -176,10 +176,6 @@ def _counts(material: Material, examples: Sequence[Example]) -> dict[str, Any]:
             for part in material.parts
         }
     }
-
-
-def _folds(recipe: Recipe) -> dict[str, Any] | None:
-    return None if recipe.data.folds is None else asdict(recipe.data.folds)
 
 
 def _peak(device: torch.device) -> int | None:

@@ -13,8 +13,7 @@ from runner.errors import Fault, InvalidInput, raise_faults
 from runner.prompts import all_prompts
 from runner.recipes import Recipe
 from runner.records import Benchmark, Item, Prompt, Task
-from runner.scoring.calibration import folds
-from runner.selection import Choice, Selection, TaskData, select
+from runner.selection import Choice, Selection, select
 from runner.training import leaks
 
 _SHOWN = 5
@@ -57,17 +56,7 @@ def gather(recipe: Recipe, data_dir: Path | None) -> Material:
     spec = recipe.data
     choice = Choice(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
     evaluation, train = select(choice), select(replace(choice, split=spec.train))
-    held_out: list[TaskData] = []
-    parts: list[Part] = []
-    for evaluated, trained in zip(evaluation.tasks, train.tasks, strict=True):
-        kept, own = evaluated.scored, trained.scored
-        if spec.folds is not None:
-            fold = folds(len(own), spec.folds.number, spec.folds.seed)
-            kept = _where(own, fold == spec.folds.held_out - 1)
-            own = _where(own, fold != spec.folds.held_out - 1)
-        held_out.append(replace(evaluated, scored=kept))
-        parts.append(Part(trained.task, trained.split, own))
-    evaluation = replace(evaluation, tasks=tuple(held_out))
+    parts = [Part(part.task, part.split, part.scored) for part in train.tasks]
     found, report = _compare(recipe, evaluation, parts, data_dir)
     seed = recipe.training.seed
     parts = [
@@ -77,13 +66,9 @@ def gather(recipe: Recipe, data_dir: Path | None) -> Material:
     if empty := [part.task.name for part in parts if not part.items]:
         raise InvalidInput(Fault("RECIPE", f"No item of the task {empty[0]} is left to train on."))
     interim = tuple(
-        Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in held_out
+        Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in evaluation.tasks
     )
     return Material(train.benchmark, tuple(parts), evaluation, interim, {**train.data, **evaluation.data}, report)
-
-
-def _where(items: Sequence[Item], mask: Any) -> tuple[Item, ...]:
-    return tuple(item for item, keep in zip(items, mask, strict=True) if keep)
 
 
 def _drawn(items: Sequence[Item], most: int | None, seed: int) -> tuple[Item, ...]:
@@ -99,7 +84,7 @@ def _compare(
 ) -> tuple[list[set[str]], dict[str, Any]]:
     """For each part the ids that are scored, and what was compared; `InvalidInput` unless they are to be dropped.
 
-    Compared are the items that are evaluated on and every other split of the task's dataset that is on this machine.
+    Compared is every other split of the task's dataset that is on this machine.
     """
     compared: dict[str, int] = {}
     absent: list[str] = []
@@ -110,18 +95,15 @@ def _compare(
         dataset = evaluation.benchmark.datasets[evaluated.dataset]
         ids: set[str] = set()
         for split in dataset.splits:
-            name = f"{evaluated.dataset}/{split}"
             if split == part.split:
-                if recipe.data.folds is None:
-                    continue
-                name, scored = f"{name}, held-out fold", evaluated.scored
-            else:
-                try:
-                    path = find_file(dataset, dataset.splits[split], data_dir)
-                except InvalidInput:
-                    absent.append(name)
-                    continue
-                scored = load_items(part.task, dataset.splits[split], path).items
+                continue
+            name = f"{evaluated.dataset}/{split}"
+            try:
+                path = find_file(dataset, dataset.splits[split], data_dir)
+            except InvalidInput:
+                absent.append(name)
+                continue
+            scored = load_items(part.task, dataset.splits[split], path).items
             compared[f"{part.task.name}: {name}"] = len(scored)
             found = leaks.find([item for item in part.items if item.id not in ids], scored)
             if not found:

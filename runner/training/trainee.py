@@ -104,6 +104,8 @@ class CausalTrainee:
             raise InvalidInput(Fault("RECIPE", message, path="$.method.target_modules")) from problem
         self.model.peft_config["default"].base_model_name_or_path = base.repository or folder.name
         self._base = self.model.get_base_model()
+        # For good: gradient checkpointing attends once more on the way back.
+        self._base.config._attn_implementation = attention.NAME
         self._device = device
 
     def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
@@ -127,13 +129,12 @@ class CausalTrainee:
         """(labels,) log-probabilities of the options of each example, surface forms added up."""
         encoded: list[EncodedPrompt] = [example.encoded for example in examples]
         packed = pack(encoded, 0)
-        with attention.packed_attention(self._base.config):
-            states = self._base.base_model(
-                input_ids=self._on_device(packed.ids[None]),
-                position_ids=self._on_device(packed.positions[None]),
-                use_cache=False,
-                packing=attention.Batch(packed, {}),
-            ).last_hidden_state
+        states = self._base.base_model(
+            input_ids=self._on_device(packed.ids[None]),
+            position_ids=self._on_device(packed.positions[None]),
+            use_cache=False,
+            packing=attention.Batch(packed, {}),
+        ).last_hidden_state
         places, which = np.unique(packed.places, return_inverse=True)
         tokens = head.log_probs(
             self._base.get_output_embeddings(),

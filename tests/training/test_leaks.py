@@ -88,21 +88,3 @@ def test_a_file_that_is_not_the_declared_one_is_refused(workshop: Workshop, own_
     with pytest.raises(InvalidInput) as caught:
         workshop.train(data=OWN)
     assert {fault.code for fault in caught.value.faults} == {"DATA_DIGEST"}
-
-
-def test_folds_part_a_split_and_are_compared(workshop: Workshop, own_data: Callable[..., None]) -> None:
-    own_data(dev=DEV, test=[dilemma("z", "g", "h")])
-    folds = {"number": 3, "held_out": 2, "seed": 5}
-    _, record = workshop.train(data={**OWN, "train": "dev", "folds": folds})
-    assert record["trained_on"]["dilemmas"]["items"] == 8
-    assert record["evaluation"]["tasks"]["dilemmas"]["items"] == 4
-    assert record["leaks"]["compared"] == {"dilemmas: own/dev, held-out fold": 4, "dilemmas: own/test": 1}
-    same = [*DEV[:11], dilemma("d11", "hearing thing 0", "seeing thing 0")]
-    own_data(dev=same, test=[dilemma("z", "g", "h")])
-    found = []
-    for held_out in (1, 2, 3):
-        try:
-            workshop.train(out=f"o{held_out}", data={**OWN, "train": "dev", "folds": {**folds, "held_out": held_out}})
-        except InvalidInput as error:
-            found += [fault.code for fault in error.faults]
-    assert found == ["LEAK", "LEAK"]  # one of the two is held out, and the other is not
