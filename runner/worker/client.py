@@ -178,7 +178,7 @@ class Worker:
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`; told by the process, and checked for form only."""
         doing = "describing the model"
-        return self._fit(wire.facts_of, self._ask([{"do": "describe"}], self._limits.call_seconds, doing), doing)
+        return self._fit(wire.description_of, self._ask([{"do": "describe"}], self._limits.call_seconds, doing), doing)
 
     def peak_memory_bytes(self) -> int | None:
         """See `Backend.peak_memory_bytes`."""

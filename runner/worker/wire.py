@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from runner import strict_json
+from runner import canonical, strict_json
 from runner.errors import BackendError, Fault, InvalidInput, UserError
 from runner.predictions import from_row
 from runner.prompts import prompt_sha256
@@ -15,6 +15,7 @@ from runner.records import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, S
 MOST_BYTES = 16 << 20
 _MOST_FAULTS = 32
 _MOST_TEXT = 2000
+_MOST_VALUES = 1000
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
 _KINDS: dict[str, type[UserError]] = {"InvalidInput": InvalidInput, "BackendError": BackendError}
 
@@ -125,6 +126,10 @@ def prediction_of(row: Any, asked: Prompt) -> Prediction:
         raise Unfit("an answer to another prompt than was asked")
     if len(found.log_scores) != len(asked.options):
         raise Unfit(f"{len(found.log_scores)} scores for {len(asked.options)} labels")
+    for name in ("token_counts", "bounded", "usage"):  # a row that no reader of predictions would take
+        held = getattr(found, name)
+        if held is not None and len(held) > _MOST_VALUES:
+            raise Unfit(f"{len(held):,} values of {name} for {len(asked.options)} labels")
     return found
 
 
@@ -143,6 +148,21 @@ def facts_of(value: Any) -> Json:
     if not isinstance(value, dict) or len(json.dumps(value)) > 64 << 10:
         raise Unfit("facts that are no small object")
     return value
+
+
+def description_of(value: Any) -> Json:
+    """Facts that go onto a card: they name the type of numbers, and survive being signed; raises `Unfit`."""
+    facts = facts_of(value)
+    if not isinstance(facts.get("dtype"), str):
+        raise Unfit("a description without the type of its numbers")
+    try:
+        written = canonical.to_bytes(facts)
+        again = canonical.to_bytes(strict_json.parse(written))
+    except ValueError:  # a whole number beyond 2^53, as 1e17 is one once written
+        again = None
+    if again is None or again != written:
+        raise Unfit("a description that cannot be signed")
+    return facts
 
 
 def states_of(value: Any) -> dict[str, str]:

@@ -61,6 +61,9 @@ def _table(golden: dict[str, Verdicts]) -> str:
         counts = [sum(verdicts[name] for name in names) for verdicts in golden.values()]
         label = f"`{code}`" if code else "accepted"
         lines.append(f"| {label} | {len(names)} | {' | '.join(str(count) for count in counts)} |\n")
+    refused = [_name(entry) for entry in INDEX["bundles"] if entry["code"]]
+    counts = [sum(verdicts[name] for name in refused) for verdicts in golden.values()]
+    lines.append(f"| all that are refused | {len(refused)} | {' | '.join(str(count) for count in counts)} |\n")
     return "".join(lines)
 
 

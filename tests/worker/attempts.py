@@ -71,6 +71,7 @@ class Attempts:
 
     def describe(self) -> dict[str, Any]:
         return {
+            "dtype": "none",
             "outcomes": self._outcomes,
             "environment": dict(os.environ),
             "open": sorted(str(Path("/proc/self/fd", name).readlink()) for name in _numbers("/proc/self/fd")),

@@ -132,6 +132,26 @@ class Text(Sound):
             yield replace(answer, prompt_sha256="0" * 64)
 
 
+class Counts(Sound):
+    """More counts than any reader of predictions takes."""
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        for answer in super().predict(prompts):
+            yield replace(answer, token_counts=(1,) * 600_000)
+
+
+class Nameless(Sound):
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+class Unsignable(Sound):
+    """A number that becomes an integer beyond 2^53 once it is written canonically."""
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "scale": 1e17}
+
+
 class Few(Sound):
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         yield from list(super().predict(prompts))[1:]

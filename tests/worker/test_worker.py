@@ -119,6 +119,7 @@ def test_one_process_answers_all(opened: Open) -> None:
         ("reply", "WORKER_REPLY", "another prompt"),
         ("text", "WORKER_REPLY", "another prompt"),
         ("scores", "WORKER_REPLY", "3 scores for 2 labels"),
+        ("counts", "WORKER_REPLY", "600,000 values of token_counts"),
         ("few", "WORKER_REPLY", "instead of 2"),
         ("many", "WORKER_REPLY", "instead of 2"),
     ],
@@ -146,6 +147,12 @@ def test_a_hanging_process_says_where_it_hung(opened: Open) -> None:
     found = fault(lambda: list(opened("sleep", IMPATIENT).predict(PROMPTS[:1])))
     assert found.hint is not None
     assert "misbehave.py" in found.hint
+
+
+@pytest.mark.parametrize(("kind", "words"), [("nameless", "type of its numbers"), ("unsignable", "cannot be signed")])
+def test_a_description_that_would_spoil_the_card_is_refused(opened: Open, kind: str, words: str) -> None:
+    found = fault(lambda: opened(kind).describe())
+    assert (found.code, words in found.message) == ("WORKER_REPLY", True)
 
 
 def test_a_plan_that_asks_a_prompt_twice_is_refused(opened: Open) -> None:
