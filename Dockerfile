@@ -7,37 +7,47 @@
 # commit 33a22f41ac7bf613bc03380b0317536a9a7fb5e8; Python 3.11.16, built 2026-08-25. Moving it: CONTRIBUTING.md.
 FROM docker.io/library/python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b AS base
 
-# --- verify: what scores and judges -----------------------------------------------------------------------------------
+# --- the libraries, by the locks; what changes most often comes last --------------------------------------------------
 
-FROM base AS build-verify
+FROM base AS libraries
 # Given, pip writes byte code that names its source by hash and not by date: the same bytes whenever it is built.
 ARG SOURCE_DATE_EPOCH=1763683200
 ENV PYTHONHASHSEED=0 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 RUN python3 -m venv /tools && python3 -m venv --without-pip /venv
-COPY requirements/build.lock requirements/verify.lock /requirements/
-RUN /tools/bin/pip install --require-hashes --no-deps --only-binary=:all: -r /requirements/build.lock \
- && /tools/bin/pip --python /venv/bin/python install --require-hashes --no-deps --only-binary=:all: -r /requirements/verify.lock
-COPY pyproject.toml README.md LICENSE benchmark.yaml /src/
-COPY schemas /src/schemas
-COPY runner /src/runner
-RUN /tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheel /src \
- && /tools/bin/pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl \
- && mkdir -p /share && cp /requirements/verify.lock /share/ \
- && /tools/bin/cyclonedx-py environment --of JSON --output-reproducible -o /share/sbom.cdx.json /venv/bin/python
+COPY requirements/build.lock requirements/verify.lock /share/
+RUN /tools/bin/pip install --require-hashes --no-deps --only-binary=:all: -r /share/build.lock \
+ && /tools/bin/pip --python /venv/bin/python install --require-hashes --no-deps --only-binary=:all: -r /share/verify.lock
 
-# --- evaluate: with the model libraries, for a GPU or (VARIANT=cpu) without -------------------------------------------
-
-FROM build-verify AS build-evaluate
+FROM libraries AS models
 ARG SOURCE_DATE_EPOCH=1763683200
 ARG VARIANT=cuda
+COPY requirements/${VARIANT}.lock /share/
 # For VARIANT=cpu put one torch wheel for the processor into requirements/wheels; its digest is kept in the image.
-COPY requirements/${VARIANT}.lock /requirements/
 RUN --mount=type=bind,source=requirements,target=/context \
-    /tools/bin/pip --python /venv/bin/python install --require-hashes --no-deps --only-binary=:all: -r "/requirements/$VARIANT.lock" \
+    /tools/bin/pip --python /venv/bin/python install --require-hashes --no-deps --only-binary=:all: -r "/share/$VARIANT.lock" \
  && if [ "$VARIANT" = cpu ]; then \
       /tools/bin/pip --python /venv/bin/python install --no-deps --no-index /context/wheels/torch-*.whl \
       && sha256sum /context/wheels/torch-*.whl > /share/torch-wheel.sha256; fi \
- && rm /share/verify.lock && cp "/requirements/$VARIANT.lock" /share/ \
+ && rm /share/verify.lock
+
+# --- the package, and the bill of materials of each image -------------------------------------------------------------
+
+FROM libraries AS wheel
+COPY pyproject.toml README.md LICENSE benchmark.yaml /src/
+COPY schemas /src/schemas
+COPY runner /src/runner
+RUN /tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheel /src
+
+FROM libraries AS build-verify
+ARG SOURCE_DATE_EPOCH=1763683200
+COPY --from=wheel /wheel /wheel
+RUN /tools/bin/pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl \
+ && /tools/bin/cyclonedx-py environment --of JSON --output-reproducible -o /share/sbom.cdx.json /venv/bin/python
+
+FROM models AS build-evaluate
+ARG SOURCE_DATE_EPOCH=1763683200
+COPY --from=wheel /wheel /wheel
+RUN /tools/bin/pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl \
  && /tools/bin/cyclonedx-py environment --of JSON --output-reproducible -o /share/sbom.cdx.json /venv/bin/python
 
 # --- what both are run as ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo test test-unit test-faults fuzz lint format golden lock lock-check clean
+.PHONY: demo test test-unit test-faults fuzz lint format golden lock lock-check image-test image-reproducible clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -72,6 +72,12 @@ lock: $(VENV)/.installed-dev  ## pin every version anew, after a change of pypro
 
 lock-check: $(VENV)/.installed  ## ask the index whether every pinned file is there with its hash (CUDA: some gigabytes to look at)
 	$(PIP) install --dry-run --ignore-installed --require-hashes --no-deps --only-binary=:all: --target /nonexistent -r requirements/cuda.lock
+
+image-test: $(VENV)/.installed-dev  ## build the images for the processor and run them hardened; needs Debian and root
+	PYTHON=$(BIN)/python .ci/image-test
+
+image-reproducible: $(VENV)/.installed-dev  ## build both images twice from nothing: the digests must be equal
+	PYTHON=$(BIN)/python .ci/image-test reproducible
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,5 +1,6 @@
 """Anything that answers prompts: one protocol, and the one place that knows which backend a submission names."""
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -56,6 +57,7 @@ def open_backend(
     `batch_tokens` is the most tokens in a batch (default: by device). Raises `BackendError`
     when the weights, the adapter, the tokenizer or the device cannot be used.
     """
+    _need_libraries()
     # Read when torch is first imported. By default its threads wait for each other in a busy loop, which on a machine
     # that others use as well takes ten times as long (measured); asleep they cost nothing that could be measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -78,9 +80,19 @@ def open_backend(
 
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer in a model's folder, without its weights; `BackendError` if it cannot be loaded."""
+    _need_libraries()
     from runner.backends.loading import load_tokenizer as load
 
     return load(folder)
+
+
+def _need_libraries() -> None:
+    """`BackendError` (`MODEL_LIBRARIES`) where the package was installed without what a model needs."""
+    missing = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"What runs a model is not installed here: {', '.join(missing)}."
+        hint = "The image `benchmark` has it; the image `benchmark-verify` is for what needs no model."
+        raise BackendError(Fault("MODEL_LIBRARIES", message, hint=hint))
 
 
 def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
@@ -89,6 +101,7 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
     For an encoder: `texts`, each with its `token_ids`. Needs the tokenizer and config.json, not the weights. Raises
     `InvalidInput` with every fault of the encoding.
     """
+    _need_libraries()
     from runner.backends.loading import context_limit
     from runner.encoding import Format, encode_all, encode_texts
 
@@ -119,6 +132,10 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
 
 def examine_device(device: str | None) -> list[tuple[str, str, str, str | None]]:
     """Name, state (ok, warn or fail), message and hint of what can be said of the device before a run."""
+    try:
+        _need_libraries()
+    except BackendError as problem:
+        return [("model libraries", "fail", fault.message, fault.hint) for fault in problem.faults]
     from runner.backends.devices import examine
 
     return examine(device)

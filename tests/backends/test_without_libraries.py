@@ -1,0 +1,44 @@
+"""Where the model libraries are missing, as in the image that verifies, it is said in words."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from runner import backends
+from runner.errors import BackendError
+from runner.records import ModelRef, Submission
+
+
+def submission(folder: Path) -> Submission:
+    model = ModelRef("causal", str(folder), None, None, None, "plain", "float32", None)
+    return Submission("tiny", "", "sha256:" + "0" * 64, b"", model, None)
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else known(name))
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda folder: backends.open_backend(submission(folder), folder, None),
+        lambda folder: backends.load_tokenizer(folder),
+        lambda folder: list(backends.show_tokens(submission(folder), [])),
+    ],
+)
+def test_a_model_is_refused(action, tmp_path: Path) -> None:
+    with pytest.raises(BackendError) as caught:
+        action(tmp_path)
+    (fault,) = caught.value.faults
+    assert fault.code == "MODEL_LIBRARIES"
+    assert "torch." in fault.message
+
+
+def test_the_doctor_says_so() -> None:
+    ((name, state, message, hint),) = backends.examine_device(None)
+    assert (name, state) == ("model libraries", "fail")
+    assert "torch" in message
+    assert "benchmark-verify" in hint
