@@ -51,6 +51,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
     folder = tmp_path_factory.mktemp("keys")
     for file in (host.home / "config" / "moral-ambiguity-benchmark").iterdir():
         os.chown(shutil.copy(file, folder), UID, UID)
+    os.chown(folder, UID, UID)
     return Key(folder, host)
 
 

@@ -1,4 +1,4 @@
-"""How the tests run containers: as strangers' models are run, without network, powers, or a place to write but mounts."""
+"""How the tests run containers: as strangers' models are run, with no network or powers, writing to mounts alone."""
 
 import os
 import subprocess
