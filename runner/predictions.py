@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,8 @@ from runner.served import Served, served
 from runner.strict_json import JsonFault, parse
 
 _FIELDS = {field.name: field.default for field in fields(Prediction)}
+_FEW = ("task", "split", "prompt_id")
+"""Fields with few values, each of which is kept once: there may be a million rows."""
 _MAX_FAULTS = 20
 _MAX_ROW = 1 << 20
 _MAX_SCORE = 1e6
@@ -56,6 +59,9 @@ def from_row(row: Any) -> Prediction:
         if problem := _problem(name, value):
             raise ValueError(f"{name}: {problem}, found {_kind(value)}")
     row["log_scores"] = tuple(float(score) for score in row["log_scores"])
+    for name in _FEW:
+        if isinstance(row.get(name), str):
+            row[name] = sys.intern(row[name])
     for name in ("token_counts", "bounded", "usage"):
         if row.get(name) is not None:
             row[name] = tuple(row[name])

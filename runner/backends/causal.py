@@ -29,8 +29,6 @@ _MOST_AT_ONCE = 16
 _ENDS = 8
 _NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
 
-_Key = tuple[str, str, str, str, int]
-
 
 def open_causal(
     submission: Submission,
@@ -74,7 +72,7 @@ class Causal:
         self._base = model.get_base_model() if hasattr(model, "peft_config") else model
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
-        self._encoded: dict[_Key, tuple[Prompt, EncodedPrompt]] = {}
+        self._encoded: dict[bytes, EncodedPrompt] = {}
         self._beginnings: dict[tuple[str, str], NDArray[np.int32]] = {}
         self._kept: tuple[bytes, attention.KeysValues] = b"", {}
         self._at_once = _batches_at_once(self._base)
@@ -85,7 +83,7 @@ class Causal:
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Encode and check every prompt, then batches of indexes; raises `InvalidInput` with every fault."""
         encoded = self._encode(prompts)
-        self._encoded = {_key(prompt): (prompt, each) for prompt, each in zip(prompts, encoded, strict=True)}
+        self._encoded = dict(zip(map(_name, prompts), encoded, strict=True))
         members: dict[tuple[str, str], list[NDArray[np.int32]]] = {}
         for prompt, each in zip(prompts, encoded, strict=True):
             members.setdefault(_group(prompt), []).append(each.prefix)
@@ -127,13 +125,10 @@ class Causal:
 
     def _encodings(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
         """As planned; prompts that were not are encoded now."""
-        known = [self._encoded.get(_key(prompt)) for prompt in prompts]
-        new = [prompt for prompt, found in zip(prompts, known, strict=True) if found is None or found[0] != prompt]
+        known = [self._encoded.get(_name(prompt)) for prompt in prompts]
+        new = [prompt for prompt, found in zip(prompts, known, strict=True) if found is None]
         fresh = iter(self._encode(new) if new else [])
-        return [
-            found[1] if found is not None and found[0] == prompt else next(fresh)
-            for prompt, found in zip(prompts, known, strict=True)
-        ]
+        return [next(fresh) if found is None else found for found in known]
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         beginnings = [self._beginning(*pair) for pair in zip(prompts, encoded, strict=True)]
@@ -297,8 +292,9 @@ def _batches_at_once(model: Any) -> int:
     return min(_MOST_AT_ONCE, math.ceil(8 * output / layers))
 
 
-def _key(prompt: Prompt) -> _Key:
-    return prompt.task, prompt.split, prompt.item_id, prompt.prompt_id, prompt.order
+def _name(prompt: Prompt) -> bytes:
+    """A digest of all that a prompt says: it takes a tenth of the room, where there are very many."""
+    return hashlib.blake2b(repr(prompt).encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _group(prompt: Prompt) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -63,7 +64,11 @@ def prompt_row(prompt: Prompt) -> Json:
 def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
     texts = {name: tuple(row[name]) for name in ("labels", "shown")}
-    return Prompt(**{**row, **texts, "options": tuple(map(tuple, row["options"]))})
+    # The same in very many prompts, so kept once.
+    texts |= {
+        name: sys.intern(row[name]) for name in ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
+    }
+    return Prompt(**{**row, **lists, **texts, "options": tuple(map(tuple, row["options"]))})
 
 
 _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))

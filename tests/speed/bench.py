@@ -42,8 +42,8 @@ BATCHES: tuple[int | str, ...] = (1, 8, 32, "auto")
 PEER_BYTES = 10
 MOST_PEER_BYTES = 6 << 30
 # Rates hold for prompts of every number; these keep a round below a minute here.
-ITEMS = {"dilemmas": 150, "dilemmas-released": 150, "anecdotes": 40, "anecdotes-both-orders": 24, "five-words": 30}
-ALONE = 24
+ITEMS = {"dilemmas": 100, "dilemmas-released": 100, "anecdotes": 30, "anecdotes-both-orders": 15, "five-words": 24}
+ALONE = 8
 
 
 class Peer:
@@ -146,11 +146,15 @@ def measure(load: Workload, folder: Path, backend: Any, peer: Peer | None, round
     ours(backend, prompts[: len(prompts) // 4])
     if peer is not None:
         most = max(1, MOST_PEER_BYTES // (PEER_BYTES * longest * config.vocab_size))
-        few = pairs[: max(64, len(pairs) // 8)]
+        few = pairs[:64]
         for size in BATCHES:
             if size == "auto" or size <= most:
                 seconds = min(peer.ask(few, size, min(64, most))["processor"] for _ in range(2))
                 tried[str(size)] = len(few) / seconds
+                print(
+                    f"  the harness with batch {size}: {tried[str(size)]:.4g} requests for a second of processor",
+                    flush=True,
+                )
         best = max(tried, key=tried.__getitem__)
         batch = best if best == "auto" else int(best)
     rows: list[dict[str, float]] = []
