@@ -63,14 +63,13 @@ def prompt_row(prompt: Prompt) -> Json:
 
 def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
-    texts = {name: tuple(row[name]) for name in ("labels", "shown")}
+    lists = {name: tuple(row[name]) for name in ("labels", "shown")}
     # The same in very many prompts, so kept once.
-    texts |= {
-        name: sys.intern(row[name]) for name in ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
-    }
+    texts = {name: sys.intern(row[name]) for name in _FEW}
     return Prompt(**{**row, **lists, **texts, "options": tuple(map(tuple, row["options"]))})
 
 
+_FEW = ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
 _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
 
 
