@@ -4,9 +4,11 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from runner import resources, signing
+from runner.api.access import DEFAULT_KEY_VARIABLE
 from runner.dataset.check import check as check_data
 from runner.errors import BackendError
 from runner.spec.benchmark import load_benchmark
@@ -37,6 +39,7 @@ def examine(output_dir: Path, data_dir: Path | None, device: str | None) -> list
         _key(),
         *_data(data_dir),
         _hub(),
+        _services(),
         _isolation(device),
         *_device(device),
     ]
@@ -111,6 +114,15 @@ def _hub() -> Finding:
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return Finding("model hub", "ok", "offline (HF_HUB_OFFLINE=1): models come from folders or the cache")
     return Finding("model hub", "ok", "online: pinned revisions may be downloaded")
+
+
+def _services() -> Finding:
+    try:
+        client = f"openai {version('openai')}"
+    except PackageNotFoundError:
+        return Finding("services", "ok", "the client is not installed: pip install 'moral-ambiguity-benchmark[api]'")
+    key = "is set" if os.environ.get(DEFAULT_KEY_VARIABLE) else "is not set"
+    return Finding("services", "ok", f"{client}; {DEFAULT_KEY_VARIABLE} {key}")
 
 
 def _isolation(device: str | None) -> Finding:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 
 @contextmanager
-def served(model: Path) -> Iterator[str]:
-    """The address of an OpenAI-compatible service that runs the GGUF file `model` on one thread of the processor."""
+def served(model: Path, *, halved: bool = False) -> Iterator[str]:
+    """The address of an OpenAI-compatible service that runs the GGUF file `model` on one thread of the processor.
+
+    Keys and values are kept in float32, as the weights are, or `halved`, as the server has them by default.
+    """
     process = subprocess.Popen(
-        [sys.executable, __file__, str(model)],
+        [sys.executable, __file__, str(model), "halved" if halved else "whole"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -35,7 +38,7 @@ def served(model: Path) -> Iterator[str]:
         process.stdout.close()
 
 
-def _serve(model: str) -> None:
+def _serve(model: str, kept: str) -> None:
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
@@ -49,8 +52,9 @@ def _serve(model: str) -> None:
     settings.n_threads_http = 16
     settings.fit_params = settings.warmup = settings.ui = False
     settings.cache_ram_mib = settings.verbosity = 0
-    settings.cache_type_k = settings.cache_type_v = 0  # float32, as the weights; by default keys and values are halved
-    settings.flash_attn_type = 0
+    if kept == "whole":
+        settings.cache_type_k = settings.cache_type_v = 0
+        settings.flash_attn_type = 0
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)
     sys.stdin.read()
@@ -58,4 +62,4 @@ def _serve(model: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

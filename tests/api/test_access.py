@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+import tiny
 
 from runner.api.access import Access, allowed_key, redacted
+from runner.api.questions import questions
 from runner.errors import InvalidInput
 from runner.records import ServiceRef
+from runner.spec.submission import load_submission
+from runner.validate import check
 
 OFFICIAL = ServiceRef("https://api.openai.com/v1", "m", "chat", 20, False, None)
 ELSEWHERE = ServiceRef("https://collector.example/v1", "m", "chat", 20, False, None)
@@ -79,3 +83,14 @@ def test_what_a_service_says_is_shown_without_the_key() -> None:
     assert "secret" not in redacted("x" * 290 + key, key)
     for length in (65536, 65530, 8190, 299):
         assert "very" not in redacted("y" * length + key, key, most=1 << 20)
+
+
+def test_the_row_of_gpt_4o_is_valid_and_asks_the_official_service(root: Path) -> None:
+    path = root / "submissions" / "gpt-4o" / "submission.yaml"
+    assert check(path) == ()
+    service = load_submission(path).service
+    assert service is not None
+    assert (service.base_url, service.model, service.api) == (OFFICIAL.base_url, "gpt-4o-2024-08-06", "chat")
+    [request] = questions(service, tiny.prompt())
+    assert request["max_completion_tokens"] == 1
+    assert (request["logprobs"], request["top_logprobs"]) == (True, 20)

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import tiny
 from conftest import CHAT
+from gguf_model import write_gguf
 from proxy import Handler, Proxy, changed
+from serving import served
 
 from runner.api import Access, open_service
 from runner.api.service import Service
@@ -62,6 +64,15 @@ def test_completions_are_those_of_the_same_weights_here(opened: Ask, causal: Bac
         assert one.usage == (one.prompt_tokens, 1)
         assert (one.model_version, one.order, one.split) == ("tiny", 0, "dev")
         assert one.system_fingerprint
+
+
+def test_what_a_server_rounds_is_seen(causal: Backend, weights: Path, tmp_path: Path) -> None:
+    """With keys and values in half precision, the server's default: thousandths of a nat, and no longer agreement."""
+    with served(write_gguf(weights, tmp_path / "tiny.gguf"), halved=True) as url:
+        ref = ServiceRef(url, "tiny", "completions", 20, False, None)
+        with closing(open_service(ref, None, Access())) as rounding:
+            apart = spread(list(rounding.predict(PROMPTS)), list(causal.predict(PROMPTS)))
+    assert TOLERANCE < apart < 0.02
 
 
 def test_a_chat_is_asked_in_one_turn_of_the_user(opened: Ask, causal: Backend) -> None:
