@@ -25,9 +25,10 @@ class DataSpec:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is minimised: `soft_cross_entropy`, `dirichlet_multinomial`, `hard` or `text`.
+    """What is minimised: `soft_cross_entropy`, `dirichlet_multinomial`, `counts`, `hard` or `text`.
 
-    `answer_mass` is the weight of −log of the mass on the options; `concentration` is None where it is learned.
+    `answer_mass` is the weight of −log of the mass on the options, 0 for an encoder; `concentration` is None where it
+    is learned, or an encoder's own.
     """
 
     kind: str

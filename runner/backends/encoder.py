@@ -42,7 +42,7 @@ def open_encoder(
     model = loading.load_encoder(model_folder, head, dtype or submission.model.dtype, chosen, brought)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
-    return Encoder(model, tokenizer, head, batch_tokens or _DEFAULT_BATCH_TOKENS[chosen.type])
+    return Encoder(model, tokenizer, head, batch_tokens)
 
 
 class Encoder:
@@ -51,23 +51,20 @@ class Encoder:
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, head: HeadSpec, batch_tokens: int) -> None:
-        if batch_tokens < 1:
+    def __init__(self, model: Any, tokenizer: Any, head: HeadSpec, batch_tokens: int | None = None) -> None:
+        if batch_tokens is not None and batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no text."))
         self._model = model
         self._tokenizer = tokenizer
         self._head = head
-        self._batch_tokens = batch_tokens
         self._base = model.get_base_model() if hasattr(model, "peft_config") else model
         self._device: torch.device = self._base.device
+        self._batch_tokens = batch_tokens or _DEFAULT_BATCH_TOKENS[self._device.type]
         self._limit = loading.limit_of(self._base.config)
         self._encoded: dict[Texts, EncodedTexts] = {}
         if head.max_tokens > self._limit:
             message = f"The head is said to read {head.max_tokens:,} tokens, the model has {self._limit:,} positions."
             raise BackendError(Fault("HEAD_TOKENS", message, hint="Lower `head.max_tokens` in submission.yaml."))
-        # Scores are float32 for any dtype, as the option's log-probabilities of a language model are.
-        self._base.classifier.float()
-        self._base.classifier.register_forward_pre_hook(lambda _, given: tuple(each.float() for each in given))
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Encode and check every prompt, then batches of indexes in which all that read the same are together.

@@ -139,8 +139,15 @@ def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device,
     for name, value in model.named_parameters():
         if name in headless:
             value.data.zero_()
+    # Scores are float32 for any dtype, as the option's log-probabilities of a language model are.
+    model.classifier.float()
+    model.classifier.register_forward_pre_hook(_as_float32)
     _check_finite(model, folder)
     return model.eval().requires_grad_(False)
+
+
+def _as_float32(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.float() for each in given)
 
 
 def brought_by(adapter_folder: Path | None) -> frozenset[str]:

@@ -57,7 +57,9 @@ def _disagreements(document: Document, sound: _Sound) -> Iterator[Fault]:
     def fault(message: str, *path: str, hint: str | None = None) -> Fault:
         return fault_at(document, "RECIPE", path, message, hint, key=True)
 
-    training, method, objective, data = (part(name) for name in ("training", "method", "objective", "data"))
+    base, training, method, objective, data = map(part, ("base", "training", "method", "objective", "data"))
+    if "backend" in base:
+        yield from (fault(message, *path) for message, *path in _wrong_for_backend(base, training, objective, data))
     if training and ("epochs" in training) == ("steps" in training):
         which = "both 'epochs' and 'steps'" if "steps" in training else "neither 'epochs' nor 'steps'"
         yield fault(f"There is {which}, exactly one was expected.", "training")
@@ -67,7 +69,7 @@ def _disagreements(document: Document, sound: _Sound) -> Iterator[Fault]:
     if method.get("kind") == "full":
         for key in sorted(set(method) - {"kind"}):
             yield fault(f"The method full has no {key!r}.", "method", key)
-        if part("base").get("backend") == "causal":
+        if base.get("backend") == "causal":
             hint = "Use the method lora: a submission of a language model is a base and an adapter."
             yield fault("A causal model is not trained in full.", "method", "kind", hint=hint)
     kind = objective.get("kind")
@@ -77,6 +79,33 @@ def _disagreements(document: Document, sound: _Sound) -> Iterator[Fault]:
         yield fault("The objective text has no answer mass: the whole text is the answer.", "objective", "answer_mass")
     if data and data.get("train", "train") == data.get("evaluate", "dev"):
         yield fault("The training split cannot be the one that is evaluated on.", "data", hint="Name another one.")
+
+
+def _wrong_for_backend(base: Any, training: Any, objective: Any, data: Any) -> Iterator[tuple[str, ...]]:
+    """Messages and paths of keys that the base's backend needs and lacks, or has no use for."""
+    if base["backend"] == "causal":
+        if "format" not in base:
+            yield "A causal model needs a 'format'.", "base"
+        if "head" in base:
+            yield "A causal model has no 'head'.", "base", "head"
+        return
+    for key in sorted({"format", "quantization"} & set(base)):
+        yield f"An encoder has no {key!r}.", "base", key
+    for key in sorted({"answer_mass", "concentration"} & set(objective)):
+        yield f"An encoder has no {key!r}: its scores are over the labels alone.", "objective", key
+    if objective.get("kind") == "text":
+        yield "An encoder writes no text.", "objective", "kind"
+    if "max_tokens" in training:
+        yield "An encoder's 'max_tokens' are a part of its head.", "training", "max_tokens"
+    if (head := base.get("head")) is None:
+        yield "An encoder needs a 'head'.", "base"
+        return
+    for key in ("reads", "labels"):
+        if (key in head) != (head["kind"] == "classification"):
+            verb = "has no" if key in head else "needs"
+            yield f"A {head['kind']} head {verb} {key!r}.", "base", "head", *([key] if key in head else [])
+    if data.get("tasks", [head["task"]]) != [head["task"]]:
+        yield f"The head is for the task {head['task']!r} alone.", "data", "tasks"
 
 
 def _unknown_names(document: Document, sound: _Sound) -> Iterator[Fault]:
@@ -136,7 +165,7 @@ def _recipe(document: Document) -> Recipe:
         source=document.data,
         base=model_ref(Path(document.file).parent, value["base"]),
         data=_data(document),
-        objective=_objective(value["objective"]),
+        objective=_objective(value["objective"], value["base"]["backend"]),
         method=_method(value["method"]),
         training=_training(value["training"]),
         evaluation=_evaluation(value.get("evaluation", {})),
@@ -145,10 +174,11 @@ def _recipe(document: Document) -> Recipe:
 
 def _data(document: Document) -> DataSpec:
     value = document.value["data"]
+    head = document.value["base"].get("head")
     return DataSpec(
         benchmark=_benchmark_path(document),
         suite=value["suite"],
-        tasks=tuple(value.get("tasks", ())),
+        tasks=tuple(value.get("tasks", ())) or ((head["task"],) if head else ()),
         train=value.get("train", "train"),
         evaluate=value.get("evaluate", "dev"),
         items=_whole(value.get("items")),
@@ -156,8 +186,9 @@ def _data(document: Document) -> DataSpec:
     )
 
 
-def _objective(value: Mapping[str, Any]) -> Objective:
-    return Objective(value["kind"], float(value.get("answer_mass", 1.0)), value.get("concentration"))
+def _objective(value: Mapping[str, Any], backend: str) -> Objective:
+    mass = value.get("answer_mass", 1.0 if backend == "causal" else 0.0)
+    return Objective(value["kind"], float(mass), value.get("concentration"))
 
 
 def _method(value: Mapping[str, Any]) -> Method:

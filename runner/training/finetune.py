@@ -23,7 +23,7 @@ from runner.training import curve, evaluation, output
 from runner.training.items import Material, gather
 from runner.training.loop import Observer, train
 from runner.training.memory import capped
-from runner.training.trainee import ADAPTER, Example, open_trainee
+from runner.training.trainee import Example, open_trainee
 
 Plot = Callable[[Sequence[Mapping[str, Any]]], bytes]
 """Draws the rows of a loss curve."""
@@ -75,7 +75,7 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             trained = train(recipe, trainee, examples, _concentrations(recipe, material), work, ask, observe)
             observe("evaluate", 0, 0, None)
             tasks = evaluation.final(trainee.backend(), material)
-            trainee.save(folder / ADAPTER)
+            trainee.save(folder / trainee.place)
         write_whole(folder / output.RECIPE, recipe.source)
         rows = curve.rows_of(work / curve.NAME)
         write_whole(folder / curve.NAME, b"".join(map(curve.line, rows)))
@@ -97,12 +97,12 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             "evaluation": {"split": material.evaluation.tasks[0].split, "tasks": tasks},
             "files": {
                 path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
-                for path in sorted([*(folder / ADAPTER).iterdir(), folder / output.RECIPE, folder / curve.NAME])
+                for path in sorted([*(folder / trainee.place).iterdir(), folder / output.RECIPE, folder / curve.NAME])
             },
             "environment": environment.describe(),
         }
         output.write_json(folder / output.RECORD, record)
-        write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder))
+        write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder, trainee))
     shutil.rmtree(work)
     return folder, record
 
@@ -134,8 +134,11 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def _concentrations(recipe: Recipe, material: Material) -> dict[str, float] | None:
-    """Where the concentration of each task starts: the recipe's, or that of the Dirichlet fitted to the votes alone."""
-    if recipe.objective.kind != "dirichlet_multinomial":
+    """Where the concentration of each task starts: the recipe's, or that of the Dirichlet fitted to the votes alone.
+
+    None where the objective has none, or the model gives its own.
+    """
+    if recipe.objective.kind != "dirichlet_multinomial" or recipe.base.head is not None:
         return None
     if (given := recipe.objective.concentration) is not None:
         return {part.task.name: float(given) for part in material.parts}

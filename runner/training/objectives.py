@@ -13,7 +13,8 @@ def losses(
 ) -> Tensor:
     """(prompts,) losses; prompt i has log-scores (labels_i,), unnormalised, and the counts (labels_i,) of the votes.
 
-    `concentrations` are the Dirichlet's, each of one number; empty unless the objective is dirichlet_multinomial. A
+    `concentrations` are the Dirichlet's, each of one number; empty unless the objective is dirichlet_multinomial, or
+    where exp(scores) are the Dirichlet's parameters themselves, as Scruples trains encoders (arXiv 2008.09094). A
     prompt in one order of its options is a prompt of its own: the mean of their losses is an upper bound of the loss
     of the averaged distribution that is scored (Jensen's inequality), and equal to it where the orders agree.
     """
@@ -24,11 +25,14 @@ def losses(
         match objective.kind:
             case "soft_cross_entropy":
                 loss = -(votes / votes.sum() * log_probs).sum()
+            case "counts":
+                loss = -(votes * log_probs).sum()
             case "hard":
                 # argmax takes the first of equal counts, as the benchmark's plurality label does.
                 loss = -log_probs[votes.argmax()]
             case "dirichlet_multinomial":
-                loss = dirichlet_multinomial(log_probs, votes, concentrations[number].double())
+                own = concentrations[number] if concentrations else mass.exp()
+                loss = dirichlet_multinomial(log_probs, votes, own.double())
             case "text":
                 found.append(-mass.double())
                 continue

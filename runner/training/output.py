@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from runner.journal import write_whole
 from runner.recipes import Recipe
 from runner.records import ModelRef
 from runner.run_folder import check_writable
+from runner.training.trainee import ADAPTER, MODEL, Trainee
 
 WORK = ".training"
 RECIPE, RECORD, SUBMISSION = "recipe.yaml", "training.json", "submission.yaml"
@@ -72,22 +74,24 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
     write_whole(path, json.dumps({"key": key, "content": dict(content)}, indent=2).encode())
 
 
-def submission_yaml(recipe: Recipe, folder: Path) -> bytes:
+def submission_yaml(recipe: Recipe, folder: Path, trained: Trainee) -> bytes:
     """The submission of what was trained, as it stands in `folder`."""
     base = recipe.base
-    model: dict[str, Any] = {
-        "backend": base.backend,
-        **_place(base, folder),
-        "format": base.format,
-        "dtype": base.dtype,
-    }
-    if base.quantization is not None:
-        model["quantization"] = base.quantization
-    value: dict[str, Any] = {"schema_version": "1", "name": recipe.name}
+    place = {"path": MODEL} if trained.place == MODEL else _place(base, folder)
+    model: dict[str, Any] = {"backend": base.backend, **place}
+    for name in ("format", "dtype", "quantization"):
+        if (value := getattr(base, name)) is not None:
+            model[name] = value
+    if trained.head is not None:
+        stated = {name: value for name, value in asdict(trained.head).items() if value}
+        model["head"] = {name: list(value) if isinstance(value, tuple) else value for name, value in stated.items()}
+    found: dict[str, Any] = {"schema_version": "1", "name": recipe.name}
     if recipe.description:
-        value["description"] = recipe.description
-    value |= {"model": model, "adapter": {"path": "adapter"}}
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120).encode()
+        found["description"] = recipe.description
+    found["model"] = model
+    if trained.place == ADAPTER:
+        found["adapter"] = {"path": ADAPTER}
+    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120).encode()
 
 
 def _place(base: ModelRef, folder: Path) -> dict[str, str]:

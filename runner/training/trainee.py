@@ -21,9 +21,9 @@ from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import Fault, InvalidInput
 from runner.journal import write_whole
 from runner.recipes import Recipe
-from runner.records import Item, Prompt
+from runner.records import HeadSpec, Item, Prompt
 
-ADAPTER = "adapter"
+ADAPTER, MODEL = "adapter", "model"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -47,6 +47,14 @@ class Trainee(Protocol):
 
     model: Any
 
+    @property
+    def place(self) -> str:
+        """The folder of the submission that the trained weights go to."""
+
+    @property
+    def head(self) -> HeadSpec | None:
+        """What the submission says of an encoder's head."""
+
     def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on; raises `InvalidInput` with every prompt that cannot be encoded."""
 
@@ -68,6 +76,10 @@ def open_trainee(recipe: Recipe, folder: Path, device: torch.device) -> Trainee:
     match recipe.base.backend:
         case "causal":
             return CausalTrainee(recipe, folder, device)
+        case "encoder":
+            from runner.training.encoder import EncoderTrainee
+
+            return EncoderTrainee(recipe, folder, device)
         case other:
             raise InvalidInput(Fault("RECIPE", f"The backend {other!r} cannot be trained."))
 
@@ -78,6 +90,9 @@ class CausalTrainee:
     The log-scores are those of the scored options, after the same prompts, token for token: the encodings are
     `runner.encoding`'s, the layout of a batch and the float32 head those of the backend.
     """
+
+    place = ADAPTER
+    head = None
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         base, method = recipe.base, recipe.method
@@ -160,18 +175,23 @@ class CausalTrainee:
         return wrap(self.model, self._tokenizer, self._form)
 
     def save(self, folder: Path) -> None:
-        """The adapter alone, as peft writes it, with names in one order."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-        write_whole(folder / WEIGHTS, save({name: value.contiguous().cpu() for name, value in tensors.items()}))
-        config = self.model.peft_config["default"].to_dict()
-        config.update(inference_mode=True, target_modules=sorted(config["target_modules"]))
-        text = json.dumps({key: _plain(value) for key, value in config.items()}, indent=2, sort_keys=True)
-        write_whole(folder / "adapter_config.json", (text + "\n").encode())
+        """The adapter alone."""
+        save_adapter(self.model, folder)
 
     def load(self, folder: Path) -> None:
         """Take up the adapter in `folder`."""
         set_peft_model_state_dict(self.model, load_file(folder / WEIGHTS, device=str(self._device)))
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """The adapter on `model` as peft writes it, with names in one order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    write_whole(folder / WEIGHTS, save({name: value.contiguous().cpu() for name, value in tensors.items()}))
+    config = model.peft_config["default"].to_dict()
+    config.update(inference_mode=True, target_modules=sorted(config["target_modules"]))
+    text = json.dumps({key: _plain(value) for key, value in config.items()}, indent=2, sort_keys=True)
+    write_whole(folder / "adapter_config.json", (text + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,146 @@
+"""An encoder in training, with a fresh head: every text is read once, and scored as evaluation scores it."""
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from runner.artifacts import model_manifest
+from runner.backends import Backend, loading
+from runner.backends.encoder import Encoder
+from runner.backends.encoder_inputs import arranged, inputs_of, outputs_of
+from runner.encoding import EncodedTexts, encode_texts
+from runner.errors import Fault, InvalidInput
+from runner.journal import write_whole
+from runner.recipes import Recipe
+from runner.records import Item, Prompt
+from runner.training.trainee import ADAPTER, MODEL, WEIGHTS, Example, save_adapter
+
+_HEAD = "classifier"
+_FULL_WEIGHTS = "model.safetensors"
+
+
+class EncoderTrainee:
+    """Holds an encoder, trained in full or by LoRA, and its head; see `Trainee`.
+
+    The log-scores are the head's logits. With the objective dirichlet_multinomial exp(logits) are the parameters of the
+    Dirichlet distribution, and the submission says so.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+        base, method = recipe.base, recipe.method
+        if base.head is None:
+            raise ValueError("an encoder has a head")
+        full = method.kind == "full"
+        if full and base.dtype != "float32":
+            message = f"Weights of {base.dtype} are too coarse to be trained themselves; float32 was expected."
+            raise InvalidInput(Fault("RECIPE", message, path="$.base.dtype", hint="Or use the method lora."))
+        own = recipe.objective.kind == "dirichlet_multinomial"
+        self.head = replace(base.head, concentration="own" if own else "fitted")
+        self.place = MODEL if full else ADAPTER
+        self._folder = folder
+        self._device = device
+        self._tokenizer = loading.load_tokenizer(folder)
+        model = loading.load_encoder(folder, base.head, base.dtype, device, frozenset({_HEAD}))
+        torch.manual_seed(recipe.training.seed)
+        _begin_head(model)
+        if full:
+            self.model: Any = model.requires_grad_(True)
+            self._base = model
+            return
+        lora = LoraConfig(
+            r=method.rank,
+            lora_alpha=int(method.alpha) if method.alpha.is_integer() else method.alpha,
+            lora_dropout=method.dropout,
+            target_modules=list(method.target_modules),
+            modules_to_save=[_HEAD],
+            task_type="SEQ_CLS",
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the library to itself
+                self.model = get_peft_model(model, lora)
+        except ValueError as problem:
+            if "arget modules" not in str(problem):
+                raise
+            message = f"The model has no linear layer called {' or '.join(method.target_modules)}."
+            raise InvalidInput(Fault("RECIPE", message, path="$.method.target_modules")) from problem
+        self.model.peft_config["default"].base_model_name_or_path = base.repository or folder.name
+        self._base = self.model.get_base_model()
+
+    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+        """What there is to train on: each item once, since its prompts and orders are read alike."""
+        once = {(prompt.task, item.id): (prompt, item) for prompt, item in reversed(asked)}
+        pairs = list(reversed(once.values()))
+        inputs = [inputs_of(prompt, self.head) for prompt, _ in pairs]
+        flat = encode_texts([texts for each in inputs for texts in each], self._tokenizer, self.head.max_tokens)
+        found, start = [], 0
+        for (prompt, item), each in zip(pairs, inputs, strict=True):
+            read = flat[start : start + len(each)]
+            start += len(each)
+            columns = outputs_of(prompt.labels, self.head, self._base.config)
+            found.append(
+                Example(
+                    task=prompt.task,
+                    encoded=(read, columns),
+                    identity=[[list(one.ids) for one in read], columns],
+                    tokens=max(len(one.ids) for one in read),
+                    counts=torch.tensor(item.counts, dtype=torch.float64, device=self._device),
+                    truncated=any(one.truncated for one in read),
+                )
+            )
+        return found
+
+    def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
+        """(labels,) logits of each example, in label order."""
+        texts: list[EncodedTexts] = [text for each in examples for text in each.encoded[0]]
+        logits = self.model(**arranged(texts, self._base.config, self.head.kind, self._device)).logits
+        found, start = [], 0
+        for each in examples:
+            read, columns = each.encoded
+            found.append(logits[start : start + len(read), columns].flatten())
+            start += len(read)
+        return found
+
+    def backend(self) -> Backend:
+        """The model as `benchmark evaluate` would open it once it is saved."""
+        return Encoder(self.model, self._tokenizer, self.head)
+
+    def save(self, folder: Path) -> None:
+        """The adapter, or the whole model with config.json and the tokenizer of its base."""
+        if self.place == ADAPTER:
+            save_adapter(self.model, folder)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
+        write_whole(folder / _FULL_WEIGHTS, save(tensors, {"format": "pt"}))
+        for entry in model_manifest(self._folder):
+            if entry["name"] != "config.json" and ".safetensors" not in entry["name"]:
+                shutil.copyfile(self._folder / entry["name"], folder / entry["name"])
+        self._base.config.architectures = [type(self._base).__name__]
+        write_whole(folder / "config.json", self._base.config.to_json_string().encode())
+
+    def load(self, folder: Path) -> None:
+        """Take up the adapter or the weights in `folder`."""
+        if self.place == ADAPTER:
+            set_peft_model_state_dict(self.model, load_file(folder / WEIGHTS, device=str(self._device)))
+        else:
+            self.model.load_state_dict(load_file(folder / _FULL_WEIGHTS, device=str(self._device)))
+
+
+def _begin_head(model: Any) -> None:
+    """Give a head that is nothing but zeros the random beginning that the library gives a fresh one."""
+    head = getattr(model, _HEAD)
+    if any(bool(value.any()) for value in head.parameters()):
+        return
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=model.config.initializer_range)
+            nn.init.zeros_(layer.bias)
