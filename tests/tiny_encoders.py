@@ -10,6 +10,7 @@ from typing import Any
 import tiny
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
@@ -193,3 +194,9 @@ def anecdotes(labels: tuple[str, ...] = ANECDOTES) -> list[Prompt]:
         )
         for number, (title, text) in enumerate(STORIES)
     ]
+
+
+def save_tensors(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors as a model's weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})

@@ -33,7 +33,8 @@ ENCODERS = ("bert", "roberta")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_PRETRAINING = ("cls.", "lm_head.")
+# What a pretrained encoder has and a fresh head does not use; RoBERTa's classification reads past the pooler.
+_PRETRAINING = ("cls.", "lm_head.", "roberta.pooler.")
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
 _LIBRARY_ERRORS = (

@@ -91,10 +91,11 @@ def _wrong_for_backend(base: Any, training: Any, objective: Any, data: Any) -> I
         return
     for key in sorted({"format", "quantization"} & set(base)):
         yield f"An encoder has no {key!r}.", "base", key
-    for key in sorted({"answer_mass", "concentration"} & set(objective)):
-        yield f"An encoder has no {key!r}: its scores are over the labels alone.", "objective", key
     if objective.get("kind") == "text":
         yield "An encoder writes no text.", "objective", "kind"
+    else:
+        for key in sorted({"answer_mass", "concentration"} & set(objective)):
+            yield f"An encoder has no {key!r}: its scores are over the labels alone.", "objective", key
     if "max_tokens" in training:
         yield "An encoder's 'max_tokens' are a part of its head.", "training", "max_tokens"
     if (head := base.get("head")) is None:
@@ -104,6 +105,8 @@ def _wrong_for_backend(base: Any, training: Any, objective: Any, data: Any) -> I
         if (key in head) != (head["kind"] == "classification"):
             verb = "has no" if key in head else "needs"
             yield f"A {head['kind']} head {verb} {key!r}.", "base", "head", *([key] if key in head else [])
+    if "concentration" in head:
+        yield "Whose the concentration is follows from the objective.", "base", "head", "concentration"
     if data.get("tasks", [head["task"]]) != [head["task"]]:
         yield f"The head is for the task {head['task']!r} alone.", "data", "tasks"
 
