@@ -63,6 +63,7 @@ def evaluate(command: Command, path: Path, url: str, output: Path, *options: obj
     return Path(command("evaluate", *arguments, **more).stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_card_of_a_service_verifies_and_says_who_answered(command: Command, service: str, tmp_path: Path) -> None:
     path = submission(tmp_path, service, price="{currency: EUR, input: 2.5, output: 10}")
     command("validate", path)
