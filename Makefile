@@ -79,5 +79,20 @@ image-test: $(VENV)/.installed-dev  ## build the images for the processor and ru
 image-reproducible: $(VENV)/.installed-dev  ## build both images twice from nothing: the digests must be equal
 	PYTHON=$(BIN)/python .ci/image-test reproducible
 
+PEER := results/speed/peer
+SPEED := $(if $(DATA),--data-dir $(DATA))
+
+$(PEER)/.installed:
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/pip --disable-pip-version-check --quiet install torch==2.13.0
+	$(PEER)/bin/pip --disable-pip-version-check --quiet install transformers==5.23.0 "lm-eval[hf]==0.4.13"
+	touch $@
+
+bench: $(VENV)/.installed-dev $(PEER)/.installed  ## time the scorer beside lm-evaluation-harness; DATA=… for the released texts
+	$(BIN)/python tests/speed/bench.py $(SPEED) --peer-python $(PEER)/bin/python
+
+bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, length, options and vocabulary
+	$(BIN)/python tests/speed/scaling.py
+
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

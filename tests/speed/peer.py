@@ -2,8 +2,8 @@
 
     python peer.py MODEL
 
-Reads JSON lines {"pairs": [[context, continuation], …], "batch": number or "auto", "most": number} and answers each
-with one: {"seconds", "processor", "batch", "log_likelihoods"}. Imports nothing of this project.
+Reads JSON lines {"pairs": [[context, continuation], …], "batch": number} and answers each with one: {"seconds",
+"processor", "log_likelihoods"}. Imports nothing of this project.
 """
 
 import contextlib
@@ -31,7 +31,6 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             model.batch_size_per_gpu = request["batch"]
-            model.max_batch_size, model.batch_sizes, model.batch_schedule = request["most"], {}, 1
             asked = [
                 Instance(request_type="loglikelihood", doc={}, arguments=tuple(pair), idx=number)
                 for number, pair in enumerate(request["pairs"])
@@ -41,7 +40,6 @@ def main() -> None:
             answer = {
                 "seconds": time.perf_counter() - started,
                 "processor": time.process_time() - used,
-                "batch": list(model.batch_sizes.values()) or request["batch"],
                 "log_likelihoods": [value for value, _ in found],
             }
             print(json.dumps(answer), file=answers, flush=True)

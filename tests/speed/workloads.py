@@ -123,7 +123,8 @@ def _rows(data: Path | None, name: str, made: Any) -> tuple[list[Any], bool]:
 # --- texts of our own, as long as the real ones -------------------------------------------------------------------
 
 
-def _words(generator: random.Random, number: int) -> str:
+def make_words(generator: random.Random, number: int) -> str:
+    """So many words of no language."""
     syllables = ["ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu", "an", "er", "is", "on"]
     lexicon = [one + two for one in syllables for two in syllables]
     return " ".join(generator.choices(lexicon, k=number))
@@ -133,11 +134,11 @@ def _made_dilemmas(generator: random.Random) -> Iterator[Any]:
     for _ in range(2340):
         yield {
             "id": "",
-            "actions": [{"description": _words(generator, max(2, round(generator.gauss(9, 4))))} for _ in range(2)],
+            "actions": [{"description": make_words(generator, max(2, round(generator.gauss(9, 4))))} for _ in range(2)],
         }
 
 
 def _made_stories(generator: random.Random) -> Iterator[Any]:
     for _ in range(60):
         length = max(60, round(generator.gauss(360, 150)))
-        yield {"id": "", "title": _words(generator, 12), "text": _words(generator, length)}
+        yield {"id": "", "title": make_words(generator, 12), "text": make_words(generator, length)}
