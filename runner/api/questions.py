@@ -40,6 +40,11 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
 
 def option_faults(service: ServiceRef, prompt: Prompt) -> Iterator[Fault]:
     """`API_OPTIONS` where the first token cannot tell an option, `JOIN_AMBIGUOUS` where one begins another."""
+    if not prompt.options:
+        message = (
+            f"The prompt {prompt.prompt_id} has no options: services are asked for log-probabilities of options only."
+        )
+        yield Fault("API_OPTIONS", message)
     forms = [
         (label, form if service.echo else form.strip()) for label, each in enumerate(prompt.options) for form in each
     ]

@@ -119,6 +119,12 @@ def test_options_of_several_words_need_an_echo(opened: Ask) -> None:
     assert opened(echo=True).plan(tiny.prompts(tiny.WORDS))
 
 
+def test_a_prompt_without_options_is_refused_before_anything_is_sent(opened: Ask) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        opened().plan([tiny.prompt(options=())])
+    assert caught.value.faults[0].code == "API_OPTIONS"
+
+
 def test_an_option_that_begins_another_is_refused(opened: Ask) -> None:
     with pytest.raises(InvalidInput) as caught:
         opened().plan([tiny.prompt(options=((" A",), (" AB",)))])
