@@ -84,7 +84,10 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         with path.open("rb") as stream:
             return stream.read(max_bytes + 1)
     except FileNotFoundError:
-        raise InvalidInput(Fault("FILE_MISSING", "There is no such file.", file)) from None
+        recipe = path.with_name("recipe.yaml")
+        trained = path.name == "submission.yaml" and recipe.is_file()
+        hint = f"It is written by `benchmark finetune {recipe}`." if trained else None
+        raise InvalidInput(Fault("FILE_MISSING", "There is no such file.", file, hint=hint)) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InvalidInput(Fault("FILE_UNREADABLE", f"This cannot be read: {reason}.", file)) from None
