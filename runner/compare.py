@@ -12,11 +12,11 @@ from runner.canonical import sha256_file
 from runner.errors import Fault, InvalidInput, NotComparable, VerificationError
 from runner.keyring import Keyring
 from runner.measure import Measured, measure
-from runner.predictions import read
+from runner.predictions import Answers, read
 from runner.recompute import benchmark_of, selection_of
 from runner.scoring import comparison
 from runner.scoring.metrics import METRICS
-from runner.selection import Selection, aligned
+from runner.selection import Selection, TaskData, aligned, readable
 from runner.verify import Report, verify
 
 Json = dict[str, Any]
@@ -47,8 +47,7 @@ def compare(
     """
     cards = verify(a, keyring), verify(b, keyring)
     tasks = _comparable(cards[0], cards[1])
-    measured = [_measure(report, tasks, benchmark_file, data_dir) for report in cards]
-    selection = measured[0][0]
+    selection, measured = _measure_same_items(cards, tasks, benchmark_file, data_dir)
     found: Json = {
         "a": _name(cards[0]),
         "b": _name(cards[1]),
@@ -57,7 +56,7 @@ def compare(
         "gates": [],
     }
     for name in tasks:
-        found["tasks"][name] = _task(selection, measured[0][1][name], measured[1][1][name])
+        found["tasks"][name] = _task(selection, measured[0][name], measured[1][name])
     found["gates"] = [_judge(gate, name, found["tasks"][name]) for gate in gates for name in tasks]
     return found
 
@@ -100,6 +99,10 @@ def _comparable(a: Report, b: Report) -> list[str]:
         if one["items"] < 2:
             message = f"Task {name} has one item, and a paired comparison needs two."
             faults.append(Fault("NOT_COMPARABLE", message, str(b.folder)))
+        if None not in (one["elicitation"], other["elicitation"]) and one["elicitation"] != other["elicitation"]:
+            hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
+            differ(f"elicitation of {name}", one["elicitation"], other["elicitation"], hint)
+            continue
         asked = [_asked(task) for task in (one, other)]
         if None not in asked and asked[0] != asked[1]:
             differ(f"prompts of {name}", *asked)
@@ -115,9 +118,31 @@ def _asked(task: Mapping[str, Any]) -> str | None:
     return ", ".join(sorted(views) + digests) or None
 
 
-def _measure(
-    report: Report, tasks: Sequence[str], benchmark_file: Path | None, data_dir: Path | None
-) -> tuple[Selection, dict[str, Measured]]:
+def _measure_same_items(
+    reports: tuple[Report, Report], tasks: Sequence[str], benchmark_file: Path | None, data_dir: Path | None
+) -> tuple[Selection, list[dict[str, Measured]]]:
+    """What both measured, task by task, over the items whose answers could be read on both sides."""
+    read_again = [_answers(report, benchmark_file, data_dir) for report in reports]
+    selection = read_again[0][0]
+    scoring = selection.benchmark.scoring
+    measured: list[dict[str, Measured]] = [{}, {}]
+    for name in tasks:
+        both = np.logical_and(*(answers[name, _part(own, name).split].read() for own, answers in read_again))
+        if both.sum() < 2:
+            message = f"Only {both.sum()} items of {name} have answers that can be read on both sides, two are needed."
+            raise NotComparable(Fault("NOT_COMPARABLE", message, str(reports[1].folder)))
+        for found, (own, answers) in zip(measured, read_again, strict=True):
+            found[name] = measure(*readable(_part(own, name), answers, both), scoring)
+    return selection, measured
+
+
+def _part(selection: Selection, name: str) -> TaskData:
+    return next(part for part in selection.tasks if part.task.name == name)
+
+
+def _answers(
+    report: Report, benchmark_file: Path | None, data_dir: Path | None
+) -> tuple[Selection, dict[tuple[str, str], Answers]]:
     rows = report.folder / run_names.PREDICTIONS
     if not rows.is_file():
         message = "The predictions are not beside the card, and a paired comparison needs them."
@@ -125,11 +150,8 @@ def _measure(
     if sha256_file(rows) != report.card["predictions"]["sha256"]:
         raise VerificationError(Fault("SIG_FILES", "These are not the predictions of the card.", str(rows)))
     selection = selection_of(report.card, benchmark_of(report.card, report.folder, benchmark_file), data_dir)
-    answers = aligned(selection, read(rows), str(rows), optional_fitting=report.card["submission"]["model"] is None)
-    scoring = selection.benchmark.scoring
-    return selection, {
-        part.task.name: measure(part, answers, scoring) for part in selection.tasks if part.task.name in tasks
-    }
+    optional = report.card["submission"]["model"] is None
+    return selection, aligned(selection, read(rows), str(rows), optional_fitting=optional)
 
 
 def _task(selection: Selection, a: Measured, b: Measured) -> Json:
@@ -208,6 +230,10 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
         if methods[0] != methods[1]:
             fitted = " and B's ".join(method or "not fitted" for method in methods)
             notes.append(f"Temperature and concentration of {name}: A's {fitted}.")
+        unread = [(report.card["tasks"][name]["failures"] or {"rows": 0, "items": 0}) for report in reports]
+        if any(failures["rows"] for failures in unread):
+            a, b = (failures["items"] for failures in unread)
+            notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
     for label, report in zip("AB", reports, strict=True):
         left = [name for name in report.card["tasks"] if name not in tasks]
         if left:

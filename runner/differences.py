@@ -14,7 +14,7 @@ from runner.errors import Fault, InvalidInput
 from runner.predictions import read
 from runner.recompute import benchmark_of, selection_of
 from runner.scoring.rules import shares
-from runner.selection import aligned
+from runner.selection import aligned, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,10 @@ def largest_differences(
     optional = card["submission"]["model"] is None
     answers = aligned(selection, read(rows_file), str(rows_file), optional_fitting=optional)
     largest = {}
-    for part in selection.tasks:
-        model = np.exp(answers[part.task.name, part.split].averaged())
-        counts = np.array([item.counts for item in part.scored], dtype=np.float64)
+    for whole in selection.tasks:
+        part, cut = readable(whole, answers)
+        model = np.exp(cut[part.task.name, part.split].averaged())
+        counts = np.array([item.counts for item in part.scored], dtype=np.float64).reshape(model.shape)
         people = shares(counts)
         distance = 0.5 * np.abs(model - people).sum(axis=1)
         largest[part.task.name] = [

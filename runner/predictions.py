@@ -5,11 +5,12 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from runner.errors import Fault, InvalidInput
@@ -26,6 +27,8 @@ _MAX_SCORE = 1e6
 """Largest size of a log-score: far beyond any sum of token log-probabilities, and short of the −1e9 or −3e38 by which
 code masks, whose mean over items would mean nothing and whose differences would no longer be exact."""
 _MAX_CONCENTRATION = 1e9
+MAX_TEXT = 1000
+"""Longest written answer that is kept, in characters; a line of 64 options is no longer."""
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
 _TOLD = re.compile(r"[ -~]{1,200}")
@@ -56,9 +59,12 @@ def from_row(row: Any) -> Prediction:
         if name not in row:
             raise ValueError(f"{name!r} is missing; a row needs task, item_id and log_scores")
     for name, value in row.items():
+        if name == "log_scores" and value is None and row.get("text") is not None:
+            continue  # a written answer that could not be read
         if problem := _problem(name, value):
             raise ValueError(f"{name}: {problem}, found {_kind(value)}")
-    row["log_scores"] = tuple(float(score) for score in row["log_scores"])
+    if row["log_scores"] is not None:
+        row["log_scores"] = tuple(float(score) for score in row["log_scores"])
     for name in _FEW:
         if isinstance(row.get(name), str):
             row[name] = sys.intern(row[name])
@@ -96,7 +102,13 @@ def _problem(name: str, value: Any) -> str | None:
         case "usage":
             good = isinstance(value, list) and len(value) == 2 and all(_is_count(count) for count in value)
             return None if good else "two counts are needed, tokens in and out"
-        case "order" | "prompt_tokens":
+        case "text":
+            good = isinstance(value, str) and len(value) <= MAX_TEXT
+            return None if good else f"a string of at most {MAX_TEXT:,} characters is needed"
+        case "text_log_prob":
+            good = _is_number(value) and -_MAX_SCORE <= value <= 0.001
+            return None if good else f"a natural log between -{_MAX_SCORE:,.0f} and 0 is needed"
+        case "order" | "prompt_tokens" | "text_tokens":
             return None if _is_count(value) else "a whole number from 0 is needed"
         case "truncated":
             return None if isinstance(value, bool) else "true or false is needed"
@@ -151,7 +163,8 @@ class Answers:
 
     `log_probs` (items, views, labels), each view normalised; `answer_mass` (items, views), NaN where not measured;
     `concentration` (items,) or None when the model supplies none; `truncated` ids in item order; `served` is what the
-    rows say of a service, None without one.
+    rows say of a service, None without one; `unread` are the rows, in item order, whose text could not be read; their
+    log-probabilities are NaN.
     """
 
     views: tuple[View, ...]
@@ -160,6 +173,18 @@ class Answers:
     concentration: Array | None
     truncated: tuple[str, ...]
     served: Served | None = None
+    unread: tuple[Prediction, ...] = ()
+
+    def read(self) -> NDArray[np.bool_]:
+        """(items,) whether every view of an item has an answer that could be read."""
+        return np.logical_not(np.isnan(self.log_probs).any(axis=(1, 2)))
+
+    def only(self, where: NDArray[np.bool_]) -> "Answers":
+        """The answers to the items of `where` (items,)."""
+        own = None if self.concentration is None else self.concentration[where]
+        return replace(
+            self, log_probs=self.log_probs[where], answer_mass=self.answer_mass[where], concentration=own, unread=()
+        )
 
     def averaged(self) -> Array:
         """(items, labels) log-probabilities: the views averaged as probabilities."""
@@ -172,7 +197,8 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
 
     Every item must be answered in the same views (prompt and order), once each, with one score per label; a row for
     an item that is not among `items` is a fault, as is an item without rows. Rows that name a prompt do not go with
-    rows that name none, nor rows with a concentration of their own with rows without.
+    rows that name none, nor rows with a concentration of their own with rows without, nor rows with a text with rows
+    without.
     """
     place = {item.id: number for number, item in enumerate(items)}
     rows = list(rows)
@@ -184,13 +210,14 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
     concentration = np.full(shape, np.nan)
     answered = np.zeros(shape, dtype=bool)
     cut: set[str] = set()
+    unread: list[tuple[tuple[int, int], Prediction]] = []
     problems: list[str] = []
     for row in rows:
         where = f"item {row.item_id!r}"
         if row.item_id not in place:
             problems.append(f"{where} is not an item of the task's split")
             continue
-        if len(row.log_scores) != len(labels):
+        if row.log_scores is not None and len(row.log_scores) != len(labels):
             problems.append(f"{where} has {len(row.log_scores)} scores, the task has {len(labels)} labels")
             continue
         if row.bounded and max(row.bounded) >= len(labels):
@@ -201,7 +228,10 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
             problems.append(f"{where} is answered twice for prompt {row.prompt_id!r}, order {row.order}")
             continue
         answered[at] = True
-        scores[at] = row.log_scores
+        if row.log_scores is None:
+            unread.append((at, row))
+        else:
+            scores[at] = row.log_scores
         mass[at] = np.nan if row.answer_mass is None else row.answer_mass
         concentration[at] = np.nan if row.concentration is None else row.concentration
         if row.truncated:
@@ -209,6 +239,8 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
     prompts = {prompt_id for prompt_id, _ in views}
     if None in prompts and len(prompts) > 1:
         problems.append(f"some rows name a prompt ({min(filter(None, prompts))!r}), others none")
+    if 0 < (written := sum(row.text is not None for row in rows)) < len(rows):
+        problems.append(f"{written:,} of {len(rows):,} rows have a text, all or none were expected")
     given = ~np.isnan(concentration[answered])
     if given.any() and not given.all():
         problems.append(f"{given.sum():,} of {given.size:,} rows have a concentration, all or none were expected")
@@ -229,6 +261,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         concentration=None if np.isnan(own).any() else own,
         truncated=tuple(item.id for item in items if item.id in cut),
         served=served(rows),
+        unread=tuple(row for _, row in sorted(unread, key=lambda one: one[0])),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from string import Template
 
 from runner.canonical import sha256_bytes
-from runner.records import Item, Prompt, PromptSpec
+from runner.records import Item, Prompt, PromptSpec, Writing
 
 
 def variables(template: str) -> list[str]:
@@ -27,12 +27,25 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
             values={**item.fields, **shown},
             cue_plain=spec.cue_plain,
             cue_chat=spec.cue_chat,
-            options=tuple(spec.options[order.index(label)] for label in labels),
+            options=tuple(spec.options[order.index(label)] for label in labels) if spec.max_new_tokens is None else (),
             max_tokens=spec.max_tokens,
             shorten=spec.shorten,
             labels=labels,
             shown=tuple(texts[label] for label in labels) if len(texts) == len(labels) else (),
+            writing=writing_of(spec, labels, number),
         )
+
+
+def writing_of(spec: PromptSpec, labels: tuple[str, ...], order: int) -> Writing | None:
+    """How the distribution is written in one order of a verbalized prompt; None for any other."""
+    if spec.max_new_tokens is None or spec.zero_percent is None:
+        return None
+    return Writing(
+        names=tuple(forms[0] for forms in spec.options),
+        labels=tuple(labels.index(label) for label in spec.orders[order]),
+        zero_percent=spec.zero_percent,
+        max_new_tokens=spec.max_new_tokens,
+    )
 
 
 def all_prompts(

@@ -85,7 +85,10 @@ class ItemFields:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A question with a fixed list of labels. `without_votes` is `refuse` or `skip`."""
+    """A question with a fixed list of labels. `without_votes` is `refuse` or `skip`.
+
+    `prompts` are asked by default, `verbalized` where the model is to write the distribution.
+    """
 
     name: str
     description: str
@@ -94,6 +97,7 @@ class Task:
     without_votes: str
     prompts: tuple[str, ...]
     strata: tuple[str, ...]
+    verbalized: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,9 @@ class PromptSpec:
     the task's labels: under it `option_j` shows `shows[order[j]]` (itself a template over the item's fields), and an
     answer in one of the surface forms `options[j]` counts for the label `order[j]`. `cue` is appended to the prompt
     (plain) or begins the model's turn (chat). `shorten` names the one field whose end may be cut to meet `max_tokens`.
+
+    With the elicitation `verbalized` the model writes a line with a percentage for each option (`options[j]` is then
+    its one name) in at most `max_new_tokens` tokens; a written 0 counts as `zero_percent`. Else both are None.
     """
 
     name: str
@@ -117,6 +124,8 @@ class PromptSpec:
     options: tuple[tuple[str, ...], ...]
     max_tokens: int
     shorten: str | None
+    max_new_tokens: int | None = None
+    zero_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,8 @@ class IntervalSpec:
 class ScoringSpec:
     """Which metrics are reported and with which settings.
 
-    `ablations` are metrics that stand apart from the results; `self_check_tolerance` is in nats, by dtype.
+    `ablations` are metrics that stand apart from the results; `self_check_tolerance` is in nats, by dtype, and
+    `self_check_changed` the share of written answers that may read differently the second time, by dtype.
     """
 
     primary: str
@@ -155,6 +165,7 @@ class ScoringSpec:
     intervals: IntervalSpec
     self_check_prompts: int
     self_check_tolerance: Mapping[str, float]
+    self_check_changed: Mapping[str, float]
     recompute_tolerance: float
 
 
@@ -292,12 +303,23 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Writing:
+    """How a model writes a distribution: percentages for `names`, as presented; `labels[j]` is name j's label."""
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    zero_percent: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One question to a model, with ALL its labels, and nothing about the human answer.
 
     `values` fill `template`; `options[k]` are the surface forms that count for label k of the task, whatever the order
     of presentation. `order` is the index of the presentation order within the prompt's specification. `labels[k]` is
     the name of label k and `shown[k]` the text that stands for it in the prompt (`shown` is empty where none does).
+    Where the model is to write the distribution instead, `writing` says how, and `options` is empty.
     """
 
     task: str
@@ -314,6 +336,7 @@ class Prompt:
     shorten: str | None
     labels: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
+    writing: Writing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +345,9 @@ class Prediction:
 
     `answer_mass` is the probability that the options had before normalising, or None where it has no meaning (an
     encoder head) or could not be had; `token_counts` are the tokens read for each label's longest surface form;
-    `concentration` is the Dirichlet concentration of a model that supplies its own.
+    `concentration` is the Dirichlet concentration of a model that supplies its own. `text` is what a model wrote that
+    was asked to write the distribution, in `text_tokens` tokens of `text_log_prob` (natural log, all together); where
+    it cannot be read, and only there, `log_scores` is None.
 
     The rest is said by services only. `bounded` are the labels (by index) whose score is not known, only the largest
     that it can be; `usage` are the tokens in and out that the service counted for this answer; `model_version` and
@@ -331,7 +356,7 @@ class Prediction:
 
     task: str
     item_id: str
-    log_scores: tuple[float, ...]
+    log_scores: tuple[float, ...] | None
     split: str | None = None
     prompt_id: str | None = None
     order: int = 0
@@ -341,6 +366,9 @@ class Prediction:
     truncated: bool = False
     answer_mass: float | None = None
     concentration: float | None = None
+    text: str | None = None
+    text_tokens: int | None = None
+    text_log_prob: float | None = None
     bounded: tuple[int, ...] | None = None
     usage: tuple[int, int] | None = None
     model_version: str | None = None

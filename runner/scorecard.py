@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner import served
+from runner import served, unread
 from runner.canonical import digest
-from runner.measure import Measured, baseline_prior, baseline_uniform, measure
+from runner.measure import Measured, baseline_prior, baseline_uniform, counts_of, measure
 from runner.predictions import Answers, View
 from runner.records import Array, Benchmark, Item, ScoringSpec, Task
 from runner.scoring import calibration, f1, intervals, rules
 from runner.scoring.ceiling import Ceiling, ceiling, fit_dirichlet
 from runner.scoring.distances import entropy
 from runner.scoring.metrics import METRICS, gap_to_ceiling, skill, skill_draws
-from runner.selection import Selection, TaskData
+from runner.selection import Selection, TaskData, readable
 
 SCHEMA_VERSION = "1"
 _RELIABILITY_BINS = 10
@@ -53,7 +53,7 @@ def assemble(
 def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | None) -> Json:
     """What a card says of what was measured, and whether it may be compared: it follows from selection and tasks."""
     benchmark = selection.benchmark
-    reasons = [*selection.not_comparable, *_other_ways_of_asking(benchmark, tasks)]
+    reasons = [*selection.not_comparable, *_other_ways_of_asking(benchmark, tasks), *unread.reasons(tasks)]
     reasons += served.reasons(task["service"] for task in tasks.values() if "service" in task)
     if self_check is not None and self_check["passed"] is False:
         reasons.append("the self-check failed: scores depend on the batch")
@@ -72,9 +72,11 @@ def _other_ways_of_asking(benchmark: Benchmark, tasks: Json) -> list[str]:
     found = []
     for name, task in sorted(tasks.items()):
         asked = {(view["prompt_id"], view["order"]) for view in task["views"]}
-        orders = {prompt: len(benchmark.prompts[prompt].orders) for prompt in benchmark.tasks[name].prompts}
-        own = {(prompt, order) for prompt, number in orders.items() for order in range(number)}
-        if asked != own and any(prompt is not None for prompt, _ in asked):
+        own = [
+            {(prompt, order) for prompt in prompts for order in range(len(benchmark.prompts[prompt].orders))}
+            for prompts in (benchmark.tasks[name].prompts, benchmark.tasks[name].verbalized)
+        ]
+        if asked not in own and any(prompt is not None for prompt, _ in asked):
             shown = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(asked))
             found.append(f"{name} was asked as {shown[:300]}, not in the benchmark's own prompts and orders")
     return found
@@ -85,16 +87,7 @@ def build_tasks(selection: Selection, answers: Mapping[tuple[str, str], Answers]
 
     Deterministic: the same rows, data and benchmark give the same numbers, bit for bit on one machine.
     """
-    scoring = selection.benchmark.scoring
-    return {
-        part.task.name: _task(
-            part,
-            answers,
-            scoring,
-            _prompt_digests(selection.benchmark, part.task, answers[part.task.name, part.split].views),
-        )
-        for part in selection.tasks
-    }
+    return {part.task.name: _task(part, answers, selection.benchmark) for part in selection.tasks}
 
 
 def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> Json | None:
@@ -113,24 +106,29 @@ def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> 
                 "cue": [specs[name].cue_plain, specs[name].cue_chat],
                 "shorten": specs[name].shorten,
                 "max_tokens": specs[name].max_tokens,
+                "elicitation": specs[name].elicitation,
+                "max_new_tokens": specs[name].max_new_tokens,
+                "zero_percent": specs[name].zero_percent,
             }
         )
         for name in names
     }
 
 
-def _task(
-    part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec, prompt_digests: Json | None
-) -> Json:
-    scored = answers[part.task.name, part.split]
-    measured = measure(part, answers, scoring)
+def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark: Benchmark) -> Json:
+    """A task's block. Everything that is compared with the model is over the items whose answers could be read."""
+    scoring = benchmark.scoring
+    asked = answers[part.task.name, part.split]
+    elicitation = unread.elicitation(benchmark, part.task, asked)
+    read, read_answers = readable(part, answers)
+    used = read if read.scored else part
     splits = dict.fromkeys((part.split, part.fitting_split))
     service = served.merged(
         answers[part.task.name, split].served for split in splits if (part.task.name, split) in answers
     )
-    counts = measured.counts
-    uniform = baseline_uniform(part, scoring)
-    prior, prior_method = baseline_prior(part, scoring)
+    counts = counts_of(used.scored)
+    uniform = baseline_uniform(used, scoring)
+    prior, prior_method = baseline_prior(used, scoring)
     best = fit_dirichlet(counts)
     limits = ceiling(
         counts,
@@ -139,6 +137,21 @@ def _task(
         scoring.ceiling_seed,
         best.alpha,
     )
+    measured = measure(read, read_answers, scoring) if read.scored else None
+    if measured is None:
+        results = unread.nothing_measured(scoring)
+    else:
+        scored = read_answers[part.task.name, part.split]
+        results = {
+            "metrics": summarise(measured, prior, limits, scoring, scoring.metrics),
+            "ablations": summarise(measured, prior, limits, scoring, scoring.ablations),
+            "strata": _strata(used, measured, limits, scoring),
+            "fitted": _fitted(measured),
+            "reliability": _reliability(part.task, measured),
+            "answer_mass": _answer_mass(scored),
+            "order": _order(scored, counts, scoring),
+            "prompt_spread": _prompt_spread(scored, counts, scoring),
+        }
     return {
         "split": part.split,
         "dataset": part.dataset,
@@ -146,14 +159,14 @@ def _task(
         "items": len(part.scored),
         "skipped": part.skipped,
         "labels": list(part.task.labels),
-        "prompts": prompt_digests,
-        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in scored.views],
+        "elicitation": elicitation,
+        "prompts": _prompt_digests(benchmark, part.task, asked.views),
+        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in asked.views],
+        "failures": unread.failures(benchmark, part.task, asked) if elicitation == "verbalized" else None,
         "ties": {
             "human": int(rules.tied(counts).sum()),
-            "model": int(rules.tied(measured.log_probs).sum()),
+            "model": 0 if measured is None else int(rules.tied(measured.log_probs).sum()),
         },
-        "metrics": summarise(measured, prior, limits, scoring, scoring.metrics),
-        "ablations": summarise(measured, prior, limits, scoring, scoring.ablations),
         "ceiling": {
             name: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error} for name, limit in limits.items()
         },
@@ -163,13 +176,8 @@ def _task(
             "prior": _values_only(prior, scoring),
         },
         "prior_method": prior_method,
-        "strata": _strata(part, measured, limits, scoring),
-        "fitted": _fitted(measured),
-        "reliability": _reliability(part.task, measured),
-        "answer_mass": _answer_mass(scored),
-        "order": _order(scored, counts, scoring),
-        "prompt_spread": _prompt_spread(scored, counts, scoring),
-        "truncated": len(scored.truncated),
+        "truncated": len(asked.truncated),
+        **results,
         **({} if service is None else {"service": service.to_json()}),
     }
 

@@ -1,24 +1,31 @@
 """What one run covers: a benchmark, a suite, its tasks, the items that are scored and those that are fitted on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from runner import verbalized
 from runner.dataset.read import LoadedSplit, find_file, load_items
 from runner.errors import Fault, InvalidInput, UserError, raise_faults
 from runner.predictions import Answers, align, by_task_and_split
-from runner.prompts import all_prompts
+from runner.prompts import all_prompts, writing_of
 from runner.records import Benchmark, Item, Prediction, Prompt, Submission, Task
 from runner.spec.benchmark import load_benchmark
 from runner.spec.released import is_released
 
+_MOST_FAULTS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the user asked for; None means the benchmark's own choice. `prompts` replaces a task's default prompts."""
+    """What the user asked for; None means the benchmark's own choice.
+
+    `elicitation` is `logprob` or `verbalized`; `prompts` replaces a task's default prompts of that kind.
+    """
 
     benchmark: Path
     suite: str = "full"
@@ -27,6 +34,7 @@ class Choice:
     data_dir: Path | None = None
     limit: int | None = None
     prompts: tuple[str, ...] = ()
+    elicitation: str = "logprob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,14 @@ class TaskData:
     fitting: tuple[Item, ...]
     asked_fitting: tuple[Item, ...]
     skipped: int
+
+    def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
+        """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
+        kept = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
+        if asked_fitting is None:
+            return replace(self, scored=kept)
+        asked = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
+        return replace(self, scored=kept, asked_fitting=asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +108,12 @@ def select(choice: Choice) -> Selection:
     if unknown := [name for name in choice.prompts if benchmark.prompts[name].task not in names]:
         message = f"Prompt {unknown[0]!r} is for the task {benchmark.prompts[unknown[0]].task!r}, which is not run."
         raise InvalidInput(Fault("UNKNOWN_PROMPT", message, where))
+    faults = list(_elicitation_faults(benchmark, choice, names))
     split = choice.split or suite.split
     data: dict[str, dict[str, Any]] = {}
     parts: list[TaskData] = []
-    faults: list[Fault] = []
     for name in dict.fromkeys(names):
-        task = _with_prompts(benchmark, benchmark.tasks[name], choice.prompts)
+        task = _with_prompts(benchmark, benchmark.tasks[name], choice)
         try:
             parts.append(_load(benchmark, task, suite.datasets[name], split, choice, data))
         except UserError as error:
@@ -115,19 +131,38 @@ def select(choice: Choice) -> Selection:
 
 
 def select_for(submission: Submission, choice: Choice) -> Selection:
-    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for."""
+    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
+
+    Only causal language models are asked to write: `ELICITATION` for any other.
+    """
     head = submission.model.head
-    if head is None:
-        return select(choice)
-    if other := [name for name in choice.tasks if name != head.task]:
+    if head is not None and (other := [name for name in choice.tasks if name != head.task]):
         message = f"The model's head answers the task {head.task!r}, {other[0]!r} was asked for."
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
-    return select(replace(choice, tasks=(head.task,)))
+    selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
+    asked = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
+    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in asked):
+        message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
+        raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
+    return selection
 
 
-def _with_prompts(benchmark: Benchmark, task: Task, wanted: Sequence[str]) -> Task:
-    own = tuple(name for name in wanted if benchmark.prompts[name].task == task.name)
-    return replace(task, prompts=own) if own else task
+def _elicitation_faults(benchmark: Benchmark, choice: Choice, names: Sequence[str]) -> Iterator[Fault]:
+    """Tasks that cannot be asked in the wanted way: the two ways are two tracks, and no run mixes them."""
+    kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
+    if len(kinds) > 1 or (choice.elicitation == "verbalized" and kinds == {"logprob"}):
+        message = "Prompts that read log-probabilities and prompts for written distributions need runs of their own."
+        yield Fault("ELICITATION", message, str(choice.benchmark), hint="Choose --prompt of one kind.")
+    if choice.elicitation == "verbalized" and not choice.prompts:
+        for name in dict.fromkeys(names):
+            if not benchmark.tasks[name].verbalized:
+                message = f"Task {name!r} has no prompt for a written distribution."
+                yield Fault("ELICITATION", message, str(choice.benchmark), path=f"$.tasks.{name}")
+
+
+def _with_prompts(benchmark: Benchmark, task: Task, choice: Choice) -> Task:
+    own = tuple(name for name in choice.prompts if benchmark.prompts[name].task == task.name)
+    return replace(task, prompts=own or (task.verbalized if choice.elicitation == "verbalized" else task.prompts))
 
 
 def _load(
@@ -204,8 +239,11 @@ def aligned(
 ) -> dict[tuple[str, str], Answers]:
     """(task, split) → answers in item order; `InvalidInput` unless every item is answered exactly once.
 
-    With `optional_fitting`, a fitting split without any row is left out instead.
+    With `optional_fitting`, a fitting split without any row is left out instead. A text is read again, and a row whose
+    scores are not what its text says is a fault.
     """
+    rows = list(rows)
+    raise_faults(_text_faults(selection, rows, file))
     sorted_rows = by_task_and_split(rows, selection.items(), file)
     found = {}
     for part in selection.tasks:
@@ -215,3 +253,35 @@ def aligned(
                 continue
             found[part.task.name, split] = align(items, part.task.labels, own, file)
     return found
+
+
+def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | None) -> list[Fault]:
+    """Written answers without a text, texts to questions that ask for none, and scores that are not their texts'."""
+    specs = selection.benchmark.prompts
+    faults: list[Fault] = []
+    labels = {part.task.name: part.task.labels for part in selection.tasks}
+    for number, row in enumerate(rows, start=1):
+        spec = specs.get(row.prompt_id or "")
+        if spec is None or spec.task != row.task or spec.task not in labels or row.order >= len(spec.orders):
+            writing = None
+        else:
+            writing = writing_of(spec, labels[row.task], row.order)
+        problem = verbalized.disagreement(row, writing, selection.benchmark.scoring.recompute_tolerance)
+        if problem is not None and len(faults) < _MOST_FAULTS:
+            faults.append(Fault("PREDICTION_TEXT", f"Item {row.item_id!r} {problem}.", file, number))
+    return faults
+
+
+def readable(
+    part: TaskData, answers: Mapping[tuple[str, str], Answers], where: NDArray[np.bool_] | None = None
+) -> tuple[TaskData, dict[tuple[str, str], Answers]]:
+    """A task and its answers, cut down to the items whose every answer could be read; of the scored ones, to `where`.
+
+    `where` (items,) must itself hold only such items.
+    """
+    scored, fitting = ((part.task.name, split) for split in (part.split, part.fitting_split))
+    masks = {name: answers[name].read() for name in {scored, fitting} & answers.keys()}
+    if where is not None:
+        masks[scored] = where
+    cut = part.only(masks[scored], masks[fitting] if part.asked_fitting and fitting in masks else None)
+    return cut, {**answers, **{name: answers[name].only(mask) for name, mask in masks.items()}}

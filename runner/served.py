@@ -54,7 +54,7 @@ def served(rows: Iterable[Prediction]) -> Served | None:
         rows=len(own),
         bounded_rows=sum(number > 0 for number in bounded),
         bounded_scores=sum(bounded),
-        unanswered_rows=sum(number == len(row.log_scores) for number, row in zip(bounded, own, strict=True)),
+        unanswered_rows=sum(number == len(row.log_scores or ()) for number, row in zip(bounded, own, strict=True)),
         input_tokens=sum(tokens for tokens, _ in usage) if counted else None,
         output_tokens=sum(tokens for _, tokens in usage) if counted else None,
         model_versions=Counter(row.model_version for row in own if row.model_version is not None),

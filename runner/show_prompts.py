@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runner import verbalized
 from runner.api.questions import option_faults, questions
 from runner.errors import raise_faults
 from runner.prompts import prompt_sha256, text
+from runner.records import Prompt
 from runner.selection import Choice, prompts, select, select_for
 from runner.spec.submission import load_submission
 
@@ -42,6 +44,16 @@ def rows(choice: Choice, submission_path: Path | None) -> Iterator[dict[str, Any
             "prompt_sha256": prompt_sha256(prompt),
             "text": text(prompt),
             "cue": {"plain": prompt.cue_plain, "chat": prompt.cue_chat},
-            "options": dict(zip(prompt.labels, map(list, prompt.options), strict=True)),
+            **_answer(prompt),
         }
         yield row if encoded is None else {**row, **next(encoded)}
+
+
+def _answer(prompt: Prompt) -> dict[str, Any]:
+    """The texts that count for each label, or how the distribution is to be written."""
+    if prompt.writing is None:
+        return {"options": dict(zip(prompt.labels, map(list, prompt.options), strict=True))}
+    names = {
+        prompt.labels[label]: name for name, label in zip(prompt.writing.names, prompt.writing.labels, strict=True)
+    }
+    return {"written": {"form": verbalized.form(prompt.writing.names), "names": names}}

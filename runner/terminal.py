@@ -159,6 +159,7 @@ def print_card(card: Json, *, every_metric: bool = False) -> None:
     for name, task in card["tasks"].items():
         console.print()
         synthetic = ", synthetic votes" if task["synthetic"] else ""
+        synthetic += ", written distributions" if task.get("elicitation") == "verbalized" else ""
         console.print(
             Text.assemble((str(name), "bold cyan"), f"  {task['items']:,} items of {task['split']}{synthetic}")
         )
@@ -222,6 +223,12 @@ def _notes(task: Json) -> Iterator[str]:
             reasons.setdefault(metric["reason"], []).append(name)
     for reason, names in reasons.items():
         yield f"not measured ({', '.join(names)}): {reason}"
+    if (failures := task.get("failures")) and failures["rows"]:
+        first = failures["examples"][0]
+        yield (
+            f"{failures['rows']:,} of {failures['asked']:,} written answers ({failures['rate']:.1%}) could not be "
+            f"read, so {failures['items']:,} items are left out; the first: {first['text']!r} ({first['reason']})"
+        )
     mass, order = task["answer_mass"], task["order"]
     if mass["mean"] is not None:
         yield f"answer mass {mass['mean']:.3f} on average, {mass['minimum']:.3g} at least"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.prompts import all_prompts, prompt_sha256, prompts_of, text, variables
-from runner.records import Item, PromptSpec
+from runner.records import Item, PromptSpec, Writing
+from runner.verbalized import form
 
 ITEM = Item("i", {"first": "eating", "second": "sleeping", "title": "t"}, (3, 2), None, None)
 SPEC = PromptSpec(
@@ -123,7 +124,18 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
             asked.count(value) == 1 for key, value in fields.items() if key != "title" or "$title" in spec.template
         )
         assert all(asked.count(f": {shown}") == 1 for label, shown in spec.shows.items() if "$" not in shown)
-        assert sorted(map(str, prompt.options)) == sorted(map(str, spec.options))
+        if spec.elicitation == "verbalized":
+            assert prompt.options == ()
+            names = tuple(name for (name,) in spec.options)
+            assert form(names) in asked.splitlines(), "the question shows the line that is read"
+            assert prompt.writing == Writing(
+                names,
+                tuple(task.labels.index(label) for label in spec.orders[prompt.order]),
+                spec.zero_percent,
+                spec.max_new_tokens,
+            )
+        else:
+            assert sorted(map(str, prompt.options)) == sorted(map(str, spec.options))
     # Over the orders of a prompt with letters, each label has been shown under more than one.
     if len(found) > 1:
-        assert found[0].options != found[1].options
+        assert (found[0].options, found[0].writing) != (found[1].options, found[1].writing)

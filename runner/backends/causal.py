@@ -2,31 +2,35 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.backends import attention, devices, head, loading
+from runner.backends import attention, devices, head, loading, writing
 from runner.backends.beginnings import Rest, packed_batches, shared_beginning
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import BackendError, Fault
+from runner.predictions import MAX_TEXT
 from runner.prompts import prompt_sha256
 from runner.records import Prediction, Prompt, Submission
+from runner.verbalized import scores_or_none
 
 # On a CPU the time per token is the same from 1,024 to 4,096 tokens, and larger where less or more are read at once.
 _DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 # Batches whose places are scored together at most: the output head's weights are widened to float32 once for them.
 _MOST_AT_ONCE = 16
 _ENDS = 8
+T = TypeVar("T")
 _NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
 
 
@@ -93,7 +97,10 @@ class Causal:
             self._ends = ids[:_ENDS], ids[-_ENDS:]
         found = self._batches(prompts, encoded)
         step = self._at_once
-        return [[number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)]
+        return [
+            *([number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)),
+            *writing.batches(prompts, encoded, self._batch_tokens),
+        ]
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         """One prediction per prompt, in order.
@@ -101,20 +108,25 @@ class Causal:
         Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `OUT_OF_MEMORY` where not even one prompt fits.
         """
         encoded = self._encodings(prompts)
-        scores: list[list[float]] = [[] for _ in prompts]
+        answers: dict[int, Prediction] = {}
         with devices.deterministic():
             found = self._batches(prompts, encoded)
+            read_one = partial(self._read, prompts=prompts, encoded=encoded)
             for at in range(0, len(found), self._at_once):
                 read = [
-                    part for batch in found[at : at + self._at_once] for part in self._read(batch, prompts, encoded)
+                    part for batch in found[at : at + self._at_once] for part in self._halving(read_one, batch, encoded)
                 ]
                 for number, forms in self._score(read, encoded):
-                    scores[number] = forms
-        yield from [_prediction(*answer) for answer in zip(prompts, encoded, scores, strict=True)]
+                    answers[number] = _prediction(prompts[number], encoded[number], forms)
+            write_one = partial(self._write, prompts=prompts, encoded=encoded)
+            for batch in writing.batches(prompts, encoded, self._batch_tokens):
+                for part in self._halving(write_one, batch, encoded):
+                    answers.update(part)
+        yield from [answers[number] for number in range(len(prompts))]
 
     def _encode(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
         encoded = encode_all(prompts, self._tokenizer, self._form, self._limit)
-        highest = max((max(int(each.prefix.max()), *map(max, each.tails)) for each in encoded), default=0)
+        highest = max((max(int(each.prefix.max()), *map(max, each.tails), 0) for each in encoded), default=0)
         vocabulary = self._base.get_input_embeddings().weight.shape[0]
         if highest >= vocabulary:
             message = (
@@ -131,17 +143,19 @@ class Causal:
         return [next(fresh) if found is None else found for found in known]
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
-        beginnings = [self._beginning(*pair) for pair in zip(prompts, encoded, strict=True)]
+        """Batches of the prompts whose options are read; see `writing.batches` for the others."""
+        read = [number for number, prompt in enumerate(prompts) if prompt.writing is None]
+        beginnings = [self._beginning(prompts[number], encoded[number]) for number in read]
         groups: dict[bytes, int] = {}
         rests = [
             Rest(
                 groups.setdefault(past.tobytes(), len(groups)),
-                each.prefix[len(past) :],
-                sum(len(tail) - 1 for tail in each.tails),
+                encoded[number].prefix[len(past) :],
+                sum(len(tail) - 1 for tail in encoded[number].tails),
             )
-            for each, past in zip(encoded, beginnings, strict=True)
+            for number, past in zip(read, beginnings, strict=True)
         ]
-        return packed_batches(rests, self._batch_tokens)
+        return [[read[place] for place in batch] for batch in packed_batches(rests, self._batch_tokens)]
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
         """The tokens with which all planned prompts of its kind begin, if this one does."""
@@ -151,14 +165,31 @@ class Causal:
 
     # --- the model -------------------------------------------------------------------------------------------------
 
-    def _read(self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list["_Read"]:
-        """Hidden states of a batch; one that does not fit into memory is halved."""
+    def _read(self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> "_Read":
+        """Hidden states of a batch."""
+        past = self._beginning(prompts[batch[0]], encoded[batch[0]])
+        packed = pack([encoded[number] for number in batch], len(past))
+        return _Read(batch, packed, self._forward(packed, self._keys_values(past)))
+
+    def _write(
+        self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+    ) -> dict[int, Prediction]:
+        """What the model writes after each prompt of a batch."""
+        members = [prompts[number].writing for number in batch]
+        most = [one.max_new_tokens for one in members if one is not None]
+        ends = writing.special_tokens(self._tokenizer, self._base.config)
+        found = writing.write(self._base, self._tokenizer, [encoded[number] for number in batch], most, ends)
+        return {
+            number: _written(prompts[number], encoded[number], one) for number, one in zip(batch, found, strict=True)
+        }
+
+    def _halving(
+        self, do: Callable[[Sequence[int]], T], batch: Sequence[int], encoded: Sequence[EncodedPrompt]
+    ) -> list[T]:
+        """What is done with a batch; with one that does not fit into memory, by halves."""
         problem: str
-        members = [encoded[number] for number in batch]
         try:
-            past = self._beginning(prompts[batch[0]], members[0])
-            packed = pack(members, len(past))
-            return [_Read(batch, packed, self._forward(packed, self._keys_values(past)))]
+            return [do(batch)]
         except RuntimeError as error:
             if not devices.is_out_of_memory(error):
                 raise
@@ -166,10 +197,12 @@ class Causal:
         # Here, where the error and the tensors that its frames hold are gone.
         devices.release(self._device)
         if len(batch) == 1:
-            message = f"There is not enough memory for one prompt of {len(members[0].prefix):,} tokens ({problem})."
+            message = (
+                f"There is not enough memory for one prompt of {len(encoded[batch[0]].prefix):,} tokens ({problem})."
+            )
             raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use a larger device or a smaller dtype."))
         half = len(batch) // 2
-        return self._read(batch[:half], prompts, encoded) + self._read(batch[half:], prompts, encoded)
+        return self._halving(do, batch[:half], encoded) + self._halving(do, batch[half:], encoded)
 
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
@@ -299,6 +332,28 @@ def _name(prompt: Prompt) -> bytes:
 
 def _group(prompt: Prompt) -> tuple[str, str]:
     return prompt.task, prompt.prompt_id
+
+
+def _written(prompt: Prompt, encoded: EncodedPrompt, found: writing.Written) -> Prediction:
+    """From what the model wrote to one prediction; `LOGITS_NON_FINITE` where that had no probability."""
+    if prompt.writing is None or not np.isfinite(found.log_prob):
+        message = f"The model gives what follows item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
+        raise BackendError(Fault("LOGITS_NON_FINITE", message))
+    text = found.text[:MAX_TEXT]
+    return Prediction(
+        task=prompt.task,
+        item_id=prompt.item_id,
+        log_scores=scores_or_none(text, prompt.writing),
+        split=prompt.split,
+        prompt_id=prompt.prompt_id,
+        order=prompt.order,
+        prompt_sha256=prompt_sha256(prompt),
+        prompt_tokens=len(encoded.prefix),
+        truncated=encoded.truncated,
+        text=text,
+        text_tokens=found.tokens,
+        text_log_prob=found.log_prob,
+    )
 
 
 def _prediction(prompt: Prompt, encoded: EncodedPrompt, forms: Sequence[float]) -> Prediction:

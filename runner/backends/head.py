@@ -1,5 +1,6 @@
 """Log-probabilities of given tokens from hidden states: float32 products and log-softmax for any dtype."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,14 +28,41 @@ def log_probs(head: nn.Module, states: Tensor, which: Tensor, targets: Tensor) -
     states = states.float()
     if path_of(head) == "chunked":
         return _chunked(head, states, which, targets)
-    parameters = {name: value.float() for name, value in (*head.named_parameters(), *head.named_buffers())}
     found = torch.empty(len(targets), dtype=torch.float32, device=states.device)
-    for start in range(0, len(states), _STATE_CHUNK):
-        logits: Tensor = torch.func.functional_call(head, parameters, (states[start : start + _STATE_CHUNK],))
+    for start, logits in _whole(head, states):
         chosen = torch.nonzero((which >= start) & (which < start + _STATE_CHUNK))[:, 0]
         rows = which[chosen] - start
         found[chosen] = logits[rows, targets[chosen]] - torch.logsumexp(logits, dim=1)[rows]
     return found
+
+
+def most_probable(head: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
+    """(states,) the most probable token after each hidden state (states, hidden), the first of equals, and its float32
+    log-probability; computed as by `log_probs`.
+    """
+    states = states.float()
+    if path_of(head) != "chunked":
+        parts = [torch.log_softmax(logits, dim=1).max(dim=1) for _, logits in _whole(head, states)]
+        return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
+    linear: Any = head
+    total = torch.full((len(states),), -torch.inf, device=states.device)
+    best, tokens = total, torch.zeros(len(states), dtype=torch.long, device=states.device)
+    for start in range(0, linear.weight.shape[0], _VOCABULARY_CHUNK):
+        stop = start + _VOCABULARY_CHUNK
+        bias = None if linear.bias is None else linear.bias[start:stop].float()
+        logits = nn.functional.linear(states, linear.weight[start:stop].float(), bias)
+        total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
+        highest = logits.max(dim=1)
+        tokens = torch.where(highest.values > best, highest.indices + start, tokens)
+        best = torch.maximum(best, highest.values)
+    return tokens, best - total
+
+
+def _whole(head: nn.Module, states: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Float32 logits of a few states at a time (states, vocabulary), with the index of the first of them."""
+    parameters = {name: value.float() for name, value in (*head.named_parameters(), *head.named_buffers())}
+    for start in range(0, len(states), _STATE_CHUNK):
+        yield start, torch.func.functional_call(head, parameters, (states[start : start + _STATE_CHUNK],))
 
 
 def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor) -> Tensor:

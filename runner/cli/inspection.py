@@ -17,11 +17,12 @@ from runner.cli import options
 @click.option(
     "--submission", type=options.FILE, default=None, metavar="FILE", help="Also show the token ids of this model."
 )
-def prompts(chosen: tuple[str, ...], submission: Path | None, **selected: Any) -> None:
+@options.elicitation
+def prompts(chosen: tuple[str, ...], submission: Path | None, elicitation: str, **selected: Any) -> None:
     """Show exactly what a model is asked, as JSON lines."""
     from runner.show_prompts import rows
 
-    for row in rows(options.choice(**selected, prompts=chosen), submission):
+    for row in rows(options.choice(**selected, prompts=chosen, elicitation=elicitation), submission):
         click.echo(json.dumps(row, ensure_ascii=False))
 
 

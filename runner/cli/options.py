@@ -104,6 +104,13 @@ _API: dict[str, dict[str, Any]] = {
     },
 }
 api = _all(*(click.option(name, default=None, **settings) for name, settings in _API.items()))
+elicitation = click.option(
+    "--elicitation",
+    type=click.Choice(["logprob", "verbalized"]),
+    default="logprob",
+    show_default=True,
+    help="Read log-probabilities, or let the model write the distribution: two tracks.",
+)
 
 selection = _all(benchmark, suite, tasks, split, data_dir, limit)
 
@@ -121,11 +128,12 @@ def choice(
     data_dir: Path | None,
     limit: int | None,
     prompts: tuple[str, ...] = (),
+    elicitation: str = "logprob",
 ) -> "Choice":
     """The options of `selection` as the value the runner takes."""
     from runner.selection import Choice
 
-    return Choice(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts)
+    return Choice(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts, elicitation)
 
 
 def access(

@@ -45,6 +45,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     metavar="NAME",
     help="Ask with this prompt instead of the task's own; may repeat; not comparable.",
 )
+@options.elicitation
 @options.output_dir
 @click.option("--device", default=None, metavar="NAME", help="cpu, cuda, cuda:1, … [default: cuda if there is one]")
 @click.option(
@@ -76,6 +77,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
 def evaluate(
     submission: Path,
     prompts: tuple[str, ...],
+    elicitation: str,
     output_dir: Path,
     device: str | None,
     dtype: str | None,
@@ -99,7 +101,7 @@ def evaluate(
     with terminal.progress(quiet) as progress:
         folder, card = walk.evaluate(
             submission,
-            options.choice(**more, prompts=prompts),
+            options.choice(**more, prompts=prompts, elicitation=elicitation),
             settings,
             options.signing_key(key_file),
             progress,

@@ -22,7 +22,8 @@ class EncodedPrompt:
 
     `prefix` (tokens,) is shared by every surface form and begins with the BOS where there is one; `tails[i]` are the
     one or more tokens that surface form i adds, and `labels[i]` is the index of the label it counts for. `truncated`:
-    the field that may be shortened was. `joined`: some token spans the end of the prompt and the beginning of a form,
+    the field that may be shortened was. A prompt for a written answer has no forms, and room is left for the answer.
+    `joined`: some token spans the end of the prompt and the beginning of a form,
     so the prefix is shorter than the prompt's own encoding.
     """
 
@@ -88,7 +89,8 @@ def _encode_chunk(prompts: Sequence[Prompt], reader: Reader, limit: int) -> Iter
         try:
             if number == 0:  # a sample: what a tokenizer does to one text, it does to others
                 reader.check_faithful(prompt, texts[0])
-            yield _settle(prompt, list(islice(ids, len(texts))), reader, min(limit, prompt.max_tokens))
+            room = limit - (prompt.writing.max_new_tokens if prompt.writing else 0)
+            yield _settle(prompt, list(islice(ids, len(texts))), reader, min(room, prompt.max_tokens))
         except Faulty as problem:
             yield problem.fault
 

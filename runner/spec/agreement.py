@@ -1,5 +1,6 @@
 """Do the parts of a benchmark agree with each other? Every name must lead somewhere, every prompt must work."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from string import Template
 from typing import Any
@@ -11,6 +12,8 @@ from runner.spec.scalars import shown
 from runner.spec.source import Document, JsonPath, fault_at
 
 Sound = Callable[[JsonPath], bool]
+
+_NAME = re.compile(r"[A-Za-z]+")
 
 
 def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
@@ -77,15 +80,19 @@ def _task(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     path: JsonPath = ("tasks", name)
     task = document.value["tasks"][name]
     prompts = _section(document, "prompts")
-    for number, prompt in enumerate(task["prompts"]):
-        at: JsonPath = (*path, "prompts", number)
-        if prompts is None:
-            continue
-        if prompt not in prompts:
-            yield _unknown(document, at, "prompt", prompt, prompts)
-        elif sound(("prompts", prompt, "task")) and prompts[prompt]["task"] != name:
-            message = f"The prompt {prompt!r} belongs to the task {prompts[prompt]['task']!r}, not to {name!r}."
-            yield fault_at(document, "PROMPT_TASK", at, message)
+    for key, elicitation in (("prompts", "logprob"), ("verbalized", "verbalized")):
+        for number, prompt in enumerate(task.get(key, ()) if prompts is not None else ()):
+            at: JsonPath = (*path, key, number)
+            if prompts is None or prompt not in prompts:
+                yield _unknown(document, at, "prompt", prompt, prompts or {})
+                continue
+            if sound(("prompts", prompt, "task")) and prompts[prompt]["task"] != name:
+                message = f"The prompt {prompt!r} belongs to the task {prompts[prompt]['task']!r}, not to {name!r}."
+                yield fault_at(document, "PROMPT_TASK", at, message)
+            if sound(("prompts", prompt, "elicitation")) and prompts[prompt]["elicitation"] != elicitation:
+                other = prompts[prompt]["elicitation"]
+                message = f"The prompt {prompt!r} asks by {other}, {key!r} is for those that ask by {elicitation}."
+                yield fault_at(document, "ELICITATION", at, message)
     for field in task["item"]["fields"]:
         if field.startswith("option_"):
             message = f"The field {field!r} would hide an option of the template."
@@ -102,6 +109,7 @@ def _prompt(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     prompt = document.value["prompts"][name]
     tasks = _section(document, "tasks")
     yield from _surface_forms(document, path, prompt["options"])
+    yield from _elicitation(document, path, prompt)
     if tasks is None:
         return
     if prompt["task"] not in tasks:
@@ -129,6 +137,28 @@ def _surface_forms(document: Document, path: JsonPath, options: list[list[str]])
             else:
                 continue
             yield fault_at(document, "OPTIONS", (*path, "options", number, index), message)
+
+
+def _elicitation(document: Document, path: JsonPath, prompt: Mapping[str, Any]) -> Iterator[Fault]:
+    """What a written answer needs, and nothing of it where none is written."""
+    written = prompt["elicitation"] == "verbalized"
+    for key in ("max_new_tokens", "zero_percent"):
+        if written and key not in prompt:
+            message = f"A prompt with the elicitation 'verbalized' needs {key!r}."
+            yield fault_at(document, "ELICITATION", (*path, "elicitation"), message, key=True)
+        elif not written and key in prompt:
+            message = f"{key!r} is for prompts with the elicitation 'verbalized'."
+            yield fault_at(document, "ELICITATION", (*path, key), message, key=True)
+    if not written:
+        return
+    for number, forms in enumerate(prompt["options"]):
+        if len(forms) != 1 or _NAME.fullmatch(forms[0]) is None:
+            message = "In a written distribution an option has one name, of letters without blanks."
+            yield fault_at(document, "OPTIONS", (*path, "options", number), message)
+    for kind, cue in prompt["cue"].items():
+        if cue != cue.rstrip(" "):
+            message = "The cue ends with a blank, which a tokenizer would put before the answer's first word."
+            yield fault_at(document, "CUE", (*path, "cue", kind), message)
 
 
 def _labels(document: Document, path: JsonPath, prompt: Mapping[str, Any], labels: list[str]) -> Iterator[Fault]:

@@ -110,6 +110,7 @@ def _task(name: str, value: dict[str, Any]) -> Task:
         without_votes=value["without_votes"],
         prompts=tuple(value["prompts"]),
         strata=tuple(value.get("strata", ())),
+        verbalized=tuple(value.get("verbalized", ())),
     )
 
 
@@ -126,6 +127,8 @@ def _prompt(name: str, value: dict[str, Any]) -> PromptSpec:
         options=tuple(tuple(forms) for forms in value["options"]),
         max_tokens=int(value["max_tokens"]),
         shorten=value.get("shorten"),
+        max_new_tokens=int(value["max_new_tokens"]) if "max_new_tokens" in value else None,
+        zero_percent=float(value["zero_percent"]) if "zero_percent" in value else None,
     )
 
 
@@ -144,6 +147,9 @@ def _scoring(value: dict[str, Any]) -> ScoringSpec:
         ),
         self_check_prompts=int(self_check["prompts"]),
         self_check_tolerance=MappingProxyType({dtype: float(nats) for dtype, nats in self_check["tolerance"].items()}),
+        self_check_changed=MappingProxyType(
+            {dtype: float(share) for dtype, share in self_check.get("changed_texts", {}).items()}
+        ),
         recompute_tolerance=float(value["recompute_tolerance"]),
     )
 

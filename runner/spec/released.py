@@ -7,7 +7,7 @@ from runner.records import Benchmark
 
 RELEASED: Mapping[tuple[str, str], str] = MappingProxyType(
     {
-        ("moral-ambiguity", "1.0.0"): "sha256:3c906a94d0b0e8a6f2a314a85206ec7e265ad43a92968dcaec5bbf5f747608e4",
+        ("moral-ambiguity", "1.0.0"): "sha256:90a34f1c9c352cce836338657380b31f3b5c7e587ae98d2a2890eedb7d339308",
     }
 )
 

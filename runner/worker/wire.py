@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from runner import canonical, strict_json
+from runner import canonical, strict_json, verbalized
 from runner.errors import BackendError, Fault, InvalidInput, UserError
 from runner.predictions import from_row
 from runner.prompts import prompt_sha256
-from runner.records import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission
+from runner.records import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission, Writing
 
 MOST_BYTES = 16 << 20
 _MOST_FAULTS = 32
@@ -58,7 +58,8 @@ def _head_of(row: Json | None) -> HeadSpec | None:
 
 def prompt_row(prompt: Prompt) -> Json:
     """A prompt as JSON; it says nothing about what people answered."""
-    return {name: getattr(prompt, name) for name in _PROMPT_FIELDS} | {"values": dict(prompt.values)}
+    row = {name: getattr(prompt, name) for name in _PROMPT_FIELDS}
+    return row | {"values": dict(prompt.values), "writing": asdict(prompt.writing) if prompt.writing else None}
 
 
 def prompt_of(row: Json) -> Prompt:
@@ -66,7 +67,10 @@ def prompt_of(row: Json) -> Prompt:
     lists = {name: tuple(row[name]) for name in ("labels", "shown")}
     # The same in very many prompts, so kept once.
     texts = {name: sys.intern(row[name]) for name in _FEW}
-    return Prompt(**{**row, **lists, **texts, "options": tuple(map(tuple, row["options"]))})
+    writing = row["writing"] and Writing(
+        **{**row["writing"], "names": tuple(row["writing"]["names"]), "labels": tuple(row["writing"]["labels"])}
+    )
+    return Prompt(**{**row, **lists, **texts, "options": tuple(map(tuple, row["options"])), "writing": writing})
 
 
 _FEW = ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
@@ -118,7 +122,7 @@ def _fault_of(row: Any) -> Fault:
 
 
 def prediction_of(row: Any, asked: Prompt) -> Prediction:
-    """The answer to `asked` and to nothing else, one score per label; raises `Unfit`."""
+    """The answer to `asked` and to nothing else, one score per label, or what its text says; raises `Unfit`."""
     try:
         found = from_row(row)
     except ValueError as problem:
@@ -128,12 +132,14 @@ def prediction_of(row: Any, asked: Prompt) -> Prediction:
     )
     if not same or found.prompt_sha256 != prompt_sha256(asked):
         raise Unfit("an answer to another prompt than was asked")
-    if len(found.log_scores) != len(asked.options):
+    if asked.writing is None and found.log_scores is not None and len(found.log_scores) != len(asked.options):
         raise Unfit(f"{len(found.log_scores)} scores for {len(asked.options)} labels")
     for name in ("token_counts", "bounded", "usage"):  # a row that no reader of predictions would take
         held = getattr(found, name)
         if held is not None and len(held) > _MOST_VALUES:
             raise Unfit(f"{len(held):,} values of {name} for {len(asked.options)} labels")
+    if (departure := verbalized.disagreement(found, asked.writing, 0.0)) is not None:
+        raise Unfit(f"an answer that {departure}")
     return found
 
 
