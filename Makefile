@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo test test-unit test-faults fuzz lint format golden lock lock-check image-test image-reproducible clean
+.PHONY: demo test test-unit test-faults fuzz lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -70,14 +70,17 @@ lock: $(VENV)/.installed-dev  ## pin every version anew, after a change of pypro
 	$(HASHED) --excludes requirements/without-models.txt --output-file requirements/verify.lock pyproject.toml
 	$(HASHED) --output-file requirements/build.lock requirements/build.in
 
-lock-check: $(VENV)/.installed  ## ask the index whether every pinned file is there with its hash (CUDA: some gigabytes to look at)
-	$(PIP) install --dry-run --ignore-installed --require-hashes --no-deps --only-binary=:all: --target /nonexistent -r requirements/cuda.lock
+lock-check: $(VENV)/.installed  ## download every file of the CUDA lock, some gigabytes, check its hash, install nothing
+	$(PIP) install --dry-run --ignore-installed --require-hashes --no-deps --only-binary=:all: -r requirements/cuda.lock
 
 image-test: $(VENV)/.installed-dev  ## build the images for the processor and run them hardened; needs Debian and root
 	PYTHON=$(BIN)/python .ci/image-test
 
 image-reproducible: $(VENV)/.installed-dev  ## build both images twice from nothing: the digests must be equal
 	PYTHON=$(BIN)/python .ci/image-test reproducible
+
+image-cuda: $(VENV)/.installed-dev  ## build the image for GPUs for real, some gigabytes, and run it on the processor
+	PYTHON=$(BIN)/python .ci/image-test cuda
 
 PEER := results/speed/peer
 SPEED := $(if $(DATA),--data-dir $(DATA))

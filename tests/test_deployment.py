@@ -1,0 +1,92 @@
+"""compose.yaml and the Kubernetes example are what their schemas want, and as hardened as the documented command."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+
+def check_compose(path: Path) -> subprocess.CompletedProcess[str]:
+    """By the schema of the Compose specification, as check-jsonschema carries it."""
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    return subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def compose(root: Path) -> str:
+    return (root / "compose.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def manifests(root: Path) -> list[dict]:
+    return list(yaml.safe_load_all((root / "docs" / "kubernetes-job.yaml").read_text(encoding="utf-8")))
+
+
+def test_compose_follows_its_schema_and_the_check_can_fail(root: Path, compose: str, tmp_path: Path) -> None:
+    done = check_compose(root / "compose.yaml")
+    assert done.returncode == 0, done.stdout
+    broken = tmp_path / "compose.yaml"
+    broken.write_text(compose.replace("read_only: true", "read_only: [1]"), encoding="utf-8")
+    assert check_compose(broken).returncode == 1
+
+
+def test_every_service_is_hardened(compose: str) -> None:
+    services = yaml.safe_load(compose)["services"]
+    assert set(services) == {"evaluate", "evaluate-gpu", "verify"}
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["network_mode"] == "none"
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["pids_limit"] == 512
+        assert [entry.split(":")[0] for entry in service["tmpfs"]] == ["/tmp"]
+        writable = [
+            mount.split(":", 1)[1].rsplit("}:", 1)[-1] for mount in service["volumes"] if not mount.endswith(":ro")
+        ]
+        assert writable == ["/results", "/cache"]
+    assert [name for name, service in services.items() if "deploy" in service] == ["evaluate-gpu"]
+
+
+def test_the_targets_of_compose_are_those_of_the_dockerfile(compose: str, root: Path) -> None:
+    stages = re.findall(r"^FROM \S+ AS (\S+)", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    for service in yaml.safe_load(compose)["services"].values():
+        assert service["build"]["target"] in stages
+    assert stages[-1] == "evaluate"  # what is built when no target is named
+
+
+def test_the_manifests_follow_their_schemas_and_the_check_can_fail(manifests: list[dict]) -> None:
+    latest = kubernetes_validate.latest_version()
+    assert [manifest["kind"] for manifest in manifests] == ["Job", "NetworkPolicy"]
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, latest, strict=True)
+    job = manifests[0]
+    broken = {**job, "spec": {**job["spec"], "backofLimit": 4}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, latest, strict=True)
+
+
+def test_the_job_is_hardened_and_says_its_image(manifests: list[dict]) -> None:
+    job, policy = manifests
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    (told,) = [variable["value"] for variable in container["env"] if variable["name"] == "BENCHMARK_IMAGE_DIGEST"]
+    assert container["image"].endswith(f"@{told}")
+    assert {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")} == {
+        "/tmp",
+        "/results",
+    }
+    labels = policy["spec"]["podSelector"]["matchLabels"]
+    assert labels.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert not {"ingress", "egress"} & policy["spec"].keys()
