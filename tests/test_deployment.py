@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from runner import __version__
+
 
 def check_compose(path: Path) -> subprocess.CompletedProcess[str]:
     """By the schema of the Compose specification, as check-jsonschema carries it."""
@@ -90,3 +92,20 @@ def test_the_job_is_hardened_and_says_its_image(manifests: list[dict]) -> None:
     assert labels.items() <= job["spec"]["template"]["metadata"]["labels"].items()
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert not {"ingress", "egress"} & policy["spec"].keys()
+
+
+def test_the_dockerfile_pins_one_base_and_says_this_version(root: Path) -> None:
+    text = (root / "Dockerfile").read_text(encoding="utf-8")
+    bases = [line for line in text.splitlines() if line.startswith("FROM ") and "@sha256:" in line]
+    assert len(bases) == 1
+    ((name, digest),) = re.findall(r"^FROM (\S+)@(sha256:[0-9a-f]{64}) AS base$", text, re.MULTILINE)
+    assert f'base.name="{name}"' in text
+    assert f'base.digest="{digest}"' in text
+    assert f"ARG VERSION={__version__}\n" in text
+
+
+def test_torch_has_one_version_everywhere(root: Path) -> None:
+    files = ("pyproject.toml", "Makefile", ".ci/image-test", "requirements/constraints.txt", "requirements/cuda.lock")
+    for file in files:
+        found = set(re.findall(r"torch(?:==|-| )(\d+\.\d+\.\d+)", (root / file).read_text(encoding="utf-8")))
+        assert found == {"2.13.0"}, file
