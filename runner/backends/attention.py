@@ -27,7 +27,7 @@ KeysValues = dict[int, tuple[Tensor, Tensor]]
 class Batch:
     """A packed batch on its way through the layers.
 
-    `kept` has, by layer, keys and values (tokens, heads, size) of the beginning that every prompt of the batch
+    `kept` has, by layer, keys and values (heads, tokens, size) of the beginning that every prompt of the batch
     follows; where `keep` is set, those of the batch's own tokens are put there instead.
     """
 
@@ -35,32 +35,39 @@ class Batch:
     kept: KeysValues
     keep: bool = False
     _moved: dict[torch.device, list["_Padded"]] = field(default_factory=dict)
+    _order: dict[torch.device, Tensor] = field(default_factory=dict)
 
     def padded(self, device: torch.device) -> list["_Padded"]:
-        """The batch's segments, those of one size together, with indexes on `device`."""
+        """The batch's segments, or on a CPU the short ones, those of about one size together, ready for `device`."""
         if device not in self._moved:
-            self._moved[device] = [each.to(device) for each in self._padded]
+            self._moved[device] = [each.to(device) for each in (self._short if device.type == "cpu" else self._all)]
         return self._moved[device]
 
-    @cached_property
-    def _padded(self) -> list["_Padded"]:
-        sizes: dict[tuple[int, int], list[Segment]] = {}
-        for segment in self.packed.segments:
-            tokens = segment.stop - segment.start
-            keys = self.packed.kept + sum(stop - start for start, stop in segment.before) + tokens
-            sizes.setdefault((tokens.bit_length(), keys.bit_length()), []).append(segment)
-        return [_pad(members, self.packed.kept) for members in sizes.values()]
+    def order(self, device: torch.device) -> Tensor:
+        """(tokens,) where each token's answer lies among those of all `padded` segments, one part after the other."""
+        if device not in self._order:
+            found, start = torch.empty(len(self.packed.ids), dtype=torch.long), 0
+            for part in self._all:
+                found[part.tokens] = start + part.places
+                start += part.queries.numel()
+            self._order[device] = found.to(device)
+        return self._order[device]
 
     @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """(tokens,) where the answer of each token lies in those of `padded`, one after the other."""
-        found = np.empty(len(self.packed.ids), dtype=np.int64)
-        start = 0
-        for each in self._padded:
-            real = each.queries.numpy() >= 0
-            found[each.queries.numpy()[real]] = start + np.flatnonzero(real)
-            start += real.size
-        return found
+    def long(self) -> list[Segment]:
+        """Segments that are taken one by one on a CPU."""
+        return [segment for segment in self.packed.segments if not self._is_short(segment)]
+
+    @cached_property
+    def _short(self) -> list["_Padded"]:
+        return _pad_alike(list(filter(self._is_short, self.packed.segments)), self.packed.kept, 1.3)
+
+    @cached_property
+    def _all(self) -> list["_Padded"]:
+        return _pad_alike(list(self.packed.segments), self.packed.kept, 2.0)
+
+    def _is_short(self, segment: Segment) -> bool:
+        return segment.stop - segment.start <= _BLOCK and _seen(segment, self.packed.kept) <= 2 * _BLOCK
 
 
 @contextmanager
@@ -86,66 +93,77 @@ def attend(
         raise ValueError("scores that are capped are not supported")
     scale = options.get("scaling")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    queries, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
+    queries, keys, values = query[0], key[0], value[0]
     in_blocks = query.device.type == "cpu"
     if in_blocks:
-        keys, values = keys.float(), values.float()
+        # Converted and made contiguous in one go.
+        queries, keys, values = (torch.empty(each.shape).copy_(each) for each in (queries, keys, values))
     kept = packing.kept.get(module.layer_idx)
     if packing.keep:
         packing.kept[module.layer_idx] = keys, values
-    if in_blocks:
-        return _in_blocks(queries, keys, values, packing.packed, kept, scale)[None], None
-    return _in_padded_calls(queries, keys, values, packing, kept, scale)[None], None
+    answer = _in_blocks if in_blocks else _in_padded_calls
+    return answer(queries, keys, values, packing, kept, scale).to(query.dtype)[None], None
 
 
 def _in_blocks(
-    queries: Tensor, keys: Tensor, values: Tensor, packed: Packed, kept: tuple[Tensor, Tensor] | None, scale: float
+    queries: Tensor, keys: Tensor, values: Tensor, batch: Batch, kept: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
-    """(tokens, heads, size) in the dtype of `queries`; products and softmax are float32.
+    """(tokens, heads, size) of float32 `queries` (heads, tokens, size); keys and values may have fewer heads.
 
-    Half the time of the library's own attention on a CPU (measured), which leaves no call for a part of the keys.
+    Short segments of about one size are taken together, filled up; a long one in blocks of its queries, each of which
+    leaves out the keys behind it.
     """
-    heads = keys.shape[1]
-    groups, size = queries.shape[1] // heads, queries.shape[2]
-    answers = torch.empty(len(queries), heads, groups, size, dtype=queries.dtype)
+    heads, groups, (tokens, size) = len(keys), len(queries) // len(keys), queries.shape[1:]
+    answers = torch.empty(tokens, heads, groups, size)
     # (heads, groups of heads that share keys, tokens, size)
-    asked = (queries.float() * scale).view(-1, heads, groups, size).permute(1, 2, 0, 3)
+    asked = (queries * scale).view(heads, groups, tokens, size)
+    parts = batch.padded(queries.device)
+    if parts:
+        all_keys, all_values = (keys, values) if kept is None else (_after(kept[0], keys), _after(kept[1], values))
+    for part in parts:
+        several, most = part.queries.shape
+        own = asked[:, :, part.queries].transpose(1, 2).reshape(heads * several, groups * most, size)
+        seen_keys, seen_values = all_keys[:, part.keys].flatten(0, 1), all_values[:, part.keys].flatten(0, 1)
+        scores = torch.bmm(own, seen_keys.transpose(1, 2))
+        scores.view(heads, several, groups, most, -1).add_(part.hidden[None, :, None])
+        found = torch.bmm(torch.softmax(scores, dim=-1), seen_values).view(heads, several, groups, most, size)
+        answers[part.tokens] = found.permute(1, 3, 0, 2, 4).flatten(0, 1)[part.places]
     upper = torch.full((_BLOCK, _BLOCK), -torch.inf).triu(1)
-    for segment in packed.segments:
+    for segment in batch.long:
         ranges = (*segment.before, (segment.start, segment.stop))
         own_keys = _joined(keys, ranges, kept[0] if kept else None)
         own_values = _joined(values, ranges, kept[1] if kept else None)
-        ahead = len(own_keys) - (segment.stop - segment.start)
+        ahead = own_keys.shape[1] - (segment.stop - segment.start)
         for start in range(segment.start, segment.stop, _BLOCK):
             stop = min(start + _BLOCK, segment.stop)
             seen = ahead + stop - segment.start
-            scores = torch.bmm(asked[:, :, start:stop].flatten(1, 2), own_keys[:seen].permute(1, 2, 0))
+            scores = torch.bmm(asked[:, :, start:stop].flatten(1, 2), own_keys[:, :seen].transpose(1, 2))
             by_group = scores.view(heads, groups, stop - start, seen)
             if segment.branches is None:
                 by_group[..., seen - (stop - start) :] += upper[: stop - start, : stop - start]
             else:
                 by_group[..., ahead:] += _hidden(segment.branches, start - segment.start, stop - segment.start)
-            found = torch.bmm(torch.softmax(scores, dim=-1), own_values[:seen].transpose(0, 1))
+            found = torch.bmm(torch.softmax(scores, dim=-1), own_values[:, :seen])
             answers[start:stop] = found.view(heads, groups, stop - start, size).permute(2, 0, 1, 3)
     return answers.flatten(1, 2)
 
 
+def _after(kept: Tensor, states: Tensor) -> Tensor:
+    return torch.cat([kept, states], dim=1)
+
+
 def _joined(states: Tensor, ranges: tuple[tuple[int, int], ...], kept: Tensor | None) -> Tensor:
     """What is kept and the tokens of `ranges`, one after the other; nothing is copied where that is one piece."""
-    parts = [states[start:stop] for start, stop in _merged(ranges)]
-    if kept is not None:
-        parts.insert(0, kept)
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _merged(ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for start, stop in ranges:
         if merged and merged[-1][1] == start:
             merged[-1] = merged[-1][0], stop
         else:
             merged.append((start, stop))
-    return merged
+    parts = [states[:, start:stop] for start, stop in merged]
+    if kept is not None:
+        parts.insert(0, kept)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _hidden(branches: NDArray[np.int64], start: int, stop: int) -> Tensor:
@@ -154,22 +172,45 @@ def _hidden(branches: NDArray[np.int64], start: int, stop: int) -> Tensor:
     return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
 
 
-# --- in padded calls -----------------------------------------------------------------------------------------------
+# --- filled up to one size ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Padded:
-    """Segments of about one size: indexes of their `queries` (segments, most queries) in the row, −1 where there is
-    none, of their `keys` (segments, most keys) in what is kept and then the row, and who sees whom, `mask` (segments,
-    1, most queries, most keys).
+    """Segments of about one size: indexes of their `queries` (segments, most queries) in the row and of their `keys`
+    (segments, most keys) in what is kept and then the row, 0 where there is none; and what is `hidden` (segments, most
+    queries, most keys) from whom: minus infinity, else 0. `tokens` of the row have their answers at `places`, counted
+    through the queries of all segments.
     """
 
     queries: Tensor
     keys: Tensor
-    mask: Tensor
+    hidden: Tensor
+    tokens: Tensor
+    places: Tensor
 
     def to(self, device: torch.device) -> "_Padded":
-        return _Padded(self.queries.to(device), self.keys.to(device), self.mask.to(device))
+        return _Padded(*(each.to(device) for each in (self.queries, self.keys, self.hidden, self.tokens, self.places)))
+
+
+def _seen(segment: Segment, kept: int) -> int:
+    """Keys that a segment's last token sees, if it has no branches."""
+    return kept + sum(stop - start for start, stop in segment.before) + segment.stop - segment.start
+
+
+def _pad_alike(segments: list[Segment], kept: int, most: float) -> list[_Padded]:
+    """Segments in groups whose numbers of queries, and of keys, are within a factor of about `most`."""
+    found: list[list[Segment]] = []
+    least = (0, 0)
+    for segment in sorted(segments, key=lambda each: (_seen(each, kept), each.stop - each.start)):
+        size = (segment.stop - segment.start, _seen(segment, kept))
+        if found and all(now <= most * low + 8 for now, low in zip(size, least, strict=True)):
+            found[-1].append(segment)
+            least = min(least[0], size[0]), least[1]
+        else:
+            found.append([segment])
+            least = size
+    return [_pad(members, kept) for members in found]
 
 
 def _pad(segments: list[Segment], kept: int) -> _Padded:
@@ -182,39 +223,46 @@ def _pad(segments: list[Segment], kept: int) -> _Padded:
     most = max(segment.stop - segment.start for segment in segments)
     queries = np.full((len(segments), most), -1, dtype=np.int64)
     keys = np.zeros((len(segments), max(map(len, lines))), dtype=np.int64)
-    mask = np.zeros((len(segments), 1, most, keys.shape[1]), dtype=bool)
-    mask[..., 0] = True  # so that what is nobody's answer is finite
+    sees = np.zeros((len(segments), most, keys.shape[1]), dtype=bool)
+    sees[..., 0] = True  # so that what is nobody's answer is finite
     for number, (segment, line) in enumerate(zip(segments, lines, strict=True)):
         tokens = segment.stop - segment.start
         queries[number, :tokens] = np.arange(segment.start, segment.stop)
         keys[number, : len(line)] = line
-        sees = np.tri(tokens, dtype=bool)
+        inside = np.tri(tokens, dtype=bool)
         if segment.branches is not None:
-            sees &= segment.branches[:, None] == segment.branches
-        mask[number, 0, :tokens, : len(line) - tokens] = True
-        mask[number, 0, :tokens, len(line) - tokens : len(line)] = sees
-    return _Padded(torch.from_numpy(queries), torch.from_numpy(keys), torch.from_numpy(mask))
+            inside &= segment.branches[:, None] == segment.branches
+        sees[number, :tokens, : len(line) - tokens] = True
+        sees[number, :tokens, len(line) - tokens : len(line)] = inside
+    places = np.flatnonzero(queries >= 0)
+    return _Padded(
+        queries=torch.from_numpy(queries.clip(0)),
+        keys=torch.from_numpy(keys),
+        hidden=torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf))),
+        tokens=torch.from_numpy(queries.ravel()[places]),
+        places=torch.from_numpy(places),
+    )
 
 
 def _in_padded_calls(
     queries: Tensor, keys: Tensor, values: Tensor, batch: Batch, kept: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
-    """(tokens, heads, size) in the dtype of `queries`, by the library's attention for the device."""
+    """As `_in_blocks`, in the dtype of `queries` and by the library's attention for the device: few launches."""
+    groups = len(queries) // len(keys)
+    answers = []
     if kept is not None:
-        keys, values = torch.cat([kept[0], keys]), torch.cat([kept[1], values])
-    groups = queries.shape[1] // keys.shape[1]
-    found = []
+        keys, values = _after(kept[0], keys), _after(kept[1], values)
     for part in batch.padded(queries.device):
         # With a mask, kernels for shared keys fall back to a slow form, so they are repeated.
         own_keys, own_values = (
-            states[part.keys].transpose(1, 2).repeat_interleave(groups, dim=1) for states in (keys, values)
+            states[:, part.keys].transpose(0, 1).repeat_interleave(groups, dim=1) for states in (keys, values)
         )
-        asked = queries[part.queries.clamp(min=0)].transpose(1, 2)
-        answers = torch.nn.functional.scaled_dot_product_attention(
-            asked, own_keys, own_values, attn_mask=part.mask, scale=scale
+        asked = queries[:, part.queries].transpose(0, 1)
+        found = torch.nn.functional.scaled_dot_product_attention(
+            asked, own_keys, own_values, attn_mask=part.hidden[:, None].to(asked.dtype), scale=scale
         )
-        found.append(answers.transpose(1, 2).flatten(0, 1))
-    return torch.cat(found)[torch.from_numpy(batch.order).to(queries.device)]
+        answers.append(found.transpose(1, 2).flatten(0, 1))
+    return torch.cat(answers)[batch.order(queries.device)]
 
 
 AttentionInterface.register(NAME, attend)

@@ -128,15 +128,16 @@ def compare(packed: Packed, form: str, groups: int, seed: int) -> None:
     heads, size, length = 2, 8, len(packed.ids)
     query = torch.randn(heads * groups, length, size, generator=generator)
     key, value = torch.randn(2, heads, length, size, generator=generator)
-    kept = torch.randn(2, packed.kept, heads, size, generator=generator)
+    kept = torch.randn(2, heads, packed.kept, size, generator=generator)
     batch = attention.Batch(packed, {0: (kept[0], kept[1])} if packed.kept else {})
-    function: Any = attention._in_blocks if form == "in blocks" else attention._in_padded_calls
-    queries, keys, values = (states.transpose(0, 1) for states in (query, key, value))
-    past = batch.kept.get(0)
-    found = function(queries, keys, values, packed if form == "in blocks" else batch, past, 0.3)
+    function: Any = attention._in_blocks
+    if form == "in padded calls":
+        function = attention._in_padded_calls
+        batch._moved[query.device] = batch._all
+    found = function(query, key, value, batch, batch.kept.get(0), 0.3)
 
     all_keys, all_values = (
-        torch.cat([one.transpose(0, 1), other], dim=1).repeat_interleave(groups, dim=0).double()
+        torch.cat([one, other], dim=1).repeat_interleave(groups, dim=0).double()
         for one, other in zip(kept, (key, value), strict=True)
     )
     sees = np.concatenate([np.ones((length, packed.kept), dtype=bool), visible(packed)], axis=1)
