@@ -54,6 +54,9 @@ class Material:
 def gather(recipe: Recipe, data_dir: Path | None) -> Material:
     """Read the data of a recipe; `InvalidInput` with every fault, LEAK where an item to train on is scored."""
     spec = recipe.data
+    if recipe.objective.kind == "text":
+        message = "The benchmark has no prompts for a written distribution, which the objective text needs."
+        raise InvalidInput(Fault("RECIPE", message, path="$.objective.kind"))
     choice = Choice(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
     evaluation, train = select(choice), select(replace(choice, split=spec.train))
     parts = [Part(part.task, part.split, part.scored) for part in train.tasks]
