@@ -69,17 +69,16 @@ def print_record(record: Mapping[str, Any], folder: Path) -> None:
     table.add_column("cross-entropy", overflow="fold")
     for column in ("before", "after", "difference", "prior", "ceiling"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, task in evaluation["tasks"].items():
-        before, after = record["before"][name], task["metrics"]["cross_entropy"]["value"]
-        ceiling = task["ceiling"].get("cross_entropy", {}).get("value")
-        prior = task["baselines"]["prior"].get("cross_entropy", {}).get("value")
+    written = {f"{name}, written": task for name, task in (evaluation["verbalized"] or {}).items()}
+    for name, task in {**evaluation["tasks"], **written}.items():
+        before, after = record["before"].get(name), task["metrics"]["cross_entropy"]["value"]
         table.add_row(
             name,
             number(before),
             Text(number(after), style="bold"),
-            signed(after - before),
-            number(prior),
-            number(ceiling),
+            "–" if before is None or after is None else signed(after - before),
+            number(task["baselines"]["prior"].get("cross_entropy", {}).get("value")),
+            number(task["ceiling"].get("cross_entropy", {}).get("value")),
         )
     console.print(table)
     for name in record["leaks"]["not_compared_since_absent"]:

@@ -1,4 +1,4 @@
-"""Train the tiny model with each objective on the embedded sample and print a table: `python docs/tables/objectives.py`.
+"""Train the tiny model with each objective on the sample and print a table: `python docs/tables/objectives.py`.
 
 The sample's votes are synthetic: the table shows that the machinery learns, and says nothing about morals. Each row is
 one `benchmark finetune` and one `benchmark evaluate` on the test split, in a folder that is removed afterwards.
@@ -15,7 +15,7 @@ import yaml
 
 HOME = Path(__file__).resolve().parents[2]
 BASE = HOME / "submissions" / "tiny-llama"
-RECIPE = HOME / "submissions" / "tiny-llama-lora" / "recipe.yaml"
+RECIPE = BASE / "recipe.yaml"
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "soft_cross_entropy": {"kind": "soft_cross_entropy"},
     "soft_cross_entropy, no mass": {"kind": "soft_cross_entropy", "answer_mass": 0},

@@ -35,6 +35,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 # What a pretrained encoder has and a fresh head does not use; RoBERTa's classification reads past the pooler.
 _PRETRAINING = ("cls.", "lm_head.", "roberta.pooler.")
+ATTENTION = "sdpa"
+"""How a model attends but where prompts are packed."""
+
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
 _LIBRARY_ERRORS = (
@@ -171,7 +174,7 @@ def _load(
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
-            attn_implementation="sdpa",
+            attn_implementation=ATTENTION,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are reported in `found`, and refused
             **_SAFE,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from runner.backends import Backend
 from runner.measure import counts_of
@@ -10,8 +11,9 @@ from runner.predictions import align
 from runner.records import Prediction, Prompt
 from runner.scorecard import Json, build_tasks
 from runner.scoring import rules
-from runner.selection import aligned, prompts
+from runner.selection import Selection, aligned, prompts
 from runner.training.items import Material, Part
+from runner.training.trainee import Example, Trainee
 
 
 def interim(backend: Backend, material: Material) -> dict[str, float]:
@@ -23,9 +25,15 @@ def interim(backend: Backend, material: Material) -> dict[str, float]:
     return found
 
 
-def final(backend: Backend, material: Material) -> Json:
+def text_loss(trainee: Trainee, examples: Sequence[Example], size: int) -> float:
+    """Minus the log-probability of the distributions written out, in nats, the mean over `examples`."""
+    with torch.no_grad():
+        parts = [trainee.log_scores(examples[at : at + size]) for at in range(0, len(examples), size)]
+    return -float(np.mean([float(one.logsumexp(0)) for part in parts for one in part]))
+
+
+def final(backend: Backend, selection: Selection) -> Json:
     """The `tasks` block of the card that `benchmark evaluate` would write for the same items."""
-    selection = material.evaluation
     return build_tasks(selection, aligned(selection, _answers(backend, prompts(selection))))
 
 

@@ -68,13 +68,19 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             }
             output.settle(work, content, resume=settings.resume)
 
+            written = trainee.examples(list(material.prompts(material.interim_written)))
+
             def ask() -> dict[str, float]:
                 found = evaluation.interim(trainee.backend(), material)
-                return {**found, "selection": evaluation.mean(found)}
+                if not written:
+                    return {**found, "selection": evaluation.mean(found)}
+                text = evaluation.text_loss(trainee, written, recipe.training.batch_size)
+                return {**found, "text": text, "selection": text}
 
             trained = train(recipe, trainee, examples, _concentrations(recipe, material), work, ask, observe)
             observe("evaluate", 0, 0, None)
-            tasks = evaluation.final(trainee.backend(), material)
+            tasks = evaluation.final(trainee.backend(), material.evaluation)
+            lines = evaluation.final(trainee.backend(), material.written) if material.written else None
             trainee.save(folder / trainee.place)
         write_whole(folder / output.RECIPE, recipe.source)
         rows = curve.rows_of(work / curve.NAME)
@@ -94,7 +100,7 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             "leaks": material.leaks,
             "training": {**asdict(trained), "peak_memory_bytes": _peak(device)},
             "before": rows[0]["evaluation"],
-            "evaluation": {"split": material.evaluation.tasks[0].split, "tasks": tasks},
+            "evaluation": {"split": recipe.data.evaluate, "tasks": tasks, "verbalized": lines},
             "files": {
                 path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
                 for path in sorted([*(folder / trainee.place).iterdir(), folder / output.RECIPE, folder / curve.NAME])

@@ -32,14 +32,17 @@ class Part:
 class Material:
     """What a training reads and is evaluated on.
 
-    `evaluation` is what the last evaluation covers, `interim` the items that are asked during training. `data` maps
-    each file that was read to its sha256 and rows; `leaks` says what was compared, found and not compared.
+    `evaluation` is what the last evaluation covers, `interim` the items that are asked during training; `written` and
+    `interim_written` are the same items where the model is to write the distribution, for the objective text alone.
+    `data` maps each file that was read to its sha256 and rows; `leaks` says what was compared, found and not compared.
     """
 
     benchmark: Benchmark
     parts: tuple[Part, ...]
     evaluation: Selection
+    written: Selection | None
     interim: tuple[Part, ...]
+    interim_written: tuple[Part, ...]
     data: dict[str, dict[str, Any]]
     leaks: dict[str, Any]
 
@@ -54,11 +57,10 @@ class Material:
 def gather(recipe: Recipe, data_dir: Path | None) -> Material:
     """Read the data of a recipe; `InvalidInput` with every fault, LEAK where an item to train on is scored."""
     spec = recipe.data
-    if recipe.objective.kind == "text":
-        message = "The benchmark has no prompts for a written distribution, which the objective text needs."
-        raise InvalidInput(Fault("RECIPE", message, path="$.objective.kind"))
     choice = Choice(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
-    evaluation, train = select(choice), select(replace(choice, split=spec.train))
+    asked = replace(choice, elicitation="verbalized") if recipe.objective.kind == "text" else choice
+    evaluation, train = select(choice), select(replace(asked, split=spec.train))
+    written = None if asked is choice else select(asked)
     parts = [Part(part.task, part.split, part.scored) for part in train.tasks]
     found, report = _compare(recipe, evaluation, parts, data_dir)
     seed = recipe.training.seed
@@ -68,10 +70,21 @@ def gather(recipe: Recipe, data_dir: Path | None) -> Material:
     ]
     if empty := [part.task.name for part in parts if not part.items]:
         raise InvalidInput(Fault("RECIPE", f"No item of the task {empty[0]} is left to train on."))
-    interim = tuple(
-        Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in evaluation.tasks
+
+    def interim(selection: Selection | None) -> tuple[Part, ...]:
+        found = selection.tasks if selection else ()
+        return tuple(Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in found)
+
+    return Material(
+        benchmark=train.benchmark,
+        parts=tuple(parts),
+        evaluation=evaluation,
+        written=written,
+        interim=interim(evaluation),
+        interim_written=interim(written),
+        data={**train.data, **evaluation.data},
+        leaks=report,
     )
-    return Material(train.benchmark, tuple(parts), evaluation, interim, {**train.data, **evaluation.data}, report)
 
 
 def _drawn(items: Sequence[Item], most: int | None, seed: int) -> tuple[Item, ...]:

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from runner import verbalized
 from runner.backends import Backend, attention, head, loading
 from runner.backends.causal import wrap
 from runner.backends.packing import pack
@@ -122,13 +123,11 @@ class CausalTrainee:
             raise InvalidInput(Fault("RECIPE", message, path="$.method.target_modules")) from problem
         self.model.peft_config["default"].base_model_name_or_path = base.repository or folder.name
         self._base = self.model.get_base_model()
-        # For good: gradient checkpointing attends once more on the way back.
-        self._base.config._attn_implementation = attention.NAME
         self._device = device
 
     def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
-        """What there is to train on, in order."""
-        prompts = [prompt for prompt, _ in asked]
+        """What there is to train on, in order; where the model is to write, the line it should write is the option."""
+        prompts = [_answered(prompt, item) for prompt, item in asked]
         return [
             Example(
                 task=prompt.task,
@@ -147,6 +146,8 @@ class CausalTrainee:
         """(labels,) log-probabilities of the options of each example, surface forms added up."""
         encoded: list[EncodedPrompt] = [example.encoded for example in examples]
         packed = pack(encoded, 0)
+        # Until the model is asked something: gradient checkpointing attends once more on the way back.
+        self._base.config._attn_implementation = attention.NAME
         states = self._base.base_model(
             input_ids=self._on_device(packed.ids[None]),
             position_ids=self._on_device(packed.positions[None]),
@@ -175,6 +176,7 @@ class CausalTrainee:
 
     def backend(self) -> Backend:
         """The model as `benchmark evaluate` would open it once it is saved."""
+        self._base.config._attn_implementation = loading.ATTENTION
         return wrap(self.model, self._tokenizer, self._form)
 
     def save(self, folder: Path) -> None:
@@ -195,6 +197,18 @@ def save_adapter(model: Any, folder: Path) -> None:
     config.update(inference_mode=True, target_modules=sorted(config["target_modules"]))
     text = json.dumps({key: _plain(value) for key, value in config.items()}, indent=2, sort_keys=True)
     write_whole(folder / "adapter_config.json", (text + "\n").encode())
+
+
+def _answered(prompt: Prompt, item: Item) -> Prompt:
+    """The prompt itself, or one for a written answer with that answer, the shares of the votes, as its one option.
+
+    The line ends with a newline, by which the writing of an answer ends. It is shortened to hold the line as well.
+    """
+    if prompt.writing is None:
+        return prompt
+    votes = [item.counts[label] for label in prompt.writing.labels]
+    line = verbalized.write(verbalized.whole_percentages(votes), prompt.writing.names)
+    return replace(prompt, writing=None, options=((f" {line}\n",),))
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,10 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return list(rows_of(folder / "loss.jsonl"))
 
 
-@pytest.mark.parametrize("kind", ["soft_cross_entropy", "dirichlet_multinomial", "hard"])
+@pytest.mark.parametrize(
+    "kind",
+    ["soft_cross_entropy", "dirichlet_multinomial", "hard", pytest.param("text", marks=pytest.mark.slow)],
+)
 def test_every_objective_lowers_its_loss(workshop: Workshop, kind: str) -> None:
     training = {"steps": 12, "batch_size": 24, "learning_rate": 0.02}
     folder, record = workshop.train(
@@ -32,6 +35,7 @@ def test_every_objective_lowers_its_loss(workshop: Workshop, kind: str) -> None:
     assert losses[-1] < losses[0] - 0.1
     learned = record["training"]["concentrations"]
     assert (learned is not None) == (kind == "dirichlet_multinomial")
+    assert (record["evaluation"]["verbalized"] is not None) == (kind == "text")
     assert check(folder) == ()
 
 

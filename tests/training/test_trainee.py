@@ -12,9 +12,11 @@ import torch
 from made_recipes import Workshop
 from safetensors.torch import load_file
 
+from runner import verbalized
 from runner.backends.causal import wrap
 from runner.errors import InvalidInput
-from runner.records import Item, Prompt
+from runner.prompts import text
+from runner.records import Item, Prompt, Writing
 from runner.spec.recipe import load_recipe
 from runner.training.trainee import CausalTrainee
 
@@ -101,6 +103,25 @@ def test_the_seed_decides_the_first_weights(model_folder: Path, workshop: Worksh
 def test_layers_that_the_model_does_not_have_are_named(model_folder: Path, workshop: Workshop) -> None:
     with pytest.raises(InvalidInput, match=r"no linear layer called c_attn .*|no linear layer called c_attn\."):
         CausalTrainee(load_recipe(workshop.recipe(method={"target_modules": ["c_attn"]})), model_folder, CPU)
+
+
+def test_a_text_is_trained_as_it_is_read(model_folder: Path, workshop: Workshop) -> None:
+    """The log-score is the log-probability of the line, token by token, which the verbalized track would parse."""
+    trainee = made(model_folder, workshop)
+    tokenizer = tiny.byte_tokenizer()
+    prompt = replace(tiny.prompt(), options=(), writing=Writing(("A", "B"), (1, 0), 0.5, 64))
+    item = Item("1", {}, (2, 1), None, None)
+    [example] = trainee.examples([(prompt, item)])
+    [scores] = trainee.log_scores([example])
+    line = " A: 33%, B: 67%\n"
+    assert verbalized.parse(line.strip("\n"), ("A", "B")) == (33, 67)
+    before = tokenizer(text(prompt) + prompt.cue_plain)["input_ids"]
+    whole = tokenizer(text(prompt) + prompt.cue_plain + line)["input_ids"]
+    assert whole[: len(before)] == before
+    trainee.model.config._attn_implementation = "eager"  # the library's own way of reading one text
+    logits = torch.log_softmax(trainee.model(torch.tensor([whole])).logits[0], dim=-1)
+    expected = sum(float(logits[at - 1, whole[at]]) for at in range(len(before), len(whole)))
+    assert scores.tolist() == pytest.approx([expected], abs=1e-4)
 
 
 def test_prompts_are_shortened_as_the_recipe_says(model_folder: Path, workshop: Workshop) -> None:
