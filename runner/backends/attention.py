@@ -18,7 +18,9 @@ from runner.backends.packing import Packed, Segment
 NAME = "packed"
 # Queries that are taken at once on a CPU. Later keys than a block's last are not looked at, so small blocks save work;
 # large ones make fast products.
-_BLOCK = 128
+_BLOCK = 64
+# Segments with at most so many queries, and twice as many keys, are taken together on a CPU.
+_SHORT = 128
 
 KeysValues = dict[int, tuple[Tensor, Tensor]]
 
@@ -67,7 +69,7 @@ class Batch:
         return _pad_alike(list(self.packed.segments), self.packed.kept, 2.0)
 
     def _is_short(self, segment: Segment) -> bool:
-        return segment.stop - segment.start <= _BLOCK and _seen(segment, self.packed.kept) <= 2 * _BLOCK
+        return segment.stop - segment.start <= _SHORT and _seen(segment, self.packed.kept) <= 2 * _SHORT
 
 
 @contextmanager

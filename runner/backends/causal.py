@@ -48,6 +48,8 @@ def open_causal(
         message = f"Quantisation to {submission.model.quantization} is not supported by this version."
         raise BackendError(Fault("QUANTIZATION", message))
     chosen = devices.choose(device)
+    if chosen.type == "cpu":
+        devices.keep_freed_memory()
     tokenizer = loading.load_tokenizer(model_folder)
     model = loading.load_model(model_folder, dtype or submission.model.dtype, chosen)
     if adapter_folder is not None:
