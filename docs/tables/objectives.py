@@ -1,4 +1,4 @@
-"""Train the tiny model with each objective on the sample and print a table: `python docs/tables/objectives.py`.
+"""The tiny model trained with each objective on the sample, a table: `python docs/tables/objectives.py [OBJECTIVE…]`.
 
 The sample's votes are synthetic: the table shows that the machinery learns, and says nothing about morals. Each row is
 one `benchmark finetune` and one `benchmark evaluate` on the test split, in a folder that is removed afterwards.
@@ -23,6 +23,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "hard": {"kind": "hard"},
     "text": {"kind": "text"},
 }
+TASKS = yaml.safe_load(RECIPE.read_bytes())["data"]["tasks"]
 METRICS = ("cross_entropy", "cross_entropy_calibrated", "dirichlet_multinomial", "accuracy")
 
 
@@ -35,7 +36,8 @@ def benchmark(*arguments: object) -> str:
 
 def tasks(submission: Path, folder: Path, *more: str) -> dict[str, Any]:
     """The tasks of the card of a submission on the sample's test split."""
-    run = benchmark("evaluate", submission, "--suite", "sample", "--output-dir", folder, *more)
+    chosen = [word for task in TASKS for word in ("--task", task)]
+    run = benchmark("evaluate", submission, "--suite", "sample", *chosen, "--output-dir", folder, *more)
     found: dict[str, Any] = json.loads((Path(run) / "scorecard.json").read_bytes())["tasks"]
     return found
 
@@ -51,13 +53,15 @@ def row(name: str, found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(chosen: list[str]) -> None:
     """Print the table, row by row as they come."""
     print(f"| objective | task | {' | '.join(METRICS)} | answer mass |\n| --- | --- |{' --- |' * (len(METRICS) + 1)}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         print(row("before", tasks(BASE / "submission.yaml", folder)), flush=True)
         for number, (name, objective) in enumerate(OBJECTIVES.items()):
+            if chosen and name not in chosen:
+                continue
             recipe = yaml.safe_load(RECIPE.read_bytes())
             recipe |= {"name": f"objective-{number}", "objective": objective}
             recipe["base"]["path"] = str(BASE / "model")
@@ -70,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

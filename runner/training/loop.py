@@ -207,7 +207,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
             disable_tqdm=True,
             report_to="none",
         )
-        assert arguments.device == device
+        assert arguments.device.type == device.type
         arguments._n_gpu = min(arguments.n_gpu, 1)  # on one device, however many there are
         stopping = [EarlyStoppingCallback(evaluation.patience, evaluation.least_gain)] if evaluation.patience else []
         super().__init__(
