@@ -271,6 +271,10 @@ class _Trainer(Trainer):  # type: ignore[misc]
         finally:
             self.model.train()
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Not the library's way, which asks the Hub for a model of the base's name.
+        self._trainee.save(Path(output_dir or self.args.output_dir))
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted."""
         return 0

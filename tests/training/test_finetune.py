@@ -110,6 +110,13 @@ def faults(workshop: Workshop, **changes: Any) -> tuple[Fault, ...]:
     return caught.value.faults
 
 
+def test_nobody_is_asked_for_the_base(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = "peft.utils.save_and_load.check_file_exists_on_hf_hub"
+    monkeypatch.setattr(asked, lambda *_: pytest.fail("asks the Hub for a model of the base's name"))
+    folder, _ = workshop.train(method={"target_modules": ["v_proj", "q_proj"]})
+    assert check(folder) == ()
+
+
 def test_nothing_is_written_over(workshop: Workshop) -> None:
     folder = workshop.home / "out" / "made"
     folder.mkdir(parents=True)
