@@ -1,6 +1,7 @@
 """Anything that answers prompts: one protocol, and the one place that knows which backend a submission names."""
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +13,9 @@ from runner.errors import BackendError, Fault
 from runner.records import Prediction, Prompt, Submission
 
 __all__ = ["Backend", "examine_device", "load_tokenizer", "open_backend", "resolve_model", "show_tokens"]
+
+# It tells every program that imports it which faster kernels could be fetched from the Hub; none are, on purpose.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 class Backend(Protocol):

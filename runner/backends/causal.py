@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.backends import attention, devices, head, loading, writing
+from runner.backends import attention, devices, head, loading, quantized, writing
 from runner.backends.beginnings import Rest, packed_batches, shared_beginning
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.encoding import EncodedPrompt, Format, encode_all
@@ -44,21 +44,23 @@ def open_causal(
     batch_tokens: int | None,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    if submission.model.quantization not in (None, "none"):
-        message = f"Quantisation to {submission.model.quantization} is not supported by this version."
-        raise BackendError(Fault("QUANTIZATION", message))
     chosen = devices.choose(device)
     if chosen.type == "cpu":
         devices.keep_freed_memory()
     tokenizer = loading.load_tokenizer(model_folder)
-    model = loading.load_model(model_folder, dtype or submission.model.dtype, chosen)
+    model = loading.load_model(model_folder, dtype or submission.model.dtype, chosen, submission.model.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     return wrap(model, tokenizer, "chat" if submission.model.format == "chat" else "plain", batch_tokens)
 
 
 def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
-    """A model that is loaded already, with or without an adapter, asked in batches of the default size."""
+    """A model that is loaded already, with or without an adapter, asked in batches of the default size.
+
+    With LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
+    """
+    if quantized.one_by_one(model):
+        batch_tokens = 1
     return Causal(model, tokenizer, form, batch_tokens or _DEFAULT_BATCH_TOKENS[model.device.type])
 
 
@@ -281,6 +283,7 @@ class Causal:
             "layers": config.num_hidden_layers,
             "hidden_size": config.hidden_size,
             "dtype": str(self._base.dtype).removeprefix("torch."),
+            "quantization": quantized.describe(self._base),
             "attention": attention.NAME,
             "context_limit": self._limit,
             "head": head.path_of(self._base.get_output_embeddings()),

@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from runner.backends import quantized
 from runner.backends.devices import is_out_of_memory
 from runner.errors import BackendError, Fault
 from runner.records import HeadSpec
@@ -78,8 +79,9 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
         message = f"The architecture is {config.model_type}; one of {', '.join(known)} was expected."
         raise BackendError(Fault("MODEL_TYPE", message, file=str(folder / "config.json")))
     if getattr(config, "quantization_config", None) is not None:
-        message = "The weights are quantised, which is not supported."
-        raise BackendError(Fault("QUANTIZATION", message, file=str(folder / "config.json")))
+        message = "The weights are saved in a quantised form, which is not read."
+        hint = "Submit them in full, and declare `quantization`: they are reduced when they are loaded."
+        raise BackendError(Fault("QUANTIZATION", message, file=str(folder / "config.json"), hint=hint))
     return config
 
 
@@ -100,16 +102,24 @@ def first_position(config: Any) -> int:
     return int(config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
 
 
-def load_model(folder: Path, dtype: str, device: torch.device) -> Any:
+def load_model(folder: Path, dtype: str, device: torch.device, quantization: str | None = None) -> Any:
     """The causal language model in `folder`, in `dtype` on `device`, ready to be asked.
 
-    Only safetensors are read, no code of the folder is run, and generation_config.json is not read, since nothing is
-    generated. Raises `BackendError`: `LOAD_WEIGHTS`, `LOAD_KEYS`, `WEIGHTS_NON_FINITE`, and what `load_config` does.
+    With `quantization` (nf4 or int8) its linear layers are reduced to that, which is checked afterwards. Only
+    safetensors are read, no code of the folder is run, and generation_config.json is not read: how a model writes is
+    the benchmark's to say. Raises `BackendError`: `LOAD_WEIGHTS`, `LOAD_KEYS`, `WEIGHTS_NON_FINITE`, `QUANTIZATION`,
+    and what `load_config` does.
     """
     config = load_config(folder)
-    unread = {"generation_config": GenerationConfig()}  # else generation_config.json is read, and can fail
-    model, found = _load(AutoModelForCausalLM, folder, config, dtype, device, **unread)
+    more: dict[str, Any] = {"generation_config": GenerationConfig()}  # else generation_config.json is read, can fail
+    if quantization is not None:
+        more["quantization_config"] = quantized.loading_settings(quantization, DTYPES[dtype])
+        quantized.check_finite(folder)
+    model, found = _load(AutoModelForCausalLM, folder, config, dtype, device, **more)
     _check_keys(folder, **found)
+    if quantization is not None:
+        quantized.check(model, quantization, DTYPES[dtype], folder)
+        quantized.keep_arithmetic(model)
     _check_finite(model, folder)
     return model.eval().requires_grad_(False)
 
@@ -167,7 +177,7 @@ def _load(
     kind: Any, folder: Path, config: Any, dtype: str, device: torch.device, **more: Any
 ) -> tuple[Any, dict[str, Any]]:
     """A model and which tensors were missing, left over, or of another shape."""
-    placed = {} if device.type == "cpu" else {"device_map": {"": device}}
+    placed = {} if device.type == "cpu" and "quantization_config" not in more else {"device_map": {"": device}}
     with _told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), _quiet():
         model, found = kind.from_pretrained(
             folder,
@@ -254,7 +264,9 @@ def describe_adapter(model: Any) -> dict[str, Any] | None:
 def count_parameters(model: Any, *, adapter: bool = False) -> int:
     """How many numbers a model is made of, or (`adapter`) what was put on it is."""
     # PEFT names what belongs to an adapter by it, and the only one loaded is called "default".
-    return sum(value.numel() for name, value in model.named_parameters() if (".default" in name) == adapter)
+    return sum(
+        quantized.numbers_in(value) for name, value in model.named_parameters() if (".default" in name) == adapter
+    )
 
 
 def _is_copy(tensor: torch.Tensor, name: str, model: Any) -> bool:

@@ -102,7 +102,7 @@ class CausalTrainee:
             raise BackendError(Fault("QUANTIZATION", message))
         self._form: Format = "chat" if base.format == "chat" else "plain"
         self._tokenizer = loading.load_tokenizer(folder)
-        model = loading.load_model(folder, base.dtype, device)
+        model = loading.load_model(folder, base.dtype, device, base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
         torch.manual_seed(recipe.training.seed)
         lora = LoraConfig(
