@@ -19,7 +19,7 @@ from runner.backends import Backend, attention, head, loading
 from runner.backends.causal import wrap
 from runner.backends.packing import pack
 from runner.encoding import EncodedPrompt, Format, encode_all
-from runner.errors import BackendError, Fault, InvalidInput
+from runner.errors import Fault, InvalidInput
 from runner.journal import write_whole
 from runner.recipes import Recipe
 from runner.records import HeadSpec, Item, Prompt
@@ -97,9 +97,6 @@ class CausalTrainee:
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         base, method = recipe.base, recipe.method
-        if base.quantization is not None:
-            message = f"Quantisation to {base.quantization} is not supported by this version."
-            raise BackendError(Fault("QUANTIZATION", message))
         self._form: Format = "chat" if base.format == "chat" else "plain"
         self._tokenizer = loading.load_tokenizer(folder)
         model = loading.load_model(folder, base.dtype, device, base.quantization)

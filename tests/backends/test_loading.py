@@ -251,13 +251,6 @@ class TestOpening:
                 device,
             )
 
-    def test_quantisation_on_loading(self, saved: Path) -> None:
-        import dataclasses
-
-        submission = tiny.submission(saved / "model")
-        reduced = dataclasses.replace(submission, model=dataclasses.replace(submission.model, quantization="nf4"))
-        refused(lambda: open_backend(reduced, saved / "model", None), "QUANTIZATION", "nf4")
-
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         ref = tiny.submission(tmp_path / "nothing").model
         refused(lambda: resolve_model(ref), "MODEL_MISSING", "nothing")
