@@ -124,11 +124,15 @@ def byte_tokenizer(*, bos: bool = True, template: str | None = HEADERS) -> PreTr
     )
 
 
-def piece_tokenizer(*, template: str | None = BRACKETS) -> PreTrainedTokenizerFast:
-    """SentencePiece's BPE as Llama 2 and Mistral have it: a leading ▁ on every text, bytes for unknown letters."""
+def piece_tokenizer(*, template: str | None = BRACKETS, letters: bool = False) -> PreTrainedTokenizerFast:
+    """SentencePiece's BPE as Llama 2 and Mistral have it: a leading ▁ on every text, bytes for unknown letters.
+
+    With `letters` it has ▁A and ▁B as pieces, as the real ones do; without, an option takes two.
+    """
     pieces = Tokenizer(models.BPE())
     pieces.pre_tokenizer = pre_tokenizers.Metaspace()
-    pieces.train_from_iterator(_CORPUS, trainers.BpeTrainer(vocab_size=260, show_progress=False))
+    learnt_from = [*_CORPUS, *["A B"] * 100] if letters else _CORPUS
+    pieces.train_from_iterator(learnt_from, trainers.BpeTrainer(vocab_size=260, show_progress=False))
     learnt = json.loads(pieces.to_str())["model"]
     vocabulary = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", *(f"<0x{byte:02X}>" for byte in range(256))]
     vocabulary += [piece for piece in learnt["vocab"] if piece not in vocabulary]
