@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +27,7 @@ _BLOCK = 1 << 19
 _THREADS = min(8, os.cpu_count() or 1)
 
 # Each takes draws (labels, draws, items) and shares (labels, 1, items), and gives (draws, items).
-_DRAWN: Mapping[str, Callable[[Any, Any], Array]] = {
+_DRAWN: Mapping[str, Callable[[Array, Array], Array]] = {
     "ranking_agreement": distances.ranking_agreement,
     "seed_cross_entropy": distances.seed_cross_entropy,
 }
@@ -112,16 +111,17 @@ def _macro_f1(chances: Array, people: NDArray[np.intp], draws: int, seed: int) -
 
 def _drawn(strengths: Array, votes: Array, names: list[str], draws: int, seed: int) -> dict[str, Ceiling]:
     """Means over draws of the whole table of votes."""
-    # Draws in single precision take two thirds of the time; their rounding, 1e-7, is far below what they scatter.
-    shape = np.ascontiguousarray(strengths.T[:, None, :], dtype=np.float32)
-    h = np.ascontiguousarray(rules.shares(votes).T[:, None, :], dtype=np.float32)
+    # In double precision: single would take two thirds of the time, but its rounding differs between processors by more
+    # than what two computations of a card may differ.
+    shape = np.ascontiguousarray(strengths.T[:, None, :])
+    h = np.ascontiguousarray(rules.shares(votes).T[:, None, :])
 
     def block(size_and_seed: tuple[int, np.random.SeedSequence]) -> dict[str, tuple[Array, Array]]:
         """By name: the mean score of each draw `(size,)` and the sum over draws of each item's `(items,)`."""
         size, own_seed = size_and_seed
-        q = np.random.default_rng(own_seed).standard_gamma(np.repeat(shape, size, axis=1), dtype=np.float32)
+        q = np.random.default_rng(own_seed).standard_gamma(np.repeat(shape, size, axis=1))
         q /= q.sum(axis=0)
-        scores = {name: _DRAWN[name](q, h).astype(np.float64) for name in names}
+        scores = {name: _DRAWN[name](q, h) for name in names}
         return {name: (score.mean(axis=1), score.sum(axis=0)) for name, score in scores.items()}
 
     size = max(1, _BLOCK // shape.size)
