@@ -183,10 +183,13 @@ def measure(load: Workload, folder: Path, backend: Any, peer: Peer | None, round
         row["alone_processor"] = len(some) / processor
         rows.append(row)
         print(f"  round {number + 1}: " + " ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
-    ratios = {
-        f"ours/{name}": [row["ours"] / row[name] for row in rows] for name in ("peer", "alone") if name in rows[0]
+    by = {
+        f"ours/{name}{unit}": [row[f"ours{unit}"] / row[f"{name}{unit}"] for row in rows]
+        for name in ("peer", "alone")
+        for unit in ("", "_processor")
+        if name in rows[0]
     }
-    measured = {name: [row[name] for row in rows] for name in rows[0]} | ratios
+    measured = {name: [row[name] for row in rows] for name in rows[0]} | by
     return {
         "workload": load.name,
         "real_texts": load.real,
