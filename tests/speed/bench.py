@@ -4,8 +4,8 @@
 
 In every round each takes its turn, and the machine's matrix products are timed before and after ours; what is told are
 medians over the rounds with the least and the greatest, by the clock and by the time of the processor, which waits for
-nobody where others use the machine as well. Results are added to the JSON file, so that each workload can
-be run at a time when nothing else runs; the table at the end has all that are in it. Nothing is asserted.
+nobody where others use the machine as well. Rounds are added to those in the JSON file, so that each
+workload can be run when nothing else runs; the table at the end has all that are in it. Nothing is asserted.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +134,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
     return time.perf_counter() - started, time.process_time() - used, found
 
 
-def measure(load: Workload, folder: Path, backend: Any, peer: Peer | None, rounds: int) -> dict[str, Any]:
-    """Rounds in which each has its turn, and what comes of them."""
+def measure(load: Workload, backend: Any, peer: Peer | None, rounds: int, earlier: Any) -> Iterator[dict[str, Any]]:
+    """After each round in which each has its turn, all that is known, `earlier` rounds included."""
     prompts = load.prompts
     tokenizer, model = backend._tokenizer, backend._base
     config = model.config
@@ -143,25 +143,18 @@ def measure(load: Workload, folder: Path, backend: Any, peer: Peer | None, round
     tokens, operations = useful_operations(encoded, config)
     pairs, _ = peer_request(prompts, tokenizer, "plain")
     longest = max(len(each.prefix) + max(map(len, each.tails)) for each in encoded)
-    batch = 1
-    tried: dict[str, float] = {}
     ours(backend, prompts[: len(prompts) // 4])
+    tried: dict[str, float] = earlier["peer"]["tried"] if earlier and earlier["peer"] else {}
     if peer is not None:
+        peer.ask(pairs[:8], 1)
         most = max(1, MOST_PEER_BYTES // (PEER_BYTES * longest * config.vocab_size))
-        few = pairs[:64]
-        peer.ask(few[:8], 1)
-        for size in BATCHES:
+        for size in BATCHES if not tried else ():
             if size <= most:
-                seconds = peer.ask(few, size)["processor"]
-                tried[str(size)] = len(few) / seconds
-                print(
-                    f"  the harness with batch {size}: {tried[str(size)]:.4g} requests for a second of processor",
-                    flush=True,
-                )
-        batch = int(max(tried, key=tried.__getitem__))
-    rows: list[dict[str, float]] = []
-    scores: list[float] = []
-    for number in range(rounds):
+                tried[str(size)] = len(pairs[:64]) / peer.ask(pairs[:64], size)["processor"]
+        print("  the harness by batch, requests for a second of processor:", tried, flush=True)
+    batch = int(max(tried, key=tried.__getitem__, default="1"))
+    rows: list[dict[str, float]] = list(earlier["rounds"]) if earlier else []
+    for number in range(len(rows), len(rows) + rounds):
         before = product_rate(config)
         seconds, processor, scores = timed(lambda: ours(backend, prompts))
         after = product_rate(config)
@@ -181,32 +174,30 @@ def measure(load: Workload, folder: Path, backend: Any, peer: Peer | None, round
         seconds, processor, _ = timed(lambda: [form_log_probs(model, tokenizer, one) for one in some])  # noqa: B023
         row["alone"] = len(some) / seconds
         row["alone_processor"] = len(some) / processor
+        for name in ("peer", "alone"):
+            for unit in ("", "_processor") if name in row else ():
+                row[f"ours/{name}{unit}"] = row[f"ours{unit}"] / row[f"{name}{unit}"]
         rows.append(row)
         print(f"  round {number + 1}: " + " ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
-    by = {
-        f"ours/{name}{unit}": [row[f"ours{unit}"] / row[f"{name}{unit}"] for row in rows]
-        for name in ("peer", "alone")
-        for unit in ("", "_processor")
-        if name in rows[0]
-    }
-    measured = {name: [row[name] for row in rows] for name in rows[0]} | by
-    return {
-        "workload": load.name,
-        "real_texts": load.real,
-        "vocabulary": config.vocab_size,
-        "prompts": len(prompts),
-        "options": len(encoded[0].tails),
-        "tokens_per_prompt": sum(len(each.prefix) for each in encoded) / len(prompts),
-        "distinct_tokens": tokens,
-        "useful_operations": operations,
-        "batch_tokens": backend.describe()["batch_tokens"],
-        "peer": {**peer.versions, "batch": batch, "tried": tried} if peer is not None else None,
-        "threads": torch.get_num_threads(),
-        "measured": {
-            name: {"median": float(np.median(values)), "least": min(values), "most": max(values)}
-            for name, values in measured.items()
-        },
-    }
+        values = {name: [each[name] for each in rows if name in each] for name in row}
+        yield {
+            "workload": load.name,
+            "real_texts": load.real,
+            "vocabulary": config.vocab_size,
+            "prompts": len(prompts),
+            "options": len(encoded[0].tails),
+            "tokens_per_prompt": sum(len(each.prefix) for each in encoded) / len(prompts),
+            "distinct_tokens": tokens,
+            "useful_operations": operations,
+            "batch_tokens": backend.describe()["batch_tokens"],
+            "peer": {**peer.versions, "batch": batch, "tried": tried} if peer is not None else None,
+            "threads": torch.get_num_threads(),
+            "measured": {
+                name: {"median": float(np.median(found)), "least": min(found), "most": max(found)}
+                for name, found in values.items()
+            },
+            "rounds": rows,
+        }
 
 
 def table(results: Sequence[Any]) -> str:
@@ -258,9 +249,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in options.only or ITEMS:
             load = next(each for each in workloads(options.data_dir, ITEMS[name]) if each.name == name)
             print(f"{name}, vocabulary {vocabulary:,}", flush=True)
-            found = measure(load, folder, backend, peer, options.rounds)
-            results = [row for row in results if (row["workload"], row["vocabulary"]) != (name, vocabulary)] + [found]
-            file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            key = name, vocabulary
+            earlier = next((row for row in results if (row["workload"], row["vocabulary"]) == key), None)
+            for found in measure(load, backend, peer, options.rounds, earlier):
+                results = [row for row in results if (row["workload"], row["vocabulary"]) != key] + [found]
+                file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         if peer is not None:
             peer.close()
         backend.close()
