@@ -25,7 +25,7 @@ from runner.prompts import prompt_sha256
 from runner.records import Prediction, Prompt, Submission
 from runner.verbalized import scores_or_none
 
-# On a CPU the time per token is the same from 1,024 to 4,096 tokens, and larger where less or more are read at once.
+# On a CPU the time per token was the same from 512 to 4,096 tokens.
 _DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 # Batches whose places are scored together at most: the output head's weights are widened to float32 once for them.
 _MOST_AT_ONCE = 16
@@ -323,7 +323,7 @@ class _Read:
 def _batches_at_once(model: Any) -> int:
     """How many batches make the widening of the output head to float32 a hundredth of the work or less.
 
-    Widening a weight takes about as long as sixteen products with a token's state on a processor (measured).
+    Widening a weight is taken to cost as much as sixteen products with a token's state; this is an estimate.
     """
     output: int = model.get_output_embeddings().weight.numel()
     layers: int = sum(each.numel() for name, each in model.base_model.named_parameters() if ".layers." in f".{name}")

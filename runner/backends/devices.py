@@ -131,7 +131,7 @@ def is_out_of_memory(problem: RuntimeError) -> bool:
 def keep_freed_memory() -> None:
     """Let the C library keep what large tensors leave, where it can: the next ones are of the same size.
 
-    Asking the system for it anew each time, page by page, took a twentieth of the time on a CPU (measured). There is
+    Asking the system for it anew each time, page by page, took 4 to 8 % of the time on a CPU in a trial. There is
     hardly more in use at once for it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
