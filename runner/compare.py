@@ -99,9 +99,10 @@ def _comparable(a: Report, b: Report) -> list[str]:
         if one["items"] < 2:
             message = f"Task {name} has one item, and a paired comparison needs two."
             faults.append(Fault("NOT_COMPARABLE", message, str(b.folder)))
-        if None not in (one["elicitation"], other["elicitation"]) and one["elicitation"] != other["elicitation"]:
+        tracks = [task.get("elicitation", "logprob") for task in (one, other)]
+        if None not in tracks and tracks[0] != tracks[1]:
             hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
-            differ(f"elicitation of {name}", one["elicitation"], other["elicitation"], hint)
+            differ(f"elicitation of {name}", *tracks, hint)
             continue
         asked = [_asked(task) for task in (one, other)]
         if None not in asked and asked[0] != asked[1]:
@@ -230,7 +231,7 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
         if methods[0] != methods[1]:
             fitted = " and B's ".join(method or "not fitted" for method in methods)
             notes.append(f"Temperature and concentration of {name}: A's {fitted}.")
-        unread = [(report.card["tasks"][name]["failures"] or {"rows": 0, "items": 0}) for report in reports]
+        unread = [(report.card["tasks"][name].get("failures") or {"rows": 0, "items": 0}) for report in reports]
         if any(failures["rows"] for failures in unread):
             a, b = (failures["items"] for failures in unread)
             notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")

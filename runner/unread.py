@@ -61,7 +61,7 @@ def reasons(tasks: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {task['failures']['rows']:,} of {task['failures']['asked']:,} written answers could not be read"
         for name, task in sorted(tasks.items())
-        if task["failures"] is not None and task["failures"]["rows"]
+        if task.get("failures") is not None and task["failures"]["rows"]
     ]
 
 

@@ -27,7 +27,8 @@ from runner.backends import open_backend
 from runner.cli import main
 
 
-def _open_here(*arguments: Any, **options: Any) -> Any:
+def _open_here(*arguments: Any, threads: int | None = None, **options: Any) -> Any:
+    """In this process, whose threads its environment has fixed."""
     backend: Any = open_backend(*arguments, **options)
     backend.isolation = {"process": "unavailable: a test"}
     return backend

@@ -198,7 +198,10 @@ def test_results_of_score_that_cannot_be_written_are_a_failure(
         (["--suite", "nope"], "there are: full, sample"),
         (["--task", "nope"], "it has: dilemmas, anecdotes, anecdotes-binary"),
         (["--split", "nope"], "it has: train, dev, test"),
-        (["--prompt", "nope"], "there are: dilemmas-letters, dilemmas-seed-yes-no, anecdotes-letters"),
+        (
+            ["--prompt", "nope"],
+            "there are: dilemmas-letters, dilemmas-written, dilemmas-seed-yes-no, anecdotes-letters",
+        ),
         (["--key", "nope.pem"], "nope.pem"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
