@@ -102,7 +102,7 @@ def _comparable(a: Report, b: Report) -> list[str]:
         tracks = [task.get("elicitation", "logprob") for task in (one, other)]
         if None not in tracks and tracks[0] != tracks[1]:
             hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
-            differ(f"elicitation of {name}", *tracks, hint)
+            differ(f"elicitation of {name}", tracks[0], tracks[1], hint)
             continue
         asked = [_asked(task) for task in (one, other)]
         if None not in asked and asked[0] != asked[1]:
