@@ -173,7 +173,8 @@ def _sum_over_labels(score: Callable[[Array, Array], Array], strengths: Array, g
     """Σ E score(q, given), `(items,)`; equal triples of strength, rest and `given` are integrated once."""
     triples = np.stack([strengths, _rest(strengths), given], axis=-1).reshape(-1, 3)
     cells, place = np.unique(triples, axis=0, return_inverse=True)
-    means = _beta_mean(score, cells[:, 0], cells[:, 1], cells[:, 2])
+    block = 1 << 14
+    means = np.concatenate([_beta_mean(score, *cells[at : at + block].T) for at in range(0, len(cells), block)])
     return np.asarray(means[place.reshape(strengths.shape)].sum(axis=1))
 
 
