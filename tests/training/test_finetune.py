@@ -184,7 +184,7 @@ def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop
     started.send_signal(signal.SIGKILL)
     started.communicate()
     assert list(work.glob("checkpoint-*/complete.json"))
-    said = benchmark("finetune", "recipe.yaml", "-o", "out")
+    benchmark("finetune", "recipe.yaml", "-o", "out")
     folder = workshop.home / "out" / "made"
     record = json.loads((folder / "training.json").read_bytes())
     assert record["training"]["resumed_at"]
