@@ -26,7 +26,7 @@ from runner.scoring.metrics import METRICS
 _BLOCK = 1 << 19
 _THREADS = min(8, os.cpu_count() or 1)
 
-# Each takes draws (labels, draws, items) and shares (labels, 1, items), and gives (draws, items).
+# Each takes draws (labels, items, draws) and shares (labels, items, 1), and gives (items, draws).
 _DRAWN: Mapping[str, Callable[[Array, Array], Array]] = {
     "ranking_agreement": distances.ranking_agreement,
     "seed_cross_entropy": distances.seed_cross_entropy,
@@ -113,29 +113,41 @@ def _drawn(strengths: Array, votes: Array, names: list[str], draws: int, seed: i
     """Means over draws of the whole table of votes."""
     # In double precision: single would take two thirds of the time, but its rounding differs between processors by more
     # than what two computations of a card may differ.
-    shape = np.ascontiguousarray(strengths.T[:, None, :])
-    h = np.ascontiguousarray(rules.shares(votes).T[:, None, :])
+    h = rules.shares(votes).T[:, :, None]
 
-    def block(size_and_seed: tuple[int, np.random.SeedSequence]) -> dict[str, tuple[Array, Array]]:
-        """By name: the mean score of each draw `(size,)` and the sum over draws of each item's `(items,)`."""
-        size, own_seed = size_and_seed
-        q = np.random.default_rng(own_seed).standard_gamma(np.repeat(shape, size, axis=1))
+    def block(items_and_seed: tuple[slice, np.random.SeedSequence]) -> dict[str, tuple[Array, Array]]:
+        """By name: the sum over items of each draw's score `(draws,)` and the mean over draws of each item's."""
+        items, own_seed = items_and_seed
+        generator = np.random.default_rng(own_seed)
+        # One call for each number: drawing many of one strength is twice as fast as drawing one each of many.
+        q = np.stack([[_gamma(generator, one, draws) for one in of_label] for of_label in strengths[items].T.tolist()])
         q /= q.sum(axis=0)
-        scores = {name: _DRAWN[name](q, h) for name in names}
-        return {name: (score.mean(axis=1), score.sum(axis=0)) for name, score in scores.items()}
+        scores = {name: _DRAWN[name](q, h[:, items]) for name in names}
+        return {name: (score.sum(axis=0), score.mean(axis=1)) for name, score in scores.items()}
 
-    size = max(1, _BLOCK // shape.size)
-    sizes = [min(size, draws - start) for start in range(0, draws, size)]
+    size = max(1, _BLOCK // (draws * strengths.shape[1]))
+    blocks = [slice(start, start + size) for start in range(0, len(votes), size)]
     # A seed of its own for each block: the draws then do not depend on which thread is faster.
-    work = list(zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes)), strict=True))
-    values: dict[str, list[Array]] = {name: [] for name in names}
-    sums: dict[str, Array] = {}
+    work = list(zip(blocks, np.random.SeedSequence(seed).spawn(len(blocks)), strict=True))
+    sums = {name: np.zeros(draws) for name in names}
+    means: dict[str, list[Array]] = {name: [] for name in names}
     with ThreadPoolExecutor(_THREADS) as pool:
         for found in pool.map(block, work):
-            for name in names:
-                values[name].append(found[name][0])
-                sums[name] = sums.get(name, 0.0) + found[name][1]
-    return {name: _summary(np.concatenate(values[name]), sums[name] / draws) for name in names}
+            for name, (of_draws, of_items) in found.items():
+                sums[name] += of_draws
+                means[name].append(of_items)
+    return {name: _summary(sums[name] / len(votes), np.concatenate(means[name])) for name in names}
+
+
+def _gamma(generator: np.random.Generator, strength: float, draws: int) -> Array:
+    if strength >= 1.0:
+        return generator.standard_gamma(strength, draws)
+    # Marsaglia and Tsang 2000 (ACM TOMS 26(3), section 6): faster than the generator's own way for less than 1.
+    power = generator.standard_exponential(draws)
+    power /= -strength
+    np.exp(power, out=power)
+    power *= generator.standard_gamma(strength + 1.0, draws)
+    return power
 
 
 def _summary(values: Array, per_item: Array | None) -> Ceiling:

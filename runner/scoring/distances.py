@@ -5,6 +5,8 @@ because a sum over a short last axis is several times slower. `q` is a model's d
 one), `h` the shares of the human votes.
 """
 
+from itertools import permutations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,13 +58,9 @@ def ranking_agreement(scores: Array, h: Array) -> Array:
     After RankCS of Baan et al. 2022 (section 5), which compares whole rankings; here pairs on which people are tied are
     not asked about, since with few votes their order would only be the order of the labels.
     """
-    labels = h.shape[0]
-    shape = np.broadcast_shapes(scores.shape[1:], h.shape[1:])
-    agrees = np.ones(shape, dtype=bool)
-    for first in range(labels):
-        for second in range(first + 1, labels):
-            people = np.sign(h[first] - h[second])
-            agrees &= (people == 0) | ((scores[first] - scores[second]) * people > 0)
+    agrees = np.ones(np.broadcast_shapes(scores.shape[1:], h.shape[1:]), dtype=bool)
+    for first, second in permutations(range(len(h)), 2):
+        agrees &= (scores[first] > scores[second]) | (h[first] <= h[second])
     return agrees.astype(np.float64)
 
 
