@@ -57,33 +57,38 @@ def open_causal(
 def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
     """A model that is loaded already, with or without an adapter, asked in batches of the default size.
 
-    With LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
+    Of the default size several batches are one step; a given size is that of a step. With LLM.int8() a batch is one
+    prompt, whatever `batch_tokens` says.
     """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
     if quantized.one_by_one(model):
         batch_tokens = 1
-    return Causal(model, tokenizer, form, batch_tokens or _DEFAULT_BATCH_TOKENS[model.device.type])
+    if batch_tokens is not None:
+        return Causal(model, base, tokenizer, form, batch_tokens, 1)
+    return Causal(model, base, tokenizer, form, _DEFAULT_BATCH_TOKENS[model.device.type], _batches_at_once(base))
 
 
 class Causal:
     """Holds a causal language model and its tokenizer; see `runner.backends.Backend`.
 
-    `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device.
+    `model` is a transformers model `base` or a `PeftModel` around it, in evaluation mode on its device. A step is
+    `at_once` batches.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, form: Format, batch_tokens: int) -> None:
+    def __init__(self, model: Any, base: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int) -> None:
         if batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
         self._model = model
         self._tokenizer = tokenizer
         self._form: Format = form
         self._batch_tokens = batch_tokens
-        self._base = model.get_base_model() if hasattr(model, "peft_config") else model
+        self._base = base
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
         self._encoded: dict[bytes, EncodedPrompt] = {}
         self._beginnings: dict[tuple[str, str], NDArray[np.int32]] = {}
         self._kept: tuple[bytes, attention.KeysValues] = b"", {}
-        self._at_once = _batches_at_once(self._base)
+        self._at_once = at_once
         self._ends: tuple[list[int], list[int]] | None = None
 
     # --- what is read, and in which batches ------------------------------------------------------------------------

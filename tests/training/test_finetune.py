@@ -174,20 +174,21 @@ def test_an_unfinished_training_of_something_else_is_not_gone_on_with(workshop: 
 @pytest.mark.slow
 def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop: Workshop) -> None:
     benchmark = Command(workshop.home)
-    workshop.recipe(training={"steps": 12}, evaluation={"every": 2})
+    workshop.recipe(training={"steps": 40}, evaluation={"every": 4})
     started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
     work = workshop.home / "out" / "made" / ".training"
     until = time.monotonic() + 120
     while not list(work.glob("checkpoint-*/complete.json")) and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(0.3)
+        time.sleep(0.01)
     started.send_signal(signal.SIGKILL)
     started.communicate()
     assert list(work.glob("checkpoint-*/complete.json"))
-    benchmark("finetune", "recipe.yaml", "-o", "out")
+    said = benchmark("finetune", "recipe.yaml", "-o", "out")
+    assert "Training: step" in said.stderr
     folder = workshop.home / "out" / "made"
     record = json.loads((folder / "training.json").read_bytes())
-    assert record["training"]["resumed_at"]
+    [resumed_at] = record["training"]["resumed_at"]
+    assert 4 <= resumed_at < 40
     benchmark("validate", folder / "submission.yaml", folder / "recipe.yaml", code=1)  # the recipe's base is elsewhere
     benchmark("validate", folder / "submission.yaml", "recipe.yaml")
     ran = benchmark(
