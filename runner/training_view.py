@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from runner.terminal import number, screen, signed
+from runner.console import screen, steps
+from runner.terminal import number, signed
 
 _STAGES = {
     "prepare": "Reading the data, loading the model and checking every prompt",
@@ -38,15 +38,7 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 
         yield line
     else:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
+        with steps(console, "loss") as bar:
             tasks: dict[str, Any] = {}
 
             def step(stage: str, done: int, total: int, loss: float | None) -> None:

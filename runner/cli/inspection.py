@@ -65,13 +65,13 @@ def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
     A file gets its name only after its digest was found right. A broken download goes on where it stopped. The
     data is for research use; see the Scruples project.
     """
-    from runner import terminal
+    from runner import console
     from runner.dataset.fetch import fetch as download
     from runner.dataset.place import default_data_dir
     from runner.spec.benchmark import load_benchmark
 
     folder = data_dir or default_data_dir()
-    with terminal.download_progress(quiet) as progress:
+    with console.download_progress(quiet) as progress:
         found = download(load_benchmark(options.benchmark_path(benchmark_file)), folder, datasets or None, progress)
     if not quiet:
         for file in found:

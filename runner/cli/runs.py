@@ -91,14 +91,14 @@ def evaluate(
     **more: Any,
 ) -> None:
     """Run a submission and leave a signed scorecard."""
+    from runner import console, terminal
     from runner import evaluate as walk
-    from runner import terminal
 
     tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
     settings = walk.Settings(output_dir, device, dtype, tokens, threads, resume, nonce, access)
     options.warn_of_loss(output_dir)
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         folder, card = walk.evaluate(
             submission,
             options.choice(**more, prompts=prompts, elicitation=elicitation),
@@ -134,11 +134,11 @@ def score(
 
     No model is needed. A row needs task, item_id and log_scores (natural log, one per label in the task's order).
     """
-    from runner import terminal
+    from runner import console, terminal
     from runner.rescore import score_file
 
     options.warn_of_loss(output_dir)
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         progress("score", 0, 0)
         folder, card = score_file(
             predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file)

@@ -13,8 +13,7 @@ import make_hostile as hostile
 import pytest
 from click.testing import CliRunner, Result
 
-from runner import run_folder, run_names
-from runner import terminal as words
+from runner import console, run_folder, run_names
 from runner.artifacts import binding, model_manifest
 from runner.canonical import manifest_digest
 from runner.cli import main
@@ -65,7 +64,7 @@ def evaluate(submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
             yield tell
 
-        monkeypatch.setattr(words, "progress", progress)
+        monkeypatch.setattr(console, "progress", progress)
         arguments = ["evaluate", str(submission), "--suite", "sample", "--task", "dilemmas", "--limit", "2", "--quiet"]
         done = CliRunner().invoke(main, [*arguments, "--device", "cpu", "-o", str(tmp_path / "results"), *options])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
