@@ -1,14 +1,12 @@
 """An encoder in training, with a fresh head: every text is read once, and scored as evaluation scores it."""
 
 import shutil
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -21,7 +19,8 @@ from runner.errors import Fault, InvalidInput
 from runner.journal import write_whole
 from runner.recipes import Recipe
 from runner.records import Item, Prompt
-from runner.training.trainee import ADAPTER, MODEL, WEIGHTS, Example, save_adapter
+from runner.training import lora
+from runner.training.trainee import ADAPTER, MODEL, Example
 
 _HEAD = "classifier"
 _FULL_WEIGHTS = "model.safetensors"
@@ -55,24 +54,7 @@ class EncoderTrainee:
             self.model: Any = model.requires_grad_(True)
             self._base = model
             return
-        lora = LoraConfig(
-            r=method.rank,
-            lora_alpha=int(method.alpha) if method.alpha.is_integer() else method.alpha,
-            lora_dropout=method.dropout,
-            target_modules=list(method.target_modules),
-            modules_to_save=[_HEAD],
-            task_type="SEQ_CLS",
-        )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the library to itself
-                self.model = get_peft_model(model, lora)
-        except ValueError as problem:
-            if "arget modules" not in str(problem):
-                raise
-            message = f"The model has no linear layer called {' or '.join(method.target_modules)}."
-            raise InvalidInput(Fault("RECIPE", message, path="$.method.target_modules")) from problem
-        self.model.peft_config["default"].base_model_name_or_path = base.repository or folder.name
+        self.model = lora.put_on(model, method, "SEQ_CLS", base.repository or folder.name, whole=[_HEAD])
         self._base = self.model.get_base_model()
 
     def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
@@ -116,7 +98,7 @@ class EncoderTrainee:
     def save(self, folder: Path) -> None:
         """The adapter, or the whole model with config.json and the tokenizer of its base."""
         if self.place == ADAPTER:
-            save_adapter(self.model, folder)
+            lora.save_adapter(self.model, folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
@@ -130,7 +112,7 @@ class EncoderTrainee:
     def load(self, folder: Path) -> None:
         """Take up the adapter or the weights in `folder`."""
         if self.place == ADAPTER:
-            set_peft_model_state_dict(self.model, load_file(folder / WEIGHTS, device=str(self._device)))
+            lora.load_adapter(self.model, folder, self._device)
         else:
             self.model.load_state_dict(load_file(folder / _FULL_WEIGHTS, device=str(self._device)))
 

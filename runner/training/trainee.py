@@ -1,7 +1,5 @@
 """A model in training: what it reads, the log-scores it gives with gradients, and how it is kept."""
 
-import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-from peft.utils import get_peft_model_state_dict
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from runner import verbalized
@@ -20,12 +15,11 @@ from runner.backends.causal import wrap
 from runner.backends.packing import pack
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
 from runner.recipes import Recipe
 from runner.records import HeadSpec, Item, Prompt
+from runner.training import lora
 
 ADAPTER, MODEL = "adapter", "model"
-WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,29 +90,13 @@ class CausalTrainee:
     head = None
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
-        base, method = recipe.base, recipe.method
+        base = recipe.base
         self._form: Format = "chat" if base.format == "chat" else "plain"
         self._tokenizer = loading.load_tokenizer(folder)
         model = loading.load_model(folder, base.dtype, device, base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
         torch.manual_seed(recipe.training.seed)
-        lora = LoraConfig(
-            r=method.rank,
-            lora_alpha=int(method.alpha) if method.alpha.is_integer() else method.alpha,
-            lora_dropout=method.dropout,
-            target_modules=list(method.target_modules),
-            task_type="CAUSAL_LM",
-        )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the library to itself
-                self.model = get_peft_model(model, lora)
-        except ValueError as problem:
-            if "arget modules" not in str(problem):
-                raise
-            message = f"The model has no linear layer called {' or '.join(method.target_modules)}."
-            raise InvalidInput(Fault("RECIPE", message, path="$.method.target_modules")) from problem
-        self.model.peft_config["default"].base_model_name_or_path = base.repository or folder.name
+        self.model = lora.put_on(model, recipe.method, "CAUSAL_LM", base.repository or folder.name)
         self._base = self.model.get_base_model()
         self._device = device
 
@@ -178,22 +156,11 @@ class CausalTrainee:
 
     def save(self, folder: Path) -> None:
         """The adapter alone."""
-        save_adapter(self.model, folder)
+        lora.save_adapter(self.model, folder)
 
     def load(self, folder: Path) -> None:
         """Take up the adapter in `folder`."""
-        set_peft_model_state_dict(self.model, load_file(folder / WEIGHTS, device=str(self._device)))
-
-
-def save_adapter(model: Any, folder: Path) -> None:
-    """The adapter on `model` as peft writes it, with names in one order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
-    write_whole(folder / WEIGHTS, save({name: value.contiguous().cpu() for name, value in tensors.items()}))
-    config = model.peft_config["default"].to_dict()
-    config.update(inference_mode=True, target_modules=sorted(config["target_modules"]))
-    text = json.dumps({key: _plain(value) for key, value in config.items()}, indent=2, sort_keys=True)
-    write_whole(folder / "adapter_config.json", (text + "\n").encode())
+        lora.load_adapter(self.model, folder, self._device)
 
 
 def _answered(prompt: Prompt, item: Item) -> Prompt:
@@ -206,7 +173,3 @@ def _answered(prompt: Prompt, item: Item) -> Prompt:
     votes = [item.counts[label] for label in prompt.writing.labels]
     line = verbalized.write(verbalized.whole_percentages(votes), prompt.writing.names)
     return replace(prompt, writing=None, options=((f" {line}\n",),))
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else value
