@@ -61,30 +61,37 @@ def fits(text):
 # --- golden texts -------------------------------------------------------------------------------------------------
 
 
-def same_as(name, text, request):
+def seen(text):
+    """Without what cannot be seen: Rich pads the lines that it wraps."""
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def kept(name, text, request):
+    """What the golden file says; with --update-golden, `text` is put there first."""
     path = GOLDEN / name
-    # Rich pads the lines that it wraps; what is at the end of a line cannot be seen.
-    plain = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
     if request.config.getoption("--update-golden"):
-        path.write_text(plain, encoding="utf-8")
-    assert plain == path.read_text(encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def test_the_summary_of_a_card(card, capsys, request):
-    same_as("terminal-card.txt", said(capsys, terminal.print_card, card), request)
+    text = seen(said(capsys, terminal.print_card, card))
+    assert text == kept("terminal-card.txt", text, request)
 
 
 def test_every_metric_of_a_card(card, capsys, request):
-    same_as("terminal-card-verbose.txt", said(capsys, terminal.print_card, card, every_metric=True), request)
+    text = seen(said(capsys, terminal.print_card, card, every_metric=True))
+    assert text == kept("terminal-card-verbose.txt", text, request)
 
 
 def test_a_comparison(comparison, capsys, request):
-    same_as("terminal-comparison.txt", said(capsys, terminal.print_comparison, comparison), request)
+    text = seen(said(capsys, terminal.print_comparison, comparison))
+    assert text == kept("terminal-comparison.txt", text, request)
 
 
 def test_a_verification(runs, capsys, request):
-    text = said(capsys, terminal.print_verification, verify(runs[0], made.KEYRING))
-    same_as("terminal-verification.txt", text, request)
+    text = seen(said(capsys, terminal.print_verification, verify(runs[0], made.KEYRING)))
+    assert text == kept("terminal-verification.txt", text, request)
 
 
 # --- width --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import json
 import math
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,14 @@ json_values = st.recursive(
 )
 
 
+def refusal(read: Callable[[], Any]) -> Any:
+    """The code of an answer that is refused, or what is read in it: whatever else is raised is a bug."""
+    try:
+        return read()
+    except Unusable as problem:
+        return problem.code
+
+
 @given(json_values, st.sampled_from(["whole", "choice", "logprobs", "content", "first", "token", "bytes"]))
 def test_whatever_a_service_says_ends_in_words(value: Any, where: str) -> None:
     reply: Any = chat(token(" A", -0.5), token(" B", -1.5))
@@ -213,10 +221,17 @@ def test_whatever_a_service_says_ends_in_words(value: Any, where: str) -> None:
             reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"][1] = value
         case "bytes":
             reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"][1]["bytes"] = value
-    usage_of(reply)
-    for read in (told_of, lambda reply: echoed(reply, "a", "b")):
-        with suppress(Unusable):
-            read(reply)
+    usage = usage_of(reply)
+    assert usage is None or all(type(count) is int and count >= 0 for count in usage)
+    code = refusal(lambda: echoed(reply, "a", "b"))
+    assert code in {"API_MALFORMED", "API_NO_ECHO"}
+    found = refusal(lambda: told_of(reply))
+    if isinstance(found, str):
+        assert found in {"API_MALFORMED", "API_NO_LOGPROBS", "API_EMPTY", "API_REFUSAL"}
+    else:
+        assert found.tokens
+        assert all(isinstance(text, str) and -9999 < log_prob <= 0 for text, log_prob in found.tokens)
+        assert sum(math.exp(log_prob) for _, log_prob in found.tokens) <= 1 + 1e-3
 
 
 # --- echo ----------------------------------------------------------------------------------------------------------

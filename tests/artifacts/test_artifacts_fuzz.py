@@ -221,12 +221,13 @@ values = st.recursive(
 )
 
 
-def find_faults(folder: Path) -> None:
-    faults = [*check_model(folder)[0], *check_adapter(folder, None)[0]]
-    for fault in faults:
-        assert str(fault).isprintable()
-        assert fault.code
-        assert len(str(fault)) < 2000
+def faults_in(folder: Path) -> list[Fault]:
+    return [*check_model(folder)[0], *check_adapter(folder, None)[0]]
+
+
+def fit(fault: Fault) -> bool:
+    """Whether it has a code, and is short and printable as a terminal shows it."""
+    return bool(fault.code) and str(fault).isprintable() and len(str(fault)) < 2000
 
 
 @given(st.sampled_from(FILES), st.dictionaries(st.sampled_from(KEYS), values, max_size=4), st.booleans())
@@ -239,7 +240,7 @@ def test_any_json_gives_faults_and_no_exception(file: str, change: dict[str, Any
         path = folder / file
         sound = json.loads(path.read_text(encoding="utf-8")) if keep and path.exists() else {}
         path.write_text(json.dumps({**sound, **change}), encoding="utf-8")
-        find_faults(folder)
+        assert [fault for fault in faults_in(folder) if not fit(fault)] == []
 
 
 @given(st.sampled_from([*FILES, "chat_template.jinja", "model.safetensors"]), st.binary(max_size=100))
@@ -250,7 +251,7 @@ def test_any_bytes_give_faults_and_no_exception(file: str, data: bytes) -> None:
         hostile.make_model(folder)
         hostile.make_adapter(folder)
         (folder / file).write_bytes(data)
-        find_faults(folder)
+        assert [fault for fault in faults_in(folder) if not fit(fault)] == []
 
 
 def test_a_larger_integer_is_read_only_when_asked_for() -> None:

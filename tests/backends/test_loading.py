@@ -49,14 +49,15 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def refused(call: Callable[[], Any], code: str, *said: str) -> None:
+def refusal(call: Callable[[], Any], *said: str) -> str:
+    """The code of the one fault that is raised, on one line in which all words of `said` stand."""
     with pytest.raises(UserError) as caught:
         call()
-    assert [fault.code for fault in caught.value.faults] == [code]
+    (fault,) = caught.value.faults
     message = str(caught.value)
-    for words in said:
-        assert words in message
     assert "\n" not in message
+    assert [words for words in said if words not in message] == []
+    return fault.code
 
 
 def test_a_whole_folder_scores_as_the_model_it_was_saved_from(saved: Path) -> None:
@@ -93,15 +94,15 @@ def test_the_dtype_of_the_call_wins(saved: Path) -> None:
 class TestWeights:
     def test_a_missing_tensor(self, folder: Path) -> None:
         edit_tensors(folder / "model" / "model.safetensors", lambda tensors: tensors.pop(Q))
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_KEYS", Q, "missing")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), Q, "missing") == "LOAD_KEYS"
 
     def test_a_tensor_too_many(self, folder: Path) -> None:
         edit_tensors(folder / "model" / "model.safetensors", lambda tensors: tensors.update(extra=torch.ones(2)))
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_KEYS", "extra")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), "extra") == "LOAD_KEYS"
 
     def test_a_tensor_of_another_shape(self, folder: Path) -> None:
         edit_tensors(folder / "model" / "model.safetensors", lambda tensors: tensors.update({Q: torch.ones(3, 48)}))
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_KEYS", Q, "shape")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), Q, "shape") == "LOAD_KEYS"
 
     def test_a_tied_head_is_not_missing(self, tmp_path: Path) -> None:
         tiny.save(tmp_path, tiny.model("llama", 480, tie_word_embeddings=True))
@@ -112,46 +113,46 @@ class TestWeights:
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_a_number_that_is_none(self, folder: Path, value: float) -> None:
         edit_tensors(folder / "model" / "model.safetensors", lambda tensors: tensors[Q].__setitem__((0, 0), value))
-        refused(lambda: load_model(folder / "model", "float32", CPU), "WEIGHTS_NON_FINITE", Q)
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), Q) == "WEIGHTS_NON_FINITE"
 
     def test_a_number_that_the_dtype_cannot_hold(self, folder: Path) -> None:
         edit_tensors(folder / "model" / "model.safetensors", lambda tensors: tensors[Q].__setitem__((0, 0), 1e6))
         load_model(folder / "model", "float32", CPU)
-        refused(lambda: load_model(folder / "model", "float16", CPU), "WEIGHTS_NON_FINITE", Q)
+        assert refusal(lambda: load_model(folder / "model", "float16", CPU), Q) == "WEIGHTS_NON_FINITE"
 
     def test_bytes_that_are_no_safetensors(self, folder: Path) -> None:
         (folder / "model" / "model.safetensors").write_bytes(b"not this")
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_WEIGHTS")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU)) == "LOAD_WEIGHTS"
 
     def test_a_pickle_is_not_read(self, folder: Path) -> None:
         tensors = load_file(folder / "model" / "model.safetensors")
         (folder / "model" / "model.safetensors").unlink()
         torch.save(tensors, folder / "model" / "pytorch_model.bin")
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_WEIGHTS", "safetensors")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), "safetensors") == "LOAD_WEIGHTS"
 
 
 class TestConfiguration:
     def test_an_adapter_in_the_model_s_folder(self, folder: Path) -> None:
         for path in (folder / "adapter").iterdir():
             shutil.copy(path, folder / "model")
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_HIDDEN_ADAPTER")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU)) == "LOAD_HIDDEN_ADAPTER"
 
     def test_an_architecture_that_is_not_known_to_be_scored_right(self, folder: Path) -> None:
         edit_json(folder / "model" / "config.json", model_type="gpt2")
-        refused(lambda: load_model(folder / "model", "float32", CPU), "MODEL_TYPE", "gpt2")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), "gpt2") == "MODEL_TYPE"
 
     @pytest.mark.parametrize("changes", [{"hidden_size": "x"}, {"num_attention_heads": 5}, {"model_type": "nothing"}])
     def test_settings_that_make_no_sense(self, folder: Path, changes: Any) -> None:
         edit_json(folder / "model" / "config.json", **changes)
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_CONFIG")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU)) == "LOAD_CONFIG"
 
     def test_no_configuration(self, folder: Path) -> None:
         (folder / "model" / "config.json").unlink()
-        refused(lambda: load_model(folder / "model", "float32", CPU), "LOAD_CONFIG")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU)) == "LOAD_CONFIG"
 
     def test_quantised_weights(self, folder: Path) -> None:
         edit_json(folder / "model" / "config.json", quantization_config={"quant_method": "bitsandbytes"})
-        refused(lambda: load_model(folder / "model", "float32", CPU), "QUANTIZATION")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU)) == "QUANTIZATION"
 
     def test_code_in_the_folder_is_not_run(self, folder: Path) -> None:
         (folder / "model" / "evil.py").write_text("raise SystemExit('run')\n")
@@ -180,22 +181,22 @@ class TestAdapter:
             folder / "adapter" / "adapter_model.safetensors",
             lambda tensors: tensors.update({name: torch.zeros(4, 99) for name in tensors if "lora_A" in name}),
         )
-        refused(lambda: self.load(folder), "ADAPTER_TENSORS", "shapes")
+        assert refusal(lambda: self.load(folder), "shapes") == "ADAPTER_TENSORS"
 
     def test_targets_that_the_model_does_not_have(self, folder: Path) -> None:
         edit_json(folder / "adapter" / "adapter_config.json", target_modules=["nothing"])
-        refused(lambda: self.load(folder), "ADAPTER_LOAD", "nothing")
+        assert refusal(lambda: self.load(folder), "nothing") == "ADAPTER_LOAD"
 
     def test_nan(self, folder: Path) -> None:
         path = folder / "adapter" / "adapter_model.safetensors"
         edit_tensors(path, lambda tensors: tensors[min(tensors)].__setitem__((0, 0), float("nan")))
-        refused(lambda: self.load(folder), "WEIGHTS_NON_FINITE", "lora_A")
+        assert refusal(lambda: self.load(folder), "lora_A") == "WEIGHTS_NON_FINITE"
 
     def test_a_pickle_is_not_read(self, folder: Path) -> None:
         path = folder / "adapter" / "adapter_model.safetensors"
         torch.save(load_file(path), folder / "adapter" / "adapter_model.bin")
         path.unlink()
-        refused(lambda: self.load(folder), "ADAPTER_LOAD", "safetensors")
+        assert refusal(lambda: self.load(folder), "safetensors") == "ADAPTER_LOAD"
 
     def test_weights_of_the_base_may_come_along_but_not_replace_it(self, folder: Path) -> None:
         base = load_model(folder / "model", "float32", CPU)
@@ -205,7 +206,7 @@ class TestAdapter:
         own = load_file(path)[name]  # as peft saves it
         assert torch.equal(self.load(folder).get_base_model().lm_head.base_layer.weight, own)
         edit_tensors(path, lambda tensors: tensors[name].add_(1))
-        refused(lambda: self.load(folder), "ADAPTER_FULL_WEIGHT", name)
+        assert refusal(lambda: self.load(folder), name) == "ADAPTER_FULL_WEIGHT"
         edit_tensors(path, lambda tensors: tensors.pop(name))
         assert torch.equal(self.load(folder).get_base_model().lm_head.base_layer.weight, own)
 
@@ -221,11 +222,11 @@ class TestTokenizer:
     def test_bytes_that_are_no_tokenizer(self, folder: Path) -> None:
         for content in ("{", "{}", '{"model": 3}'):
             (folder / "model" / "tokenizer.json").write_text(content)
-            refused(lambda: load_tokenizer(folder / "model"), "TOKENIZER_LOAD")
+            assert refusal(lambda: load_tokenizer(folder / "model")) == "TOKENIZER_LOAD"
 
     def test_none(self, folder: Path) -> None:
         (folder / "model" / "tokenizer.json").unlink()
-        refused(lambda: load_tokenizer(folder / "model"), "TOKENIZER_LOAD")
+        assert refusal(lambda: load_tokenizer(folder / "model")) == "TOKENIZER_LOAD"
 
     def test_token_ids_are_shown_without_weights(self, folder: Path) -> None:
         (folder / "model" / "model.safetensors").unlink()
@@ -243,17 +244,17 @@ class TestTokenizer:
 class TestOpening:
     def test_a_device_that_is_not_there(self, saved: Path) -> None:
         for device in ("cuda:99", "tpu", "mps"):
-            refused(
+            code = refusal(
                 lambda device=device: open_backend(  # type: ignore[misc]
                     tiny.submission(saved / "model"), saved / "model", None, device=device
                 ),
-                "DEVICE",
                 device,
             )
+            assert code == "DEVICE"
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         ref = tiny.submission(tmp_path / "nothing").model
-        refused(lambda: resolve_model(ref), "MODEL_MISSING", "nothing")
+        assert refusal(lambda: resolve_model(ref), "nothing") == "MODEL_MISSING"
 
     def test_a_local_folder_is_taken_as_it_is(self, tmp_path: Path) -> None:
         assert resolve_model(tiny.submission(tmp_path).model) == tmp_path
@@ -264,7 +265,7 @@ class TestOpening:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         ref = ModelRef("causal", None, "nobody/nothing", "0" * 40, None, "plain", "float32", None)
-        refused(lambda: resolve_model(ref), "HUB", "nobody/nothing", "HF_HUB_OFFLINE")
+        assert refusal(lambda: resolve_model(ref), "nobody/nothing", "HF_HUB_OFFLINE") == "HUB"
 
     def test_a_revision_in_the_cache_becomes_plain_files(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Path

@@ -179,7 +179,8 @@ def test_the_unchanged_predictions_are_scored(command: Command, uniform: list[di
     """So that each of the faults above is the one that was put in."""
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in uniform), encoding="utf-8")
-    command("score", path, *ONE_TASK, "-o", tmp_path / "results")
+    done = command("score", path, *ONE_TASK, "-o", tmp_path / "results")
+    assert (Path(done.stdout.splitlines()[-1]) / "scorecard.json").is_file()
 
 
 def test_results_of_score_that_cannot_be_written_are_a_failure(

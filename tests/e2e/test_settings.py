@@ -28,7 +28,9 @@ def test_the_threads_asked_for_are_those_that_compute(
 
 
 def test_no_threads_are_refused(command: Command, submissions: Any) -> None:
-    command("evaluate", submissions.base, "--threads", 0, code=2)
+    done = command("evaluate", submissions.base, "--threads", 0, code=2)
+    assert "--threads" in done.stderr
+    assert "Loading" not in done.stderr
 
 
 def test_a_malformed_digest_of_the_image_is_told_before_any_work(command: Command, tmp_path: Path) -> None:

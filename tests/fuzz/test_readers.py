@@ -12,6 +12,8 @@ from mutations import mutated
 from readers import READERS
 
 SECONDS = 2.0
+FOUND = Path(__file__).resolve().parent / "found"
+"""What once broke a reader, in files called READER--NAME."""
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -19,7 +21,7 @@ def test_it_ends_in_words(name: str) -> None:
     reader = READERS[name]
     seeds = reader.seeds()
     assert seeds
-    for seed in seeds:
+    for seed in [*seeds, *(path.read_bytes() for path in sorted(FOUND.glob(f"{name}--*")))]:
         reader.read(seed)
     chance = random.Random(20261121)
     end = time.monotonic() + SECONDS
@@ -27,8 +29,3 @@ def test_it_ends_in_words(name: str) -> None:
     while tried < 20 or (time.monotonic() < end and tried < 3000):
         reader.read(mutated(seeds, chance))
         tried += 1
-
-
-def test_what_once_broke_a_reader() -> None:
-    for path in sorted((Path(__file__).parent / "found").glob("*--*")):
-        READERS[path.name.partition("--")[0]].read(path.read_bytes())

@@ -152,7 +152,7 @@ def test_the_run_says_what_ran_it_and_belongs_to_who_asked(run: Path, inspect, r
 
 
 def test_the_card_verifies_outside_and_in_the_image_that_has_no_model(run: Path, key, containers, root: Path) -> None:
-    key.host("verify", run, "--recompute")
+    assert key.host("verify", run, "--recompute").returncode == 0
     keyring = read(root / "tests" / "conformance" / "keyring.json")
     shown = key.host("keys", "show").stdout
     entry = {
@@ -164,7 +164,8 @@ def test_the_card_verifies_outside_and_in_the_image_that_has_no_model(run: Path,
     }
     (key.folder / "keyring.json").write_text(json.dumps({**keyring, "keys": [entry]}), encoding="utf-8")
     more = ("-v", f"{run}:/work:ro", *key.mounts)
-    containers("benchmark-verify", "verify", "/work", "--recompute", "--keyring", "/keys/keyring.json", more=more)
+    words = ("verify", "/work", "--recompute", "--keyring", "/keys/keyring.json")
+    assert containers("benchmark-verify", *words, more=more).returncode == 0
 
 
 def test_an_altered_card_does_not_verify(run: Path, key, containers, tmp_path: Path) -> None:
@@ -172,7 +173,8 @@ def test_an_altered_card_does_not_verify(run: Path, key, containers, tmp_path: P
     rows = tmp_path / "altered" / "predictions.jsonl"
     rows.write_bytes(rows.read_bytes().replace(b"-0.", b"-1.", 1))
     more = ("-v", f"{tmp_path}/altered:/work:ro", *key.mounts)
-    containers("benchmark-verify", "verify", "/work", "--keyring", "/keys/keyring.json", more=more, code=4)
+    words = ("verify", "/work", "--keyring", "/keys/keyring.json")
+    assert containers("benchmark-verify", *words, more=more, code=4).returncode == 4
 
 
 def test_inside_and_outside_predict_the_same(run: Path, outside: Path) -> None:

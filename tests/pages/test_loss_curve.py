@@ -29,7 +29,10 @@ def test_same_bytes_and_nothing_from_elsewhere() -> None:
 
 
 def test_one_step_is_enough() -> None:
-    ElementTree.fromstring(loss_curve(ROWS[:2]))
+    drawn = ElementTree.fromstring(loss_curve(ROWS[:2]))
+    titles = [text.text for text in drawn.iter(f"{SVG}text") if text.get("class") == "big"]
+    assert titles == ["Training loss", "Cross-entropy of dilemmas, evaluated", "Cross-entropy of anecdotes, evaluated"]
+    assert "nan" not in ElementTree.tostring(drawn, encoding="unicode")
 
 
 def test_names_are_escaped() -> None:

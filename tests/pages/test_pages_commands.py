@@ -80,9 +80,11 @@ def test_export_writes_where_it_is_told(run: Path, other_run: Path, tmp_path: Pa
 
 
 def test_export_to_the_hub_needs_to_know_where(run: Path) -> None:
-    command("export", "--to", "hf-eval-results", run, code=2)
-    command("export", "--to", "hf-eval-results", run, "--dataset-id", "a/b", code=4)
-    command("export", "--to", "eee", run, run, code=1)
+    assert "--dataset-id" in command("export", "--to", "hf-eval-results", run, code=2).stderr
+    done = command("export", "--to", "hf-eval-results", run, "--dataset-id", "a/b", code=4)
+    assert "NOT_COMPARABLE" in done.stderr
+    done = command("export", "--to", "eee", run, run, code=1)
+    assert "SAME_FILE" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_told(run: Path, tmp_path: Path) -> None:

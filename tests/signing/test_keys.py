@@ -114,11 +114,12 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> No
 
 def test_a_mounted_secret_of_another_owner_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key.pem"
-    signing.new_key(path)
+    made = signing.new_key(path)
     path.chmod(0o444)
+    assert _code(lambda: signing.load_key(path)) == "KEY_PERMISSIONS"
     owner = path.stat().st_uid
     monkeypatch.setattr("os.getuid", lambda: owner + 1)
-    signing.load_key(path)
+    assert signing.load_key(path).private_bytes_raw() == made.private_bytes_raw()
 
 
 def test_a_key_comes_through_a_descriptor(tmp_path: Path) -> None:
