@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.backends import attention, devices, head, loading, quantized, writing
+from runner.backends import attention, devices, facts, head, loading, quantized, writing
 from runner.backends.beginnings import Rest, packed_batches, shared_beginning
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.encoding import EncodedPrompt, Format, encode_all
@@ -195,23 +194,9 @@ class Causal:
     def _halving(
         self, do: Callable[[Sequence[int]], T], batch: Sequence[int], encoded: Sequence[EncodedPrompt]
     ) -> list[T]:
-        """What is done with a batch; with one that does not fit into memory, by halves."""
-        problem: str
-        try:
-            return [do(batch)]
-        except RuntimeError as error:
-            if not devices.is_out_of_memory(error):
-                raise
-            problem = " ".join(str(error).split())[:200]
-        # Here, where the error and the tensors that its frames hold are gone.
-        devices.release(self._device)
-        if len(batch) == 1:
-            message = (
-                f"There is not enough memory for one prompt of {len(encoded[batch[0]].prefix):,} tokens ({problem})."
-            )
-            raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use a larger device or a smaller dtype."))
-        half = len(batch) // 2
-        return self._halving(do, batch[:half], encoded) + self._halving(do, batch[half:], encoded)
+        return devices.by_halves(
+            do, batch, self._device, lambda number: f"prompt of {len(encoded[number].prefix):,} tokens"
+        )
 
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
@@ -279,15 +264,9 @@ class Causal:
         """JSON facts: the architecture, the tokenizer, the device, and how options are scored."""
         template = getattr(self._tokenizer, "chat_template", None) if self._form == "chat" else None
         rendered = self._tokenizer.get_chat_template() if template is not None else None
-        config = self._base.config
         return {
             "backend": "causal",
-            "model_type": config.model_type,
-            "parameters": loading.count_parameters(self._base),
-            "vocabulary": config.vocab_size,
-            "layers": config.num_hidden_layers,
-            "hidden_size": config.hidden_size,
-            "dtype": str(self._base.dtype).removeprefix("torch."),
+            **facts.of_architecture(self._base),
             "quantization": quantized.describe(self._base),
             "attention": attention.NAME,
             "context_limit": self._limit,
@@ -297,11 +276,7 @@ class Causal:
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
             "bos_token_id": self._tokenizer.bos_token_id,
             "first_prompt": {"first_token_ids": self._ends[0], "last_token_ids": self._ends[1]} if self._ends else None,
-            "adapter": loading.describe_adapter(self._model),
-            "device": devices.describe(self._device),
-            "versions": {
-                name: version(name) for name in ("torch", "transformers", "tokenizers", "peft", "safetensors")
-            },
+            **facts.of_setting(self._model, self._device),
         }
 
     def peak_memory_bytes(self) -> int | None:

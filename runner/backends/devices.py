@@ -1,12 +1,12 @@
-"""The device that computes: which one, whether it can be used, and how it is made to compute the same each time."""
+"""The device that computes: which one, whether it can be used, what fits into it, and how it repeats itself exactly."""
 
 import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils import deterministic as memory
@@ -20,6 +20,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # Of malloc.h of the GNU C library.
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 
 
 def choose(device: str | None) -> torch.device:
@@ -126,6 +128,29 @@ def is_out_of_memory(problem: RuntimeError) -> bool:
     """Whether `problem` says that memory ran out, on a CUDA device or the CPU."""
     told = ("can't allocate memory", "Cannot allocate memory")
     return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in told)
+
+
+def by_halves(
+    do: Callable[[Sequence[Part]], Found], batch: Sequence[Part], device: torch.device, name: Callable[[Part], str]
+) -> list[Found]:
+    """What is done with a batch; with one that does not fit into memory, by halves.
+
+    Raises `BackendError` (`OUT_OF_MEMORY`) where not even one part fits, with its `name`.
+    """
+    problem: str
+    try:
+        return [do(batch)]
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        problem = " ".join(str(error).split())[:200]
+    # Here, where the error and the tensors that its frames hold are gone.
+    release(device)
+    if len(batch) == 1:
+        message = f"There is not enough memory for one {name(batch[0])} ({problem})."
+        raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use a larger device or a smaller dtype."))
+    half = len(batch) // 2
+    return by_halves(do, batch[:half], device, name) + by_halves(do, batch[half:], device, name)
 
 
 def keep_freed_memory() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
-from runner.backends import devices, loading
+from runner.backends import devices, facts, loading
 from runner.backends.batches import Load, batches
 from runner.backends.encoder_inputs import Texts, arranged, inputs_of, outputs_of
 from runner.encoding import EncodedTexts, encode_texts
@@ -123,20 +122,8 @@ class Encoder:
 
     def _score(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:
         """(texts, outputs) logits; a batch that does not fit into memory is halved."""
-        problem: str
-        try:
-            return self._forward(texts)
-        except RuntimeError as error:
-            if not devices.is_out_of_memory(error):
-                raise
-            problem = " ".join(str(error).split())[:200]
-        # Here, where the error and the tensors that its frames hold are gone.
-        devices.release(self._device)
-        if len(texts) == 1:
-            message = f"There is not enough memory for one text of {len(texts[0].ids):,} tokens ({problem})."
-            raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use a larger device or a smaller dtype."))
-        half = len(texts) // 2
-        return np.concatenate([self._score(texts[:half]), self._score(texts[half:])])
+        parts = devices.by_halves(self._forward, texts, self._device, lambda one: f"text of {len(one.ids):,} tokens")
+        return np.concatenate(parts)
 
     def _forward(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:
         logits = self._base(**arranged(texts, self._base.config, self._head.kind, self._device)).logits
@@ -156,12 +143,7 @@ class Encoder:
         named = [str(config.id2label[place]) for place in sorted(config.id2label)]
         return {
             "backend": "encoder",
-            "model_type": config.model_type,
-            "parameters": loading.count_parameters(self._base),
-            "vocabulary": config.vocab_size,
-            "layers": config.num_hidden_layers,
-            "hidden_size": config.hidden_size,
-            "dtype": str(self._base.dtype).removeprefix("torch."),
+            **facts.of_architecture(self._base),
             "attention": config._attn_implementation,
             "context_limit": self._limit,
             "head": {
@@ -173,11 +155,7 @@ class Encoder:
                 "concentration": head.concentration,
             },
             "batch_tokens": self._batch_tokens,
-            "adapter": loading.describe_adapter(self._model),
-            "device": devices.describe(self._device),
-            "versions": {
-                name: version(name) for name in ("torch", "transformers", "tokenizers", "peft", "safetensors")
-            },
+            **facts.of_setting(self._model, self._device),
         }
 
     def peak_memory_bytes(self) -> int | None:

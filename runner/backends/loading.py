@@ -245,30 +245,6 @@ def apply_adapter(model: Any, folder: Path) -> Any:
     return adapted.eval().requires_grad_(False)
 
 
-def describe_adapter(model: Any) -> dict[str, Any] | None:
-    """JSON facts about the adapter on `model`, or None where there is none."""
-    if not hasattr(model, "peft_config"):
-        return None
-    config = model.peft_config["default"]
-    modules = config.target_modules
-    return {
-        "type": str(config.peft_type.value),
-        "rank": getattr(config, "r", None),
-        "alpha": getattr(config, "lora_alpha", None),
-        "target_modules": sorted(modules) if isinstance(modules, set | list) else modules,
-        "parameters": count_parameters(model.get_base_model(), adapter=True),
-        "named_base": config.base_model_name_or_path,
-    }
-
-
-def count_parameters(model: Any, *, adapter: bool = False) -> int:
-    """How many numbers a model is made of, or (`adapter`) what was put on it is."""
-    # PEFT names what belongs to an adapter by it, and the only one loaded is called "default".
-    return sum(
-        quantized.numbers_in(value) for name, value in model.named_parameters() if (".default" in name) == adapter
-    )
-
-
 def _is_copy(tensor: torch.Tensor, name: str, model: Any) -> bool:
     """Whether a tensor of an adapter's file is the one that `model` has under the same name."""
     own = model.state_dict().get(name.removeprefix("base_model.model.").replace(".base_layer.", "."))
