@@ -53,34 +53,39 @@ def score(told: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) ->
     bound is the label's score. Raises `Unusable` (`API_NO_OPTION`) if that holds for all labels.
     """
     forms = [{_plain(form, any_spacing) for form in each} for each in options]
-    tokens = [(_plain(text, any_spacing), math.exp(log_prob)) for text, log_prob in told.tokens]
-    found = [sum(share for text, share in tokens if text in each) for each in forms]
-    if not any(found):
+    tokens = [(_plain(text, any_spacing), log_prob) for text, log_prob in told.tokens]
+    # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was told.
+    own = [[log_prob for text, log_prob in tokens if text in each] for each in forms]
+    if not any(own):
         likeliest = max(told.tokens, key=lambda token: token[1])[0]
         message = f"none of the options is among the {len(told.tokens)} tokens told; the likeliest is {likeliest!r}"
         raise Unusable("API_NO_OPTION", message, again=False)
-    floor = min((share for _, share in _without_drawn(told)), default=1.0)
-    left = max(1.0 - sum(share for _, share in tokens), _ROUNDING)
+    floor = min((log_prob for _, log_prob in _without_drawn(told)), default=0.0)
+    left = math.log(max(1.0 - math.fsum(math.exp(log_prob) for _, log_prob in tokens), _ROUNDING))
     scores, bounded = [], []
-    for label, share in enumerate(found):
-        if share == 0.0:
-            begun = sum(p for text, p in tokens if any(form.startswith(text) for form in forms[label]))
-            share = min(1.0, min(floor, left) + begun)
+    for label, log_probs in enumerate(own):
+        if not log_probs:
+            begun = [log_prob for text, log_prob in tokens if any(form.startswith(text) for form in forms[label])]
+            log_probs = [min(floor, left), *begun]
             bounded.append(label)
-        scores.append(min(0.0, math.log(share)))
-    return Scored(tuple(scores), tuple(bounded), min(1.0, sum(found)))
+        scores.append(log_sum(log_probs))
+    told_of_options = math.fsum(math.exp(log_prob) for log_probs in own for log_prob in log_probs)
+    return Scored(tuple(scores), tuple(bounded), min(1.0, told_of_options))
+
+
+def log_sum(log_probs: Sequence[float]) -> float:
+    """Logarithm of the sum of probabilities (one at least), at most 0."""
+    highest = max(log_probs)
+    return min(0.0, highest + math.log(math.fsum(math.exp(log_prob - highest) for log_prob in log_probs)))
 
 
 def _plain(text: str, any_spacing: bool) -> str:
     return text.strip() if any_spacing else text
 
 
-def _without_drawn(told: Told) -> list[tuple[str, float]]:
-    shares = [(text, math.exp(log_prob)) for text, log_prob in told.tokens]
-    least = min(shares, key=lambda token: token[1], default=None)
-    if least is not None and least[0] == told.drawn:
-        shares.remove(least)
-    return shares
+def _without_drawn(told: Told) -> Sequence[tuple[str, float]]:
+    least = min(told.tokens, key=lambda token: token[1])
+    return [token for token in told.tokens if token is not least] if least[0] == told.drawn else told.tokens
 
 
 # --- what services say, which is not trusted -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from runner.api.access import Access
-from runner.api.answers import Scored, Unusable, echoed, name_of, score, told_of, usage_of
+from runner.api.answers import Scored, Unusable, echoed, log_sum, name_of, score, told_of, usage_of
 from runner.api.client import Client, Stopped
 from runner.api.questions import asked, option_faults, questions
 from runner.errors import BackendError, Fault, InvalidInput
@@ -166,7 +166,7 @@ class Service:
         found = [self._client.ask(request, tail(form)) for request, form in zip(requests, forms, strict=True)]
         left = iter(found)
         by_label = [[next(left) for _ in each] for each in prompt.options]
-        scores = tuple(_log_sum([value for value, _ in parts]) for parts in by_label)
+        scores = tuple(log_sum([value for value, _ in parts]) for parts in by_label)
         counts = tuple(max(number for _, number in parts) for parts in by_label)
         return Scored(scores, (), min(1.0, math.fsum(map(math.exp, scores)))), counts
 
@@ -239,9 +239,3 @@ class Service:
     def close(self) -> None:
         """End what is under way."""
         self._client.close()
-
-
-def _log_sum(values: Sequence[float]) -> float:
-    """Logarithm of the sum of probabilities, at most 0."""
-    highest = max(values)
-    return min(0.0, highest + math.log(math.fsum(math.exp(value - highest) for value in values)))

@@ -82,6 +82,14 @@ def test_a_bound_is_never_zero() -> None:
     assert found.log_scores[2] == pytest.approx(math.log(1e-6))
 
 
+@pytest.mark.parametrize("unlikely", [" B", " X"])
+def test_a_told_probability_that_is_no_number_above_zero_keeps_its_logarithm(unlikely: str) -> None:
+    """exp(-800) is 0 in double precision; services tell such values of tokens that a grammar or a bias forbids."""
+    found = score(Told(((" A", -0.1), (unlikely, -800.0)), None), LETTERS, any_spacing=False)
+    assert found.log_scores == (-0.1, -800.0, -800.0)
+    assert found.bounded == ((2,) if unlikely == " B" else (1, 2))
+
+
 def test_a_drawn_token_that_is_told_out_of_turn_is_no_floor() -> None:
     shares = {" A": 0.6, " B": 0.2, "zebra": 1e-9}
     assert score(told(shares, drawn="zebra"), LETTERS, any_spacing=False).log_scores[2] == pytest.approx(math.log(0.2))
