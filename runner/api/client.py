@@ -186,7 +186,7 @@ class _Guard(httpx2.BaseTransport):
     """The last to see what leaves and the first to see what comes, whatever the layers above do.
 
     Only the one service is asked; of headers only those that it needs go out, so that nothing of the environment that a
-    client library picks up goes along; an answer ends when it is too long or takes too long.
+    client library picks up goes along; an answer ends when it is too long or takes too long, and none is unpacked.
     """
 
     def __init__(self, base: httpx2.URL, key: str | None, official: bool, seconds: float) -> None:
@@ -214,6 +214,10 @@ class _Guard(httpx2.BaseTransport):
         end = time.monotonic() + self._seconds
         response = self._inner.handle_request(sent)
         assert isinstance(response.stream, httpx2.SyncByteStream)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            # Nobody asked for it, and a few bytes of it can become more than any memory holds.
+            response.stream.close()
+            raise httpx2.DecodingError("the answer is compressed, which was not asked for", request=request)
         return httpx2.Response(
             response.status_code,
             headers=response.headers,

@@ -1,5 +1,6 @@
 """A service that fails in every way that a network has: what is asked again, and when, and what is said of it."""
 
+import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +72,11 @@ def endless(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def packed(handler: Handler) -> None:
+    """Sixty-four thousand bytes that a library would unpack to 64 MiB, unasked."""
+    handler.answer(200, gzip.compress(b" " * (64 << 20)), content_encoding="gzip")
+
+
 def first(reply: dict[str, Any]) -> dict[str, Any]:
     """llama.cpp tells log-probabilities in the same form for both interfaces."""
     found: dict[str, Any] = reply["choices"][0]["logprobs"]["content"][0]
@@ -92,6 +98,7 @@ TRANSIENT: dict[str, Callable[[Handler], None]] = {
     "slow": slow,
     "dripping": dripping,
     "endless": endless,
+    "packed": packed,
     "empty": instead(b""),
     "no JSON": instead(b"<html>hello</html>"),
     "half a JSON": instead(b'{"choices": ['),
@@ -126,6 +133,7 @@ def test_what_passes_is_waited_out(
         (status(500), "API_FAILED"),
         (cut, "API_UNREACHABLE"),
         (hung_up, "API_UNREACHABLE"),
+        (packed, "API_UNREACHABLE"),
         (instead(b"{}"), "API_MALFORMED"),
         (not_a_number, "API_MALFORMED"),
         (changed(lambda reply: reply["choices"][0].pop("logprobs")), "API_NO_LOGPROBS"),
