@@ -1,16 +1,12 @@
 """Weights, adapter and tokenizer from local folders, whole and finite, or a fault that says what is wrong with them."""
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,10 +15,9 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
 )
-from transformers.utils import logging
 
 from runner.backends import quantized
-from runner.backends.devices import is_out_of_memory
+from runner.backends.libraries import quiet, told
 from runner.errors import BackendError, Fault
 from runner.records import HeadSpec
 
@@ -41,22 +36,11 @@ ATTENTION = "sdpa"
 
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
-_LIBRARY_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    SafetensorError,
-    StrictDataclassError,
-)
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer in `folder`; `BackendError` (`TOKENIZER_LOAD`, `TOKENIZER_KIND`) if there is none."""
-    with _told("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), _quiet():
+    with told("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **_SAFE)
     if not tokenizer.is_fast:
         message = "The tokenizer is not a fast one; a tokenizer.json was expected."
@@ -73,7 +57,7 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
         message = "The model's folder holds adapter_config.json, by which an adapter would be applied unseen."
         hint = "Name the adapter under `adapter:` in submission.yaml."
         raise BackendError(Fault("LOAD_HIDDEN_ADAPTER", message, file=str(folder), hint=hint))
-    with _told("LOAD_CONFIG", "The model's configuration cannot be read", folder):
+    with told("LOAD_CONFIG", "The model's configuration cannot be read", folder):
         config = AutoConfig.from_pretrained(folder, **_SAFE)
     if config.model_type not in known:
         message = f"The architecture is {config.model_type}; one of {', '.join(known)} was expected."
@@ -168,7 +152,7 @@ def brought_by(adapter_folder: Path | None) -> frozenset[str]:
     """The modules that an adapter holds whole, by its adapter_config.json."""
     if adapter_folder is None:
         return frozenset()
-    with _told("ADAPTER_LOAD", "The adapter's settings cannot be read", adapter_folder):
+    with told("ADAPTER_LOAD", "The adapter's settings cannot be read", adapter_folder):
         settings = json.loads((adapter_folder / "adapter_config.json").read_bytes())
         return frozenset(settings.get("modules_to_save") or ())
 
@@ -178,7 +162,7 @@ def _load(
 ) -> tuple[Any, dict[str, Any]]:
     """A model and which tensors were missing, left over, or of another shape."""
     placed = {} if device.type == "cpu" and "quantization_config" not in more else {"device_map": {"": device}}
-    with _told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), _quiet():
+    with told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
         model, found = kind.from_pretrained(
             folder,
             config=config,
@@ -216,7 +200,7 @@ def apply_adapter(model: Any, folder: Path) -> Any:
         message = "There is no adapter_model.safetensors; only safetensors are read."
         raise BackendError(Fault("ADAPTER_LOAD", message, file=str(folder)))
     try:
-        with _told("ADAPTER_LOAD", "The adapter cannot be applied to the model", folder), _quiet():
+        with told("ADAPTER_LOAD", "The adapter cannot be applied to the model", folder), quiet():
             with safe_open(weights, framework="pt") as opened:
                 # Beside LoRA on the output head, peft saves the base model's own weights, and loads them over the base.
                 copies = [name for name in opened.keys() if ".base_layer." in name]  # noqa: SIM118
@@ -262,36 +246,3 @@ def _check_finite(model: Any, folder: Path) -> None:
     found = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
     if found:
         raise BackendError(*_key_faults(folder, "hold NaN or infinity", found, "WEIGHTS_NON_FINITE"))
-
-
-@contextmanager
-def _told(code: str, what: str, folder: Path) -> Iterator[None]:
-    """Turn what the libraries raise over a user's files into a `BackendError`; around calls into them only."""
-    try:
-        yield
-    except BaseException as problem:
-        if isinstance(problem, RuntimeError) and is_out_of_memory(problem):
-            raise BackendError(Fault("OUT_OF_MEMORY", f"{what}: there is not enough memory.", str(folder))) from problem
-        # The tokenizers library raises bare exceptions, and what panics in Rust is no `Exception` at all.
-        bare = type(problem) is Exception or type(problem).__name__ == "PanicException"
-        if not (bare or isinstance(problem, _LIBRARY_ERRORS)):
-            raise
-        reason = " ".join(str(problem).split())[:300].rstrip(".")
-        message = f"{what} ({type(problem).__name__}: {reason})."
-        raise BackendError(Fault(code, message, file=str(folder))) from problem
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars, reports and warnings from the screen: what matters of them is checked."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
-from transformers.utils import logging
 
+from runner.backends.libraries import quiet
 from runner.errors import BackendError, Fault
 from runner.journal import write_whole
 from runner.recipes import Recipe
@@ -77,7 +76,7 @@ def train(
     state = json.loads((last / _COMPLETE).read_bytes()) if last else {}
     start = {name: math.log(value) for name, value in (concentrations or {}).items()}
     learned = _learned(recipe, trainee, state.get("log_concentrations", start))
-    with closing(Curve.open(folder, int(state.get("step", -1)))) as curve, _quiet(), _same_each_time():
+    with closing(Curve.open(folder, int(state.get("step", -1)))) as curve, quiet(), _same_each_time():
         notes = _Notes(curve, learned, observe, planned, state)
         trainer = _Trainer(recipe, trainee, examples, learned, folder, planned, every, evaluate, notes)
         if last is None:
@@ -341,16 +340,3 @@ def _same_each_time() -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.set_float32_matmul_precision(precision)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' reports from the screen; the curve and the observer say what matters."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
