@@ -104,23 +104,32 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Within it torch computes without gradients, with the same algorithms each time and full float32 products.
+def repeatable() -> Iterator[None]:
+    """Within it torch uses the same algorithms each time, with full float32 products.
 
     What has no deterministic form warns once instead of failing; the settings are put back afterwards.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    precision, fill = torch.get_float32_matmul_precision(), memory.fill_uninitialized_memory  # type: ignore[attr-defined]
+    precision = torch.get_float32_matmul_precision()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_float32_matmul_precision("highest")
-    # Memory is always written before it is read here, so it need not be filled first.
-    memory.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.set_float32_matmul_precision(precision)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Within it torch computes repeatably and without gradients."""
+    fill = memory.fill_uninitialized_memory  # type: ignore[attr-defined]
+    # Memory is always written before it is read here, so it need not be filled first.
+    memory.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        with repeatable(), torch.inference_mode():
+            yield
+    finally:
         memory.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 

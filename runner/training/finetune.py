@@ -20,8 +20,9 @@ from runner.recipes import Recipe
 from runner.scoring.dirichlet import fit_dirichlet
 from runner.spec.recipe import base_of, load_recipe
 from runner.training import curve, evaluation, output
+from runner.training.checkpoints import Observer
 from runner.training.items import Material, gather
-from runner.training.loop import Observer, train
+from runner.training.loop import train
 from runner.training.memory import capped
 from runner.training.trainee import Example, open_trainee
 

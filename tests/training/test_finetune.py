@@ -13,7 +13,7 @@ from made_recipes import Workshop
 
 from runner.errors import BackendError, Fault, InvalidInput
 from runner.spec import load_submission
-from runner.training import loop
+from runner.training import trainer
 from runner.training.curve import rows_of
 from runner.validate import check
 
@@ -98,7 +98,7 @@ def test_a_given_concentration_stays(workshop: Workshop) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_training(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "losses", lambda *_: torch.tensor([float("nan")], requires_grad=True))
+    monkeypatch.setattr(trainer, "losses", lambda *_: torch.tensor([float("nan")], requires_grad=True))
     with pytest.raises(BackendError) as caught:
         workshop.train()
     assert caught.value.faults[0].code == "LOSS_NON_FINITE"
