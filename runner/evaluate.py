@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import environment, run_folder, run_names
+from runner import environment, run_folder, run_names, submitted
 from runner.api import Access, allowed_key, open_service
 from runner.artifacts import (
     Kind,
@@ -20,17 +20,16 @@ from runner.artifacts import (
     check_submission_files,
     raise_if_touched,
     stamps,
-    submission_manifest,
 )
 from runner.backends import Backend, resolve_model
-from runner.canonical import digest, manifest_digest, sha256_bytes
+from runner.canonical import digest, manifest_digest
 from runner.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.journal import write_whole
-from runner.records import AdapterRef, ModelRef, Prediction, Prompt, ScoringSpec, Submission
+from runner.records import Prediction, Prompt, Submission
 from runner.run_folder import RunFolder
 from runner.scorecard import assemble, build_tasks
 from runner.selection import Choice, aligned, prompts, select_for
-from runner.served import served
+from runner.self_check import ask_again
 from runner.spec.submission import load_submission
 from runner.worker import Worker, open_isolated
 
@@ -79,11 +78,7 @@ def evaluate(
     folders = _folders(submission)
     loaded = [(folder, kind) for kind, folder in folders.items()]
     untouched = stamps(*loaded)
-    if submission.service is None:
-        files = submission_manifest(submission, folders["model"], folders.get("adapter"))
-    else:
-        source = submission.source
-        files = [{"name": run_names.SUBMISSION, "size": len(source), "sha256": sha256_bytes(source)}]
+    files = submitted.files_of(submission, folders)
     progress("load", 0, 0)
     started = time.monotonic()
     opened = _open(submission, folders, settings)
@@ -105,9 +100,9 @@ def evaluate(
         with _resumable(run, len(questions)):
             predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
             answers = _in_order(questions, run.journal.done)
-            self_check = _self_check(backend, questions, answers, selection.benchmark.scoring, progress)
+            self_check = ask_again(backend, questions, answers, selection.benchmark.scoring, progress)
         if changed := [
-            fault for folder, kind in loaded for fault in changed_files(folder, kind, _part_of(files, kind))
+            fault for folder, kind in loaded for fault in changed_files(folder, kind, submitted.part_of(files, kind))
         ]:
             run.journal.discard()  # no run may go on from answers of bytes that nobody knows
             raise_faults(changed)
@@ -129,7 +124,7 @@ def evaluate(
     with _resumable(run, len(questions)), run.journal:
         card = assemble(
             selection,
-            submission=_submission(submission, files, {**facts, **_said(submission, answers)}),
+            submission=submitted.describe(submission, files, facts, answers),
             run={
                 **{name: run.journal.header[name] for name in ("id", "nonce", "started_at")},
                 "finished_at": run_folder.now(),
@@ -199,58 +194,6 @@ def _resumable(run: RunFolder, total: int) -> Iterator[None]:
         ) from (None if stopped else problem)
 
 
-def _submission(submission: Submission, files: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Who was measured: names, pins and digests of every file, and what the loaded model says of itself."""
-
-    def part(ref: ModelRef | AdapterRef, folder: str) -> dict[str, Any]:
-        return {
-            "repository": ref.repository,
-            "revision": ref.revision,
-            "folder": Path(ref.path).name if ref.path else None,
-            "digest": manifest_digest(_part_of(files, folder)),
-        }
-
-    model = submission.model
-    return {
-        "name": submission.name,
-        "digest": manifest_digest(files),
-        "yaml_digest": submission.digest,
-        "files": list(files),
-        "model": {
-            **part(model, "model"),
-            **({} if submission.service is None else {"digest": manifest_digest(files)}),
-            "backend": model.backend,
-            "format": model.format,
-            "dtype": model.dtype or None,
-            "quantization": model.quantization,
-            "facts": dict(facts),
-        },
-        "adapter": part(submission.adapter, "adapter") if submission.adapter else None,
-    }
-
-
-def _said(submission: Submission, answers: Sequence[Prediction]) -> dict[str, Any]:
-    """What a service said of itself in its answers, and what they cost; nothing for a model that was loaded here."""
-    found = served(answers)
-    if submission.service is None or found is None:
-        return {}
-    price = submission.service.price
-    if price is None or found.input_tokens is None or found.output_tokens is None:
-        reason = "the submission gives no price" if price is None else "the service did not count all tokens"
-        return {"answered": found.to_json(), "cost": None, "cost_reason": reason}
-    amount = (found.input_tokens * price.input + found.output_tokens * price.output) / 1e6
-    return {"answered": found.to_json(), "cost": {"currency": price.currency, "amount": amount}}
-
-
-def _part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, Any]]:
-    """The manifest of one folder, with names as they are in it."""
-    return [
-        {**entry, "name": entry["name"].removeprefix(f"{folder}/")}
-        for entry in files
-        if entry["name"].startswith(f"{folder}/")
-    ]
-
-
 def _predict(
     backend: Backend,
     questions: Sequence[Prompt],
@@ -298,74 +241,6 @@ def _in_order(questions: Sequence[Prompt], answers: Sequence[Prediction]) -> lis
     """Answers in the order of the questions; `KeyError` if one is missing would be our bug."""
     found = {_key(answer): answer for answer in answers}
     return [found[_key(question)] for question in questions]
-
-
-def _self_check(
-    backend: Backend,
-    questions: Sequence[Prompt],
-    answers: Sequence[Prediction],
-    scoring: ScoringSpec,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Ask a few prompts again: alone, in another order together, and with the adapter off.
-
-    Differences are the largest over the chosen prompts and labels, in nats of log-score; of written answers that are
-    the same text, in nats per token, while `changed_texts` counts those that are another text. A backend without a
-    dtype is a service, whose differences are told and held against nothing. An adapter that changes nothing is refused
-    (`ADAPTER_NO_EFFECT`): what was scored then was the bare base model.
-    """
-    count = min(scoring.self_check_prompts, len(questions))
-    step = len(questions) / count
-    chosen = [int(number * step) for number in range(count)]
-    progress("self-check", 0, count)
-    asked = [questions[number] for number in chosen]
-    first = [answers[number] for number in chosen]
-    alone = [next(iter(backend.predict([question]))) for question in asked]
-    shuffled = list(backend.predict(asked[::-1]))[::-1]
-    dtype = backend.describe()["dtype"]
-    tolerance = scoring.self_check_tolerance.get(str(dtype))
-    differences = {"alone": _largest_difference(first, alone), "shuffled": _largest_difference(first, shuffled)}
-    changed = max(_changed_texts(first, again) for again in (alone, shuffled))
-    written = any(answer.text is not None for answer in first)
-    without_adapter = backend.without_adapter()
-    adapter_effect = None
-    if without_adapter is not None:
-        with without_adapter:
-            bare = list(backend.predict(asked))
-        adapter_effect = _largest_difference(first, bare)
-        if adapter_effect == 0 and not _changed_texts(first, bare):
-            message = f"With the adapter switched off, {count} prompts score exactly the same: it has no effect."
-            raise BackendError(Fault("ADAPTER_NO_EFFECT", message, hint="Check that it was trained for this model."))
-    return {
-        "prompts": count,
-        "largest_difference": differences,
-        "tolerance": tolerance,
-        "passed": None
-        if dtype is None
-        else tolerance is not None
-        and max(differences.values()) <= tolerance
-        and changed <= scoring.self_check_changed.get(dtype, 0.0) * count,
-        "adapter_effect": adapter_effect,
-        **({"changed_texts": changed} if written else {}),
-        **({"reason": "a service promises no repeatable numbers"} if dtype is None else {}),
-    }
-
-
-def _largest_difference(first: Sequence[Prediction], second: Sequence[Prediction]) -> float:
-    pairs = list(zip(first, second, strict=True))
-    return max((abs(a - b) for one, two in pairs for a, b in _comparable(one, two)), default=0.0)
-
-
-def _comparable(one: Prediction, two: Prediction) -> Iterator[tuple[float, float]]:
-    """Pairs of numbers that should be equal; of two different texts there are none."""
-    if one.text is None:
-        yield from zip(one.log_scores or (), two.log_scores or (), strict=True)
-    elif one.text == two.text and one.text_log_prob is not None and two.text_log_prob is not None:
-        yield one.text_log_prob / (one.text_tokens or 1), two.text_log_prob / (two.text_tokens or 1)
-
-
-def _changed_texts(first: Sequence[Prediction], second: Sequence[Prediction]) -> int:
-    return sum(one.text != two.text for one, two in zip(first, second, strict=True))
 
 
 def _digest_of(questions: Sequence[Prompt]) -> str:
