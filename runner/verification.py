@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -15,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from runner import canonical, envelope, strict_json
 from runner.envelope import Envelope, fields, refusal, same
 from runner.errors import Fault, VerificationError
+from runner.expectations import Expectations, at, check_expectations, check_subjects
 from runner.json_schema import mismatches, shown
 from runner.keyring import (
     ECDSA_P256,
@@ -26,31 +25,12 @@ from runner.keyring import (
     instant,
     schema_version,
 )
-from runner.signing import (
-    STATEMENT_TYPE,
-    SUBJECTS,
-    digest_is_well_formed,
-)
+from runner.signing import STATEMENT_TYPE
 
 _MOST_MISFITS = 20
 
 # What the role of the key that signed says about the numbers; never read from the card.
 ASSURANCE = {"lab": "self-reported", "verifier": "independently reproduced"}
-
-
-@dataclass(frozen=True, slots=True)
-class Expectations:
-    """What the caller says the card must be about; what is None (or not listed) is not checked.
-
-    Digests are hex sha256 with or without `sha256:` before them; `datasets` maps `<dataset>/<split>` to one.
-    `not_before` is the earliest `run.finished_at` that is accepted, with a zone.
-    """
-
-    submission: str | None = None
-    benchmark: str | None = None
-    datasets: Mapping[str, str] = field(default_factory=dict)
-    nonce: str | None = None
-    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +113,8 @@ def _verify(data: bytes, keyring: Keyring, expected: Expectations, schema: Mappi
     sha256 = canonical.sha256_bytes(data)
     _check_window(predicate, key, sha256)  # 16
     _check_schema(predicate, schema)  # 17
-    _check_subjects(_subjects(statement["subject"]), predicate, expected)  # 18
-    _check_expectations(predicate, expected)  # 19
+    check_subjects(statement["subject"], predicate, expected)  # 18
+    check_expectations(predicate, expected)  # 19
     return Verified(
         predicate=predicate,
         statement=statement,
@@ -227,13 +207,6 @@ def _check_predicate_type(found: Any, keyring: Keyring, key: TrustedKey) -> None
 # --- the scorecard: steps 15 to 17 ---------------------------------------------------------------------------------
 
 
-def _at(value: Any, *names: str) -> Any:
-    """What lies at `names` inside nested objects, or None: the signer may have left out anything."""
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
 def _check_versions(predicate: dict[str, Any], keyring: Keyring) -> None:
     def check(found: Any, version: tuple[int, ...] | None, versions: Versions, path: str) -> None:
         if version is None:
@@ -246,13 +219,13 @@ def _check_versions(predicate: dict[str, Any], keyring: Keyring) -> None:
 
     found = predicate.get("schema_version")
     check(found, schema_version(found), keyring.schema_versions, "$.predicate.schema_version")
-    found = _at(predicate, "benchmark", "version")
+    found = at(predicate, "benchmark", "version")
     check(found, benchmark_version(found), keyring.benchmark_versions, "$.predicate.benchmark.version")
 
 
 def _check_window(predicate: dict[str, Any], key: TrustedKey, sha256: str) -> None:
     path = "$.predicate.run.finished_at"
-    text = _at(predicate, "run", "finished_at")
+    text = at(predicate, "run", "finished_at")
     finished = instant(text)
     if finished is None:
         message = f"is {shown(text)}; an RFC 3339 time with a zone was expected."
@@ -276,79 +249,7 @@ def _check_schema(predicate: dict[str, Any], schema: Mapping[str, Any]) -> None:
         raise VerificationError(*faults)
 
 
-# --- what the card is about: steps 18 and 19 -----------------------------------------------------------------------
-
-
-def _subjects(listed: list[dict[str, Any]]) -> dict[str, str]:
-    """The subjects as `name: "kind:hex"`."""
-    subjects: dict[str, str] = {}
-    for index, subject in enumerate(listed):
-        name, digest, path = subject["name"], subject["digest"], f"$.subject[{index}]"
-        if not isinstance(name, str) or name not in SUBJECTS:
-            message = f"is {shown(name)}; one of {', '.join(SUBJECTS)} was expected."
-            raise refusal("SIG_SUBJECT", message, f"{path}.name")
-        if name in subjects:
-            raise refusal("SIG_SUBJECT", f"is {name} a second time; each subject is named once.", f"{path}.name")
-        kind = SUBJECTS[name]
-        if not isinstance(digest, dict) or not digest_is_well_formed(digest, kind):
-            message = f"is {shown(digest)}; one {kind} in lower-case hex was expected."
-            raise refusal("SIG_SUBJECT", message, f"{path}.digest")
-        subjects[name] = f"{kind}:{digest[kind]}"
-    return subjects
-
-
-def _check_subjects(subjects: Mapping[str, str], predicate: dict[str, Any], expected: Expectations) -> None:
-    """The subjects are what the card describes, down to its file list, and the submission that the caller expects."""
-    revision = _at(predicate, "run", "source_revision")
-    described = {
-        "submission": _at(predicate, "submission", "digest"),
-        "dataset": canonical.digest(predicate.get("data")),
-        "runner-image": _at(predicate, "run", "image_digest"),
-        "runner-source": None if revision is None else f"gitCommit:{revision}",
-    }
-    for name, digest in described.items():
-        if subjects.get(name) != digest:
-            message = f"names as {name} {shown(subjects.get(name))}, but the card describes {shown(digest)}."
-            raise refusal("SIG_SUBJECT", message, "$.subject")
-    files = _at(predicate, "submission", "files")
-    if canonical.digest({"files": files}) != described["submission"]:
-        message = "is not the list of files that the submission's digest is made from."
-        raise refusal("SIG_SUBJECT", message, "$.predicate.submission.files")
-    names = [_at(file, "name") for file in files] if isinstance(files, list) else []
-    in_order = [name.encode() for name in names if isinstance(name, str)]
-    if len(in_order) != len(names) or any(first >= second for first, second in pairwise(in_order)):
-        message = "is not in the order of its names, each given once."
-        raise refusal("SIG_SUBJECT", message, "$.predicate.submission.files")
-    if expected.submission is not None and subjects["submission"] != _prefixed(expected.submission):
-        wanted = _prefixed(expected.submission)
-        message = f"is {subjects['submission']}; {wanted} was expected: the card is another submission's."
-        raise refusal("SIG_SUBJECT", message, "$.predicate.submission.digest")
-
-
-def _check_expectations(predicate: dict[str, Any], expected: Expectations) -> None:
-    def check(found: Any, wanted: str, what: str, path: str) -> None:
-        if found != wanted:
-            raise refusal("SIG_EXPECTATION", f"{what} is {shown(found)}; {shown(wanted)} was expected.", path)
-
-    if expected.benchmark is not None:
-        found = _at(predicate, "benchmark", "digest")
-        check(found, _prefixed(expected.benchmark), "the benchmark", "$.predicate.benchmark.digest")
-    for name, digest in expected.datasets.items():
-        found = _at(predicate, "data", name, "sha256")
-        bare = found.removeprefix("sha256:") if isinstance(found, str) else found
-        check(bare, digest.removeprefix("sha256:"), f"the data of {name}", "$.predicate.data")
-    if expected.nonce is not None:
-        check(_at(predicate, "run", "nonce"), expected.nonce, "the nonce", "$.predicate.run.nonce")
-    if expected.not_before is not None:
-        text = _at(predicate, "run", "finished_at")
-        finished = instant(text)
-        if finished is None or finished < expected.not_before:
-            message = f"is {shown(text)}, before {expected.not_before.isoformat()}: an older card than expected."
-            raise refusal("SIG_EXPECTATION", message, "$.predicate.run.finished_at")
-
-
-def _prefixed(digest: str) -> str:
-    return f"sha256:{digest.removeprefix('sha256:')}"
+# --- beyond the steps ----------------------------------------------------------------------------------------------
 
 
 def _notes(keyring: Keyring, key: TrustedKey, expected: Expectations) -> list[str]:

@@ -9,10 +9,11 @@ from typing import Any
 from runner import envelope, protections, resources, run_names, strict_json
 from runner.canonical import digest, sha256_file, to_bytes
 from runner.errors import Fault, InvalidInput, VerificationError
+from runner.expectations import Expectations
 from runner.keyring import Keyring
 from runner.spec.benchmark import load_benchmark
 from runner.spec.source import SUBMISSION_BYTES, read
-from runner.verification import Expectations, verify_bundle
+from runner.verification import verify_bundle
 
 
 @dataclass(frozen=True, slots=True)

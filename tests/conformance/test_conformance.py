@@ -8,9 +8,10 @@ import make_vectors
 import pytest
 
 from runner.errors import InvalidInput, VerificationError
+from runner.expectations import Expectations
 from runner.keyring import Keyring, instant, load_keyring
 from runner.resources import schema_folder
-from runner.verification import ASSURANCE, Expectations, verify_bundle
+from runner.verification import ASSURANCE, verify_bundle
 
 HERE = Path(__file__).resolve().parent
 INDEX = json.loads((HERE / "index.json").read_text(encoding="utf-8"))

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from runner import canonical, envelope, signing, verification
 from runner.errors import VerificationError
+from runner.expectations import Expectations
 from runner.keyring import Keyring, keyring_of, load_keyring
 from runner.resources import schema_folder
-from runner.verification import Expectations, Verified, verify_bundle
+from runner.verification import Verified, verify_bundle
 
 VECTORS = Path(__file__).resolve().parents[1] / "conformance"
 SCHEMA = json.loads((schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
