@@ -12,7 +12,15 @@ from runner.backends.hub import resolve_model
 from runner.errors import BackendError, Fault
 from runner.records import Prediction, Prompt, Submission
 
-__all__ = ["Backend", "examine_device", "load_tokenizer", "open_backend", "resolve_model", "show_tokens"]
+__all__ = [
+    "Backend",
+    "examine_device",
+    "load_tokenizer",
+    "need_libraries",
+    "open_backend",
+    "resolve_model",
+    "show_tokens",
+]
 
 # It tells every program that imports it which faster kernels could be fetched from the Hub; none are, on purpose.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -61,7 +69,7 @@ def open_backend(
     `batch_tokens` is the most tokens in a batch (default: by device). Raises `BackendError`
     when the weights, the adapter, the tokenizer or the device cannot be used.
     """
-    _need_libraries()
+    need_libraries()
     # Read when torch is first imported. By default its threads wait for each other in a busy loop, which on a machine
     # that others use as well takes ten times as long (measured); asleep they cost nothing that could be measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -84,15 +92,15 @@ def open_backend(
 
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer in a model's folder, without its weights; `BackendError` if it cannot be loaded."""
-    _need_libraries()
+    need_libraries()
     from runner.backends.loading import load_tokenizer as load
 
     return load(folder)
 
 
-def _need_libraries() -> None:
-    """`BackendError` (`MODEL_LIBRARIES`) where the package was installed without what a model needs."""
-    missing = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
+def need_libraries(*more: str) -> None:
+    """`BackendError` (`MODEL_LIBRARIES`) where the package was installed without what a model needs, or `more`."""
+    missing = [name for name in ("torch", "transformers", "peft", *more) if importlib.util.find_spec(name) is None]
     if missing:
         message = f"What runs a model is not installed here: {', '.join(missing)}."
         hint = "The image `benchmark` has it; the image `benchmark-verify` is for what needs no model."
@@ -105,7 +113,7 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
     For an encoder: `texts`, each with its `token_ids`. Needs the tokenizer and config.json, not the weights. Raises
     `InvalidInput` with every fault of the encoding.
     """
-    _need_libraries()
+    need_libraries()
     from runner.backends.loading import context_limit
     from runner.encoding import Format, encode_all, encode_texts
 
@@ -137,7 +145,7 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
 def examine_device(device: str | None) -> list[tuple[str, str, str, str | None]]:
     """Name, state (ok, warn or fail), message and hint of what can be said of the device before a run."""
     try:
-        _need_libraries()
+        need_libraries()
     except BackendError as problem:
         return [("model libraries", "fail", fault.message, fault.hint) for fault in problem.faults]
     from runner.backends.devices import examine

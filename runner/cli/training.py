@@ -30,6 +30,9 @@ def finetune(
     Only the recipe's training split is read for it; an item that is scored, by id or by text, is refused. Stopped or
     killed, the same command goes on from the last evaluation.
     """
+    from runner.backends import need_libraries
+
+    need_libraries("accelerate")
     from runner import training, training_view
     from runner.pages import loss_curve
 

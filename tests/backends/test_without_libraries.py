@@ -1,11 +1,14 @@
 """Where the model libraries are missing, as in the image that verifies, it is said in words."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from runner import backends
+from runner.cli import main
 from runner.errors import BackendError
 from runner.records import ModelRef, Submission
 
@@ -42,3 +45,10 @@ def test_the_doctor_says_so() -> None:
     assert (name, state) == ("model libraries", "fail")
     assert "torch" in message
     assert "benchmark-verify" in hint
+
+
+def test_training_is_refused(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.setitem(sys.modules, "runner.training", None)  # as where an import in it fails
+    done = CliRunner().invoke(main, ["finetune", str(root / "submissions" / "tiny-llama" / "recipe.yaml")])
+    assert done.exit_code == 3
+    assert "MODEL_LIBRARIES" in done.stderr
