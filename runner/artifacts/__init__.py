@@ -22,7 +22,7 @@ from runner.artifacts.manifest import (
     stamps,
     submission_manifest,
 )
-from runner.artifacts.tree import FETCHED, Kind
+from runner.artifacts.tree import FETCHED, Kind, walk
 
 __all__ = [
     "FETCHED",
@@ -41,4 +41,5 @@ __all__ = [
     "raise_if_touched",
     "stamps",
     "submission_manifest",
+    "walk",
 ]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from runner.artifacts import model_manifest
+from runner.artifacts import walk
 from runner.backends import Backend, loading
 from runner.backends.encoder import Encoder
 from runner.backends.encoder_inputs import arranged, inputs_of, outputs_of
@@ -103,9 +103,9 @@ class EncoderTrainee:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
         write_whole(folder / _FULL_WEIGHTS, save(tensors, {"format": "pt"}))
-        for entry in model_manifest(self._folder):
-            if entry["name"] != "config.json" and ".safetensors" not in entry["name"]:
-                shutil.copyfile(self._folder / entry["name"], folder / entry["name"])
+        for name in walk(self._folder, "model")[1].used():
+            if name != "config.json" and ".safetensors" not in name:
+                shutil.copyfile(self._folder / name, folder / name)
         self._base.config.architectures = [type(self._base).__name__]
         write_whole(folder / "config.json", self._base.config.to_json_string().encode())
 

@@ -203,6 +203,17 @@ def test_training_starts_from_the_given_weights_and_a_seeded_head(home: Path) ->
     assert not torch.equal(one.model.classifier.weight, another.model.classifier.weight)
 
 
+def test_a_checkpoint_does_not_hash_the_base_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = home / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+    trainee = open_trainee(load_recipe(recipe), home / "model", torch.device("cpu"))
+    hashed: list[object] = []
+    monkeypatch.setattr("runner.artifacts.manifest.open_regular", hashed.append)
+    trainee.save(tmp_path / "made")
+    assert hashed == []
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {path.name for path in (home / "model").iterdir()}
+
+
 def test_weights_that_are_too_coarse_are_not_trained_themselves(home: Path) -> None:
     with pytest.raises(InvalidInput) as refused:
         train(home, base={"dtype": "bfloat16"})
