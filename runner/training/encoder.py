@@ -14,6 +14,7 @@ from runner.artifacts import walk
 from runner.backends import Backend, loading
 from runner.backends.encoder import Encoder
 from runner.backends.encoder_inputs import arranged, inputs_of, outputs_of
+from runner.canonical import digest
 from runner.encoding import EncodedTexts, encode_texts
 from runner.errors import Fault, InvalidInput
 from runner.journal import write_whole
@@ -72,7 +73,7 @@ class EncoderTrainee:
                 Example(
                     task=prompt.task,
                     encoded=(read, columns),
-                    identity=[[list(one.ids) for one in read], columns],
+                    identity=digest([[list(one.ids) for one in read], columns]),
                     tokens=max(len(one.ids) for one in read),
                     counts=torch.tensor(item.counts, dtype=torch.float64, device=self._device),
                     truncated=any(one.truncated for one in read),

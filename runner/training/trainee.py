@@ -13,6 +13,7 @@ from runner import verbalized
 from runner.backends import Backend, attention, head, loading
 from runner.backends.causal import wrap
 from runner.backends.packing import pack
+from runner.canonical import digest
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import Fault, InvalidInput
 from runner.recipes import Recipe
@@ -26,12 +27,12 @@ ADAPTER, MODEL = "adapter", "model"
 class Example:
     """A prompt to train on: what is read (of the trainee's own kind), its length in tokens, and the votes (labels,).
 
-    `identity` is what is read as a JSON value, for a digest.
+    `identity` is the digest of what is read: as a JSON value it would take ten times the memory of the rest.
     """
 
     task: str
     encoded: Any
-    identity: Any
+    identity: str
     tokens: int
     counts: Tensor
     truncated: bool
@@ -107,7 +108,9 @@ class CausalTrainee:
             Example(
                 task=prompt.task,
                 encoded=encoded,
-                identity=[encoded.prefix.tolist(), [list(tail) for tail in encoded.tails], list(encoded.labels)],
+                identity=digest(
+                    [encoded.prefix.tolist(), [list(tail) for tail in encoded.tails], list(encoded.labels)]
+                ),
                 tokens=len(encoded.prefix) + sum(len(tail) - 1 for tail in encoded.tails),
                 counts=torch.tensor(item.counts, dtype=torch.float64, device=self._device),
                 truncated=encoded.truncated,

@@ -1,5 +1,6 @@
 """What a model in training scores is what evaluation scores, and what it learns can be taken up again."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,14 @@ def test_log_scores_are_those_of_evaluation(
     backend = trainee.backend()
     expected = [row.log_scores for row in backend.predict(prompts)]
     np.testing.assert_allclose([one.detach().numpy() for one in found], expected, atol=2e-5)
+
+
+def test_an_example_is_known_by_a_digest_of_what_is_read(model_folder: Path, workshop: Workshop) -> None:
+    trainee = made(model_folder, workshop)
+    one, other = tiny.prompts()[:2]
+    found = [each.identity for each in trainee.examples(asked([one, other, one]))]
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", identity) for identity in found)
+    assert found[0] == found[2] != found[1]
 
 
 def test_gradients_reach_the_adapter_alone(model_folder: Path, workshop: Workshop) -> None:
