@@ -59,29 +59,28 @@ def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = No
     Of the default size several batches are one step; a given size is that of a step. With LLM.int8() a batch is one
     prompt, whatever `batch_tokens` says.
     """
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
     if quantized.one_by_one(model):
         batch_tokens = 1
     if batch_tokens is not None:
-        return Causal(model, base, tokenizer, form, batch_tokens, 1)
-    return Causal(model, base, tokenizer, form, _DEFAULT_BATCH_TOKENS[model.device.type], _batches_at_once(base))
+        return Causal(model, tokenizer, form, batch_tokens)
+    return Causal(model, tokenizer, form, _DEFAULT_BATCH_TOKENS[model.device.type], _batches_at_once(model))
 
 
 class Causal:
     """Holds a causal language model and its tokenizer; see `runner.backends.Backend`.
 
-    `model` is a transformers model `base` or a `PeftModel` around it, in evaluation mode on its device. A step is
-    `at_once` batches.
+    `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
+    batches.
     """
 
-    def __init__(self, model: Any, base: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int = 1) -> None:
         if batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
         self._model = model
         self._tokenizer = tokenizer
         self._form: Format = form
         self._batch_tokens = batch_tokens
-        self._base = base
+        self._base = _base_of(model)
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
         self._encoded: dict[bytes, EncodedPrompt] = {}
@@ -300,13 +299,18 @@ class _Read:
     states: Tensor
 
 
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 def _batches_at_once(model: Any) -> int:
     """How many batches make the widening of the output head to float32 a hundredth of the work or less.
 
     Widening a weight is taken to cost as much as sixteen products with a token's state; this is an estimate.
     """
-    output: int = model.get_output_embeddings().weight.numel()
-    layers: int = sum(each.numel() for name, each in model.base_model.named_parameters() if ".layers." in f".{name}")
+    base = _base_of(model)
+    output: int = base.get_output_embeddings().weight.numel()
+    layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
     return min(_MOST_AT_ONCE, math.ceil(8 * output / layers))
 
 
