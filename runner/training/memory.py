@@ -41,7 +41,9 @@ def _limit(gib: float | None, device: torch.device) -> Iterator[None]:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
     else:
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (int(gib * 2**30), hard))
+        most = int(gib * 2**30)
+        # The system may already allow less, which cannot be raised, and holds as well.
+        resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
         try:
             yield
         finally:
