@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
 from runner.backends import devices, facts, loading
-from runner.backends.batches import Load, batches
+from runner.backends.batches import batches
 from runner.backends.encoder_inputs import Texts, arranged, inputs_of, outputs_of
 from runner.encoding import EncodedTexts, encode_texts
 from runner.errors import BackendError, Fault, InvalidInput
@@ -75,9 +75,9 @@ class Encoder:
         members: dict[tuple[Texts, ...], list[int]] = {}
         for number, read in enumerate(inputs):
             members.setdefault(tuple(read), []).append(number)
-        loads = [Load(0, sum(len(self._encoded[texts].ids) for texts in set(read))) for read in members]
+        lengths = [sum(len(self._encoded[texts].ids) for texts in set(read)) for read in members]
         alike = list(members.values())
-        return [[number for each in batch for number in alike[each]] for batch in batches(loads, self._batch_tokens)]
+        return [[number for each in batch for number in alike[each]] for batch in batches(lengths, self._batch_tokens)]
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         """One prediction per prompt, in order; a text that several of them read is read once.
@@ -90,7 +90,7 @@ class Encoder:
         encoded = [self._encoded[texts] for texts in distinct]
         found: dict[Texts, NDArray[np.float64]] = {}
         with devices.deterministic():
-            for batch in batches([Load(0, len(each.ids)) for each in encoded], self._batch_tokens):
+            for batch in batches([len(each.ids) for each in encoded], self._batch_tokens):
                 scores = self._score([encoded[number] for number in batch])
                 found |= zip((distinct[number] for number in batch), scores, strict=True)
         for prompt, read in zip(prompts, inputs, strict=True):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from runner.backends import batches as padded
 from runner.backends import head
 from runner.encoding import EncodedPrompt
 from runner.records import Prompt
@@ -34,18 +35,12 @@ def special_tokens(tokenizer: Any, config: Any) -> frozenset[int]:
 def batches(prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], budget: int) -> list[list[int]]:
     """Indexes of the prompts that ask for a written answer, each once, in batches of at most `budget` tokens with the
     answers and what fills them up; the longest first, so that too little memory is found at once."""
-    widths = {
-        number: len(each.prefix) + prompt.writing.max_new_tokens
+    asked = [
+        (number, len(each.prefix) + prompt.writing.max_new_tokens)
         for number, (prompt, each) in enumerate(zip(prompts, encoded, strict=True))
         if prompt.writing is not None
-    }
-    found: list[list[int]] = []
-    for number in sorted(widths, key=lambda number: (-widths[number], number)):
-        if found and widths[found[-1][0]] * (len(found[-1]) + 1) <= budget:
-            found[-1].append(number)
-        else:
-            found.append([number])
-    return found
+    ]
+    return [[asked[place][0] for place in batch] for batch in padded.batches([width for _, width in asked], budget)]
 
 
 def write(
