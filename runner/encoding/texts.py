@@ -25,7 +25,8 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_tokens: i
     nothing is read as a special token. At most `max_tokens` ids are kept, special ones included: of a pair the longer
     text is cut, always at its end (Scruples, arXiv 2008.09094, keeps the beginnings too).
 
-    Raises `InvalidInput`: `TOKENIZER_REWRITES` (looked for in the first text), `TOKENIZER_LIMIT`.
+    Raises `InvalidInput`: `TOKENIZER_REWRITES` (looked for in the first text, and a text of which no token is left),
+    `TOKENIZER_LIMIT`.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
@@ -45,4 +46,8 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_tokens: i
         finally:
             backend.encode_special_tokens = False
             backend.no_truncation()
+    if nothing := [" and ".join(map(repr, text)) for text, each in zip(texts, found, strict=True) if not each.ids]:
+        hint = "Save it with the special tokens that it puts around a text."
+        message = f"The tokenizer gives no token at all for {len(nothing):,} texts, the first {nothing[0][:80]}."
+        raise InvalidInput(Fault("TOKENIZER_REWRITES", message, hint=hint))
     return [EncodedTexts(tuple(each.ids), tuple(each.type_ids), bool(each.overflowing)) for each in found]

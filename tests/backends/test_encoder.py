@@ -265,6 +265,18 @@ def test_what_the_head_does_not_answer_is_refused(tmp_path: Path) -> None:
     assert "title, text" in str(refused.value)
 
 
+def test_a_text_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    """Empty texts are sound data; a tokenizer without special tokens has nothing to read of them."""
+    folder = saved(tmp_path, "bert", "classification")
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "post_processor": None}))
+    head = replace(tiny.CLASSIFICATION, reads=("text",))
+    with pytest.raises(InvalidInput) as refused:
+        opened(tiny.submission(folder, head)).plan(tiny.anecdotes())
+    assert [fault.code for fault in refused.value.faults] == ["TOKENIZER_REWRITES"]
+    assert "no token at all for 1 texts, the first ''" in str(refused.value)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_head_is_float32_in_any_dtype(dtype: str, tmp_path: Path) -> None:
     folder = saved(tmp_path, "bert", "ranking")
