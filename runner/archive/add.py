@@ -19,8 +19,8 @@ from runner.verify import Report, verify
 
 Recompute = Callable[[Report], Report]
 
-# The files whose digests are in the card itself. A submission.yaml is kept as it lies beside the card, bound by the
-# index alone; what was measured is in the card's own list of files.
+# The files whose bytes the card has the digest of. Of a submission.yaml a card has that of its content, if any: it is
+# kept as it lies beside the card, bound by the index; what was measured is in the card's own list of files.
 _PINNED = ("predictions", "environment")
 
 
@@ -156,10 +156,15 @@ def _changed(path: Path) -> InvalidInput:
 
 
 def _read(path: Path) -> bytes:
+    """The bytes of a stranger's file; of one that an archive does not take, no more than shows that."""
     try:
-        return path.read_bytes()
+        data = strict_json.read_file(path, objects.MOST_BYTES)
     except OSError as problem:
         raise InvalidInput(Fault("FILE_MISSING", f"cannot be read: {problem.strerror}.", str(path))) from None
+    if len(data) > objects.MOST_BYTES:
+        message = f"has more than {objects.MOST_BYTES:,} bytes, the most that an archive takes."
+        raise InvalidInput(Fault("ARCHIVE_TOO_LARGE", message, str(path), hint="Take it out of the run's folder."))
+    return data
 
 
 def summary(card: Mapping[str, Any], keyid: str, primary: str) -> dict[str, Any]:

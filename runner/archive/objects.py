@@ -10,7 +10,8 @@ from runner.archive.store import Store
 from runner.canonical import sha256_bytes
 from runner.errors import Fault, VerificationError
 
-_MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 30
+"""The most that a file may hold: more is neither added nor unpacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def unpack(kind: Kind, sha256: str, data: bytes | None) -> tuple[bytes | None, s
     if kind.packed:
         content = _decompress(data)
         if content is None:
-            return None, f"is not an xz file of at most {_MOST_BYTES:,} bytes, or is cut off"
+            return None, f"is not an xz file of at most {MOST_BYTES:,} bytes, or is cut off"
     assert content is not None
     found = sha256_bytes(content)
     if found != sha256:
@@ -100,10 +101,10 @@ def _pack(content: bytes) -> bytes:
 
 
 def _decompress(data: bytes) -> bytes | None:
-    """The content of one whole xz stream with nothing behind it, or None; never more than `_MOST_BYTES`."""
+    """The content of one whole xz stream with nothing behind it, or None; never more than `MOST_BYTES`."""
     machine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 28)
     try:
-        content = machine.decompress(data, max_length=_MOST_BYTES)
+        content = machine.decompress(data, max_length=MOST_BYTES)
     except lzma.LZMAError:
         return None
     return content if machine.eof and not machine.unused_data else None

@@ -204,8 +204,21 @@ def test_what_is_not_the_packed_content_is_refused(data: bytes) -> None:
     assert problem
 
 
+def test_what_could_not_be_unpacked_again_is_not_added(
+    store: Store, make: Make, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make("too much")
+    largest = max(path.stat().st_size for path in run.iterdir())
+    (run / run_names.SUBMISSION).write_bytes(b"#" * (largest + 1))
+    monkeypatch.setattr(objects, "MOST_BYTES", largest)
+    with pytest.raises(InvalidInput) as refused:
+        add(store, [run], people.keyring)
+    assert [fault.code for fault in refused.value.faults] == ["ARCHIVE_TOO_LARGE"]
+    assert store.names("cards") == []
+
+
 def test_a_compression_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(objects, "MOST_BYTES", 1 << 20)
     bomb = lzma.compress(bytes(4 << 20), preset=0)
     assert len(bomb) < 1 << 20
     content, problem = objects.unpack(FILES["predictions"], "0" * 64, bomb)
