@@ -29,12 +29,11 @@ class ModelFacts:
     """What the files of a model say of it.
 
     `modules` are its two-dimensional weights, name to (out, in); `parameters` counts the elements of its tensors as
-    stored (packed where quantised); `files` are those that are loaded.
+    stored; `files` are those that are loaded.
     """
 
     model_type: str
     family: Literal["causal", "encoder"]
-    quantized: bool
     layers: int
     vocabulary: int
     modules: Mapping[str, tuple[int, int]]
@@ -57,12 +56,11 @@ class AdapterFacts:
     files: tuple[str, ...]
 
 
-def check_model(folder: Path, *, quantization: str | None = None) -> tuple[tuple[Fault, ...], ModelFacts | None]:
+def check_model(folder: Path) -> tuple[tuple[Fault, ...], ModelFacts | None]:
     """Every static fault of a model's folder in the order of the rules, and what is known of the model.
 
-    Reads names, JSON files and the headers of safetensors files, never tensors. `quantization` is what submission.yaml
-    declares. The facts are None where config.json or the weights could not be made sense of. Raises nothing for
-    anything that a folder can hold.
+    Reads names, JSON files and the headers of safetensors files, never tensors. The facts are None where config.json or
+    the weights could not be made sense of. Raises nothing for anything that a folder can hold.
     """
     missing = _no_folder(folder)
     if missing:
@@ -70,7 +68,7 @@ def check_model(folder: Path, *, quantization: str | None = None) -> tuple[tuple
     faults, tree = walk(folder, "model")
     if any(fault.code == "TREE_LIMIT" for fault in faults):
         return tuple(faults), None
-    config_faults, config = read_config(tree, quantization)
+    config_faults, config = read_config(tree)
     faults += config_faults
     weight_faults, weights = read_weights(tree)
     faults += weight_faults
@@ -83,7 +81,6 @@ def check_model(folder: Path, *, quantization: str | None = None) -> tuple[tuple
     facts = ModelFacts(
         model_type=config.model_type,
         family=FAMILIES[config.model_type],
-        quantized=config.quantized,
         layers=config.layers,
         vocabulary=config.vocabulary,
         modules=modules(config, weights),
@@ -141,7 +138,7 @@ def check_folders(
     faults: list[Fault] = []
     facts: ModelFacts | None = None
     if model is not None:
-        found, facts = check_model(model, quantization=submission.model.quantization)
+        found, facts = check_model(model)
         faults += found
         if pins and not found and submission.model.digest is not None:
             faults += digest_faults(model_manifest(model), submission.model.digest, model, "$.model.digest")

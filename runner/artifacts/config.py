@@ -1,4 +1,4 @@
-"""Check a model's config.json: a known architecture, within bounds, and quantised only as declared."""
+"""Check a model's config.json: a known architecture, within bounds, and not saved in a quantised form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,11 +33,6 @@ _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_atten
 # What the library assumes where config.json is silent.
 _KEY_VALUE_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32}
 _HEAD_DIM = {"qwen3": 128}
-# What bitsandbytes writes for the forms that a submission may declare.
-_QUANTIZED_AS: Mapping[str, Mapping[str, Any]] = {
-    "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
-    "int8": {"load_in_8bit": True},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +52,12 @@ class Config:
     tied: bool
     attention_bias: bool
     mlp_bias: bool
-    quantized: bool
 
 
-def read_config(tree: Tree, quantization: str | None) -> tuple[list[Fault], Config | None]:
+def read_config(tree: Tree) -> tuple[list[Fault], Config | None]:
     """What config.json says, or its faults (rule 4).
 
-    `FILE_MISSING`, `JSON_STRICT`, `CONFIG_FORBIDDEN`, `MODEL_TYPE`, `UNDECLARED_QUANTIZATION` (against `quantization`
-    of submission.yaml), `CONFIG_BOUNDS`.
+    `FILE_MISSING`, `JSON_STRICT`, `CONFIG_FORBIDDEN`, `QUANTIZATION`, `MODEL_TYPE`, `CONFIG_BOUNDS`.
     """
     if not tree.holds("config.json"):
         hint = "Save the model with save_pretrained; an adapter alone is named under `adapter:`."
@@ -73,8 +66,11 @@ def read_config(tree: Tree, quantization: str | None) -> tuple[list[Fault], Conf
     if document is None:
         return faults, None
     file = tree.place("config.json")
-    quantized = [key for key in ("quantization_config", "compression_config") if document.get(key) is not None]
-    faults += [fault for key in quantized if (fault := _quantization_fault(document[key], quantization, key, file))]
+    for key in ("quantization_config", "compression_config"):
+        if document.get(key) is not None:
+            message = "The weights are saved in a quantised form, which is not read."
+            hint = "Submit them in full, and declare `quantization`: they are reduced when they are loaded."
+            faults.append(Fault("QUANTIZATION", message, file=file, path=f"$.{key}", hint=hint))
     model_type = document.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         message = f"The architecture {shown(model_type)} is not supported; one of {', '.join(FAMILIES)} was expected."
@@ -82,23 +78,7 @@ def read_config(tree: Tree, quantization: str | None) -> tuple[list[Fault], Conf
     bounds = _bounds_faults(document, file)
     if bounds:
         return faults + bounds, None
-    return faults, _config(model_type, document, bool(quantized))
-
-
-def _quantization_fault(found: Any, declared: str | None, key: str, file: str) -> Fault | None:
-    if declared is None:
-        message = "The weights are quantised, which submission.yaml does not declare."
-        hint = "Declare it under `model.quantization`, or submit the weights in full."
-        return Fault("UNDECLARED_QUANTIZATION", message, file=file, path=f"$.{key}", hint=hint)
-    wanted = {"quant_method": "bitsandbytes", **_QUANTIZED_AS.get(declared, {})}
-    for name, value in wanted.items():
-        stated = found.get(name) if isinstance(found, dict) else found
-        if stated != value:
-            message = (
-                f"{name} is {shown(stated)}, {shown(value)} was expected of weights declared as {shown(declared)}."
-            )
-            return Fault("UNDECLARED_QUANTIZATION", message, file=file, path=f"$.{key}")
-    return None
+    return faults, _config(model_type, document)
 
 
 def _bounds_faults(document: Mapping[str, Any], file: str) -> list[Fault]:
@@ -122,7 +102,7 @@ def _bounds_faults(document: Mapping[str, Any], file: str) -> list[Fault]:
     return faults
 
 
-def _config(model_type: str, document: Mapping[str, Any], quantized: bool) -> Config:
+def _config(model_type: str, document: Mapping[str, Any]) -> Config:
     heads: int = document["num_attention_heads"]
     return Config(
         model_type=model_type,
@@ -138,5 +118,4 @@ def _config(model_type: str, document: Mapping[str, Any], quantized: bool) -> Co
         tied=document.get("tie_word_embeddings", FAMILIES[model_type] == "encoder") is True,
         attention_bias=document.get("attention_bias") is True,
         mlp_bias=document.get("mlp_bias") is True,
-        quantized=quantized,
     )

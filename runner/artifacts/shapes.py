@@ -21,7 +21,7 @@ def modules(config: Config, weights: Header) -> dict[str, tuple[int, int]]:
     """The two-dimensional weights that an adapter can aim at: module name to (rows, columns) = (out, in)."""
     named: dict[str, Shape] = {
         **{name: tensor.shape for name, tensor in weights.items() if tensor.dtype in FLOATS},
-        **expected_tensors(config),  # a quantised file has its own shapes, and a tied head is not in it
+        **expected_tensors(config),  # a tied head is not in the file
     }
     found = {}
     for name, shape in named.items():
@@ -51,13 +51,7 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
             f"{len(missing):,} tensors are missing and would be filled with random numbers: {shown_some(missing)}."
         )
         faults.append(Fault("LOAD_KEYS", message, file=file))
-    differing = [
-        name
-        for name, shape in expected.items()
-        if name in weights
-        and weights[name].shape != shape
-        and not (config.quantized and weights[name].dtype not in FLOATS)
-    ]
+    differing = [name for name, shape in expected.items() if name in weights and weights[name].shape != shape]
     if differing:
         name = differing[0]
         message = (
@@ -66,7 +60,7 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
         )
         faults.append(Fault("CONFIG_SHAPES", message, file=file))
     integers = [name for name in expected if name in weights and weights[name].dtype not in FLOATS]
-    if integers and not config.quantized:
+    if integers:
         message = f"{len(integers):,} weights are not floating-point numbers: {shown_some(integers)}."
         faults.append(Fault("CONFIG_SHAPES", message, file=file))
     return faults

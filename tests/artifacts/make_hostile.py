@@ -455,9 +455,9 @@ ATTACKS = (
     ),
     Attack(
         "json/quantized",
-        ("UNDECLARED_QUANTIZATION",),
+        ("QUANTIZATION",),
         "4",
-        "Quantised weights that submission.yaml does not mention",
+        "Weights saved in a quantised form",
         setting("config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),
     ),
     Attack(
