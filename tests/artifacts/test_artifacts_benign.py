@@ -105,7 +105,7 @@ def test_a_saved_model_has_no_fault_and_the_tensors_we_expect(kind: str, more: d
         if getattr(getattr(module, "weight", None), "ndim", 0) == 2
     }
     assert dict(facts.modules) == linear
-    _, config = read_config(walk(tmp_path, "model")[1], None)
+    _, config = read_config(walk(tmp_path, "model")[1])
     assert config is not None
     expected = expected_tensors(config)
     real = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -190,7 +190,7 @@ def test_the_expected_tensors_of_a_published_model_have_its_published_size(name:
     stated, parameters = PUBLISHED[name]
     defaults = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
     (tmp_path / "config.json").write_text(json.dumps({**defaults, **stated}))
-    faults, config = read_config(walk(tmp_path, "model")[1], None)
+    faults, config = read_config(walk(tmp_path, "model")[1])
     assert faults == []
     assert config is not None
     total = 0
