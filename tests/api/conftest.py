@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 from gguf_model import write_gguf
 from proxy import Proxy, proxied
-from serving import served
-
-CHAT = (
-    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\nAnswer:{% endif %}"
-)
+from serving import CHAT, served
 
 
 @pytest.fixture(scope="session")

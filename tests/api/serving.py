@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CHAT = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\nAnswer:{% endif %}"
+)
+"""The chat template of the model that is served."""
+
 
 @contextmanager
 def served(model: Path, *, halved: bool = False) -> Iterator[str]:

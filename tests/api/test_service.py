@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import tiny
-from conftest import CHAT
 from gguf_model import write_gguf
 from proxy import Handler, Proxy, changed
-from serving import served
+from serving import CHAT, served
 
 from runner.api import Access, open_service
 from runner.api.service import Service
