@@ -71,8 +71,10 @@ def open_backend(
     """
     need_libraries()
     # Read when torch is first imported. By default its threads wait for each other in a busy loop, which on a machine
-    # that others use as well takes ten times as long (measured); asleep they cost nothing that could be measured.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # that others use as well takes up to ten times as long (measured), and asleep they wake late; after a short loop
+    # they are as fast as in a long one, and leave room (docs/speed.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     match submission.model.backend:
         case "causal":
             from runner.backends.causal import open_causal

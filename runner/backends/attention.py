@@ -36,40 +36,29 @@ class Batch:
     packed: Packed
     kept: KeysValues
     keep: bool = False
-    _moved: dict[torch.device, list["_Padded"]] = field(default_factory=dict)
-    _order: dict[torch.device, Tensor] = field(default_factory=dict)
+    _ready: dict[torch.device, "_Ready"] = field(default_factory=dict)
 
-    def padded(self, device: torch.device) -> list["_Padded"]:
-        """The batch's segments, or on a CPU the short ones, those of about one size together, ready for `device`."""
-        if device not in self._moved:
-            self._moved[device] = [each.to(device) for each in (self._short if device.type == "cpu" else self._all)]
-        return self._moved[device]
-
-    def order(self, device: torch.device) -> Tensor:
-        """(tokens,) where each token's answer lies among those of all `padded` segments, one part after the other."""
-        if device not in self._order:
-            found, start = torch.empty(len(self.packed.ids), dtype=torch.long), 0
-            for part in self._all:
-                found[part.tokens] = start + part.places
-                start += part.queries.numel()
-            self._order[device] = found.to(device)
-        return self._order[device]
+    def ready(self, device: torch.device) -> "_Ready":
+        """The batch's segments for `device`: on a CPU only the short ones are filled up."""
+        if device not in self._ready:
+            on_cpu = device.type == "cpu"
+            found = _arranged(self._short, self.long) if on_cpu else _arranged(self._all, [])
+            self._ready[device] = found.to(device)
+        return self._ready[device]
 
     @cached_property
     def long(self) -> list[Segment]:
         """Segments that are taken one by one on a CPU."""
-        return [segment for segment in self.packed.segments if not self._is_short(segment)]
+        return [segment for segment in self.packed.segments if not _is_short(segment)]
 
     @cached_property
     def _short(self) -> list["_Padded"]:
-        return _pad_alike(list(filter(self._is_short, self.packed.segments)), self.packed.kept, 1.3)
+        # What is kept is not among the keys: all segments together are multiplied with it.
+        return _pad_alike(list(filter(_is_short, self.packed.segments)), 0, 1.2)
 
     @cached_property
     def _all(self) -> list["_Padded"]:
         return _pad_alike(list(self.packed.segments), self.packed.kept, 2.0)
-
-    def _is_short(self, segment: Segment) -> bool:
-        return segment.stop - segment.start <= _SHORT and _seen(segment, self.packed.kept) <= 2 * _SHORT
 
 
 @contextmanager
@@ -95,43 +84,34 @@ def attend(
         raise ValueError("scores that are capped are not supported")
     scale = options.get("scaling")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    queries, keys, values = query[0], key[0], value[0]
-    in_blocks = query.device.type == "cpu"
-    if in_blocks:
-        # Converted and made contiguous in one go.
-        queries, keys, values = (torch.empty(each.shape).copy_(each) for each in (queries, keys, values))
+    # Once, since products of pieces would make each piece contiguous by itself.
+    queries, keys, values = query[0].contiguous(), key[0].contiguous(), value[0].contiguous()
     kept = packing.kept.get(module.layer_idx)
     if packing.keep:
         packing.kept[module.layer_idx] = keys, values
-    answer = _in_blocks if in_blocks else _in_padded_calls
-    return answer(queries, keys, values, packing, kept, scale).to(query.dtype)[None], None
+    answer = _in_blocks if query.device.type == "cpu" else _in_padded_calls
+    return answer(queries, keys, values, packing, kept, scale)[None], None
 
 
 def _in_blocks(
     queries: Tensor, keys: Tensor, values: Tensor, batch: Batch, kept: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
-    """(tokens, heads, size) of float32 `queries` (heads, tokens, size); keys and values may have fewer heads.
+    """(tokens, heads, size) of `queries` (heads, tokens, size); keys and values may have fewer heads.
 
     Short segments of about one size are taken together, filled up; a long one in blocks of its queries, each of which
-    leaves out the keys behind it.
+    leaves out the keys behind it. Scores are products in float32 whatever the dtype: rounded to bfloat16 they made the
+    log-scores of small models an eighth less exact.
     """
     heads, groups, (tokens, size) = len(keys), len(queries) // len(keys), queries.shape[1:]
-    answers = torch.empty(tokens, heads, groups, size)
+    queries, keys = queries.float() * scale, keys.float()
+    if kept is not None:
+        kept = kept[0].float(), kept[1]
+    ready = batch.ready(queries.device)
+    answers = [_short(queries, keys, values, part, kept) for part in ready.together]
     # (heads, groups of heads that share keys, tokens, size)
-    asked = (queries * scale).view(heads, groups, tokens, size)
-    parts = batch.padded(queries.device)
-    if parts:
-        all_keys, all_values = (keys, values) if kept is None else (_after(kept[0], keys), _after(kept[1], values))
-    for part in parts:
-        several, most = part.queries.shape
-        own = asked[:, :, part.queries].transpose(1, 2).reshape(heads * several, groups * most, size)
-        seen_keys, seen_values = all_keys[:, part.keys].flatten(0, 1), all_values[:, part.keys].flatten(0, 1)
-        scores = torch.bmm(own, seen_keys.transpose(1, 2))
-        scores.view(heads, several, groups, most, -1).add_(part.hidden[None, :, None])
-        found = torch.bmm(torch.softmax(scores, dim=-1), seen_values).view(heads, several, groups, most, size)
-        answers[part.tokens] = found.permute(1, 3, 0, 2, 4).flatten(0, 1)[part.places]
+    asked = queries.view(heads, groups, tokens, size)
     upper = torch.full((_BLOCK, _BLOCK), -torch.inf).triu(1)
-    for segment in batch.long:
+    for segment in ready.long:
         ranges = (*segment.before, (segment.start, segment.stop))
         own_keys = _joined(keys, ranges, kept[0] if kept else None)
         own_values = _joined(values, ranges, kept[1] if kept else None)
@@ -145,9 +125,34 @@ def _in_blocks(
                 by_group[..., seen - (stop - start) :] += upper[: stop - start, : stop - start]
             else:
                 by_group[..., ahead:] += _hidden(segment.branches, start - segment.start, stop - segment.start)
-            found = torch.bmm(torch.softmax(scores, dim=-1), own_values[:, :seen])
-            answers[start:stop] = found.view(heads, groups, stop - start, size).permute(2, 0, 1, 3)
-    return answers.flatten(1, 2)
+            found = torch.bmm(torch.softmax(scores, dim=-1).to(values.dtype), own_values[:, :seen])
+            answers.append(found.view(heads, groups, stop - start, size).permute(2, 0, 1, 3).flatten(1, 2))
+    return torch.cat(answers).index_select(0, ready.order)
+
+
+def _short(
+    queries: Tensor, keys: Tensor, values: Tensor, part: "_Padded", kept: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """(segments · most queries, heads, size): the segments of `part` together; what is kept is read once for all."""
+    heads, groups, size = len(keys), len(queries) // len(keys), queries.shape[2]
+    several, most = part.queries.shape
+    own = queries.index_select(1, part.queries.flatten()).view(heads, groups, several, most, size).transpose(1, 2)
+    own = own.reshape(heads * several, groups * most, size)
+    own_keys, own_values = (
+        states.index_select(1, part.keys.flatten()).view(heads * several, -1, size) for states in (keys, values)
+    )
+    products = torch.bmm(own, own_keys.transpose(1, 2))
+    past = 0 if kept is None else kept[0].shape[1]
+    scores = torch.empty(heads * several, groups * most, past + products.shape[2])
+    shape = (heads, several, groups, most, -1)
+    torch.add(products.view(shape), part.hidden[None, :, None], out=scores.view(shape)[..., past:])
+    if kept is not None:
+        scores[..., :past] = torch.bmm(own.view(heads, -1, size), kept[0].transpose(1, 2)).view(*scores.shape[:2], past)
+    weights = torch.softmax(scores, dim=-1).to(values.dtype)
+    found = torch.bmm(weights[..., past:], own_values)
+    if kept is not None:
+        found += torch.bmm(weights[..., :past].reshape(heads, -1, past), kept[1]).view(found.shape)
+    return found.view(heads, several, groups, most, size).permute(1, 3, 0, 2, 4).flatten(2, 3).flatten(0, 1)
 
 
 def _after(kept: Tensor, states: Tensor) -> Tensor:
@@ -174,15 +179,38 @@ def _hidden(branches: NDArray[np.int64], start: int, stop: int) -> Tensor:
     return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Segments that are taken together and `long` ones that are taken one by one; `order` (tokens,) is where each
+    token's answer lies among those of the former, one part after the other, and then of the latter.
+    """
+
+    together: list["_Padded"]
+    long: list[Segment]
+    order: Tensor
+
+    def to(self, device: torch.device) -> "_Ready":
+        return _Ready([each.to(device) for each in self.together], self.long, self.order.to(device))
+
+
+def _arranged(together: list["_Padded"], long: list[Segment]) -> _Ready:
+    tokens = [part.tokens for part in together] + [torch.arange(each.start, each.stop) for each in long]
+    starts = np.cumsum([0, *(part.queries.numel() for part in together), *(each.stop - each.start for each in long)])
+    places = [part.places for part in together] + [torch.arange(each.stop - each.start) for each in long]
+    order = torch.empty(sum(map(len, tokens)), dtype=torch.long)
+    order[torch.cat(tokens)] = torch.cat([place + int(start) for place, start in zip(places, starts, strict=False)])
+    return _Ready(together, long, order)
+
+
 # --- filled up to one size ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Padded:
     """Segments of about one size: indexes of their `queries` (segments, most queries) in the row and of their `keys`
-    (segments, most keys) in what is kept and then the row, 0 where there is none; and what is `hidden` (segments, most
-    queries, most keys) from whom: minus infinity, else 0. `tokens` of the row have their answers at `places`, counted
-    through the queries of all segments.
+    (segments, most keys) in the row, or in what is kept and then the row, 0 where there is none; and what is `hidden`
+    (segments, most queries, most keys) from whom: minus infinity, else 0. `tokens` of the row have their answers at
+    `places`, counted through the queries of all segments.
     """
 
     queries: Tensor
@@ -193,6 +221,10 @@ class _Padded:
 
     def to(self, device: torch.device) -> "_Padded":
         return _Padded(*(each.to(device) for each in (self.queries, self.keys, self.hidden, self.tokens, self.places)))
+
+
+def _is_short(segment: Segment) -> bool:
+    return segment.stop - segment.start <= _SHORT and _seen(segment, 0) <= 2 * _SHORT
 
 
 def _seen(segment: Segment, kept: int) -> int:
@@ -206,7 +238,7 @@ def _pad_alike(segments: list[Segment], kept: int, most: float) -> list[_Padded]
     least = (0, 0)
     for segment in sorted(segments, key=lambda each: (_seen(each, kept), each.stop - each.start)):
         size = (segment.stop - segment.start, _seen(segment, kept))
-        if found and all(now <= most * low + 8 for now, low in zip(size, least, strict=True)):
+        if found and all(now <= most * low + 4 for now, low in zip(size, least, strict=True)):
             found[-1].append(segment)
             least = min(least[0], size[0]), least[1]
         else:
@@ -254,7 +286,8 @@ def _in_padded_calls(
     answers = []
     if kept is not None:
         keys, values = _after(kept[0], keys), _after(kept[1], values)
-    for part in batch.padded(queries.device):
+    ready = batch.ready(queries.device)
+    for part in ready.together:
         # With a mask, kernels for shared keys fall back to a slow form, so they are repeated.
         own_keys, own_values = (
             states[:, part.keys].transpose(0, 1).repeat_interleave(groups, dim=1) for states in (keys, values)
@@ -264,7 +297,7 @@ def _in_padded_calls(
             asked, own_keys, own_values, attn_mask=part.hidden[:, None].to(asked.dtype), scale=scale
         )
         answers.append(found.transpose(1, 2).flatten(0, 1))
-    return torch.cat(answers)[batch.order(queries.device)]
+    return torch.cat(answers)[ready.order]
 
 
 AttentionInterface.register(NAME, attend)

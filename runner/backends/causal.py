@@ -17,6 +17,7 @@ from torch import Tensor
 from runner.backends import attention, devices, facts, head, loading, quantized, writing
 from runner.backends.beginnings import Rest, packed_batches, shared_beginning
 from runner.backends.packing import Packed, beginning_of, pack
+from runner.backends.places import last_layer_at
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import BackendError, Fault
 from runner.predictions import MAX_TEXT
@@ -199,14 +200,15 @@ class Causal:
 
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
-        with attention.packed_attention(self._base.config):
+        places = self._on_device(np.unique(packed.places))
+        with attention.packed_attention(self._base.config), last_layer_at(places, self._base.base_model):
             states = self._base.base_model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, kept, keep),
             ).last_hidden_state
-        found: Tensor = states[0, self._on_device(np.unique(packed.places)).to(states.device)]
+        found: Tensor = states[0, places.to(states.device)]
         return found
 
     def _keys_values(self, past: NDArray[np.int32]) -> attention.KeysValues:

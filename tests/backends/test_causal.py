@@ -11,6 +11,7 @@ import tiny
 import torch
 from naive import label_log_scores
 
+from runner.backends import head
 from runner.backends.beginnings import LEAST_SHARED
 from runner.backends.causal import Causal
 from runner.errors import BackendError
@@ -326,15 +327,28 @@ def test_a_tokenizer_of_another_model_is_refused(byte: Any) -> None:
         backend.plan(tiny.prompts())
 
 
-def test_bfloat16_is_close_and_its_own_head_is_further(byte: Any) -> None:
-    """With bfloat16 weights the float32 head stays nearer to the float32 model than the model's own bfloat16 logits."""
-    model = tiny.model("llama", len(byte))
-    low = copy.deepcopy(model).to(torch.bfloat16)
-    # The reference has the rounded weights but computes in float32: what is left is rounding on the way.
-    reference = copy.deepcopy(low).to(torch.float32)
+def test_bfloat16_is_as_close_as_the_model_by_itself(byte: Any) -> None:
+    """Over many models, since which of two ways of rounding is nearer is chance for one."""
+    ours, theirs = [], []
     prompts = tiny.prompts()
-    exact = np.array(naive(reference, byte, prompts))
-    ours = np.abs(scores(answer(Causal(low, byte, "plain", 400), prompts)) - exact)
-    theirs = np.abs(as_it_is(low, byte, prompts) - exact)
-    assert 0 < ours.max() <= 0.25
-    assert ours.mean() <= theirs.mean()
+    for seed in range(12):
+        low = tiny.model(FAMILIES[seed % len(FAMILIES)], len(byte), seed=seed).to(torch.bfloat16)
+        # The reference has the rounded weights but computes in float32: what is left is rounding on the way.
+        exact = np.array(naive(copy.deepcopy(low).to(torch.float32), byte, prompts))
+        ours.append(np.abs(scores(answer(Causal(low, byte, "plain", 400), prompts)) - exact))
+        theirs.append(np.abs(as_it_is(low, byte, prompts) - exact))
+    assert 0 < np.max(ours) <= 0.25
+    assert np.mean(ours) <= 1.05 * np.mean(theirs)
+    assert np.max(ours) <= 1.1 * np.max(theirs)
+
+
+def test_the_head_in_float32_is_nearer_than_in_bfloat16(byte: Any) -> None:
+    low = tiny.model("llama", len(byte)).to(torch.bfloat16)
+    states = torch.randn(64, low.config.hidden_size, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    output = low.get_output_embeddings()
+    tokens = torch.arange(64) % len(byte)
+    with torch.inference_mode():
+        exact = torch.log_softmax(states.double() @ output.weight.double().T, dim=1)[torch.arange(64), tokens]
+        own = torch.log_softmax(output(states).float(), dim=1)[torch.arange(64), tokens]
+        found = head.log_probs(output, states, torch.arange(64), tokens)
+    assert (found - exact).abs().max() < 1e-5 < (own - exact).abs().mean()

@@ -133,7 +133,7 @@ def error(packed: Packed, form: str, groups: int, seed: int) -> float:
     function: Any = attention._in_blocks
     if form == "in padded calls":
         function = attention._in_padded_calls
-        batch._moved[query.device] = batch._all
+        batch._ready[query.device] = attention._arranged(batch._all, [])
     found = function(query, key, value, batch, batch.kept.get(0), 0.3)
 
     all_keys, all_values = (
