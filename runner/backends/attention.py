@@ -141,13 +141,12 @@ def _short(
     own_keys, own_values = (
         states.index_select(1, part.keys.flatten()).view(heads * several, -1, size) for states in (keys, values)
     )
-    products = torch.bmm(own, own_keys.transpose(1, 2))
+    scores = torch.bmm(own, own_keys.transpose(1, 2))
+    scores.view(heads, several, groups, most, -1).add_(part.hidden[None, :, None])
     past = 0 if kept is None else kept[0].shape[1]
-    scores = torch.empty(heads * several, groups * most, past + products.shape[2])
-    shape = (heads, several, groups, most, -1)
-    torch.add(products.view(shape), part.hidden[None, :, None], out=scores.view(shape)[..., past:])
     if kept is not None:
-        scores[..., :past] = torch.bmm(own.view(heads, -1, size), kept[0].transpose(1, 2)).view(*scores.shape[:2], past)
+        of_kept = torch.bmm(own.view(heads, -1, size), kept[0].transpose(1, 2))
+        scores = torch.cat([of_kept.view(*scores.shape[:2], past), scores], dim=2)
     weights = torch.softmax(scores, dim=-1).to(values.dtype)
     found = torch.bmm(weights[..., past:], own_values)
     if kept is not None:
