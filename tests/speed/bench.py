@@ -3,8 +3,7 @@
     python tests/speed/bench.py --data-dir DIR --peer-python PYTHON [--only NAME] [--vocabulary N] --output FILE.json
 
 In every round each takes its turn, and the machine's matrix products are timed before and after ours; what is told are
-medians over the rounds with the least and the greatest, by the clock and by the time of the processor, which waits for
-nobody where others use the machine as well. Rounds are added to those in the JSON file, so that each
+medians over the rounds with the least and the greatest. Rounds are added to those in the JSON file, so that each
 workload can be run when nothing else runs; the table at the end has all that are in it. Nothing is asserted.
 """
 
@@ -59,7 +58,7 @@ class Peer:
         self.versions = self._answer()
 
     def ask(self, pairs: Sequence[Sequence[str]], batch: int) -> dict[str, Any]:
-        """Seconds, seconds of processor and log-likelihoods of `pairs`."""
+        """Seconds and log-likelihoods of `pairs`."""
         assert self._process.stdin is not None
         print(json.dumps({"pairs": pairs, "batch": batch}), file=self._process.stdin, flush=True)
         return self._answer()
@@ -74,26 +73,21 @@ class Peer:
         self._process.communicate()
 
 
-def product_rate(config: Any) -> tuple[float, float]:
-    """Floating-point operations of this machine's products of the model's shapes, each at its best size.
-
-    In a second, and in a second of processor.
-    """
+def product_rate(config: Any) -> float:
+    """Floating-point operations in a second of this machine's products of the model's shapes, each at its best size."""
     hidden, inner = config.hidden_size, config.intermediate_size
-    operations, seconds, processor = 0.0, 0.0, 0.0
+    operations, seconds = 0.0, 0.0
     for rows, columns, times in ((hidden, hidden, 4), (inner, hidden, 2), (hidden, inner, 1)):
         weight = torch.randn(rows, columns, dtype=torch.bfloat16)
-        best, best_of_processor = 0.0, 0.0
+        best = 0.0
         for tokens in (256, 512, 1024, 2048):
             states = torch.randn(tokens, columns, dtype=torch.bfloat16)
             for _ in range(4):
-                took, used, _found = timed(lambda: torch.nn.functional.linear(states, weight))  # noqa: B023
+                took, _found = timed(lambda: torch.nn.functional.linear(states, weight))  # noqa: B023
                 best = max(best, 2 * tokens * rows * columns / took)
-                best_of_processor = max(best_of_processor, 2 * tokens * rows * columns / used)
         operations += times * 2 * rows * columns
         seconds += times * 2 * rows * columns / best
-        processor += times * 2 * rows * columns / best_of_processor
-    return operations / seconds, operations / processor
+    return operations / seconds
 
 
 def useful_operations(encoded: Sequence[EncodedPrompt], config: Any) -> tuple[int, float]:
@@ -127,11 +121,11 @@ def ours(backend: Any, prompts: Sequence[Prompt]) -> list[float]:
     return [score for number in range(len(prompts)) for score in found[number].log_scores]
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Seconds, seconds of processor, and the result."""
-    started, used = time.perf_counter(), time.process_time()
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and the result."""
+    started = time.perf_counter()
     found = work()
-    return time.perf_counter() - started, time.process_time() - used, found
+    return time.perf_counter() - started, found
 
 
 def measure(load: Workload, backend: Any, peer: Peer | None, rounds: int, earlier: Any) -> Iterator[dict[str, Any]]:
@@ -150,33 +144,29 @@ def measure(load: Workload, backend: Any, peer: Peer | None, rounds: int, earlie
         most = max(1, MOST_PEER_BYTES // (PEER_BYTES * longest * config.vocab_size))
         for size in BATCHES if not tried else ():
             if size <= most:
-                tried[str(size)] = len(pairs[:64]) / peer.ask(pairs[:64], size)["processor"]
-        print("  the harness by batch, requests for a second of processor:", tried, flush=True)
+                tried[str(size)] = len(pairs[:64]) / peer.ask(pairs[:64], size)["seconds"]
+        print("  the harness by batch, requests/s:", tried, flush=True)
     batch = int(max(tried, key=tried.__getitem__, default="1"))
     rows: list[dict[str, float]] = list(earlier["rounds"]) if earlier else []
     for number in range(len(rows), len(rows) + rounds):
         before = product_rate(config)
-        seconds, processor, scores = timed(lambda: ours(backend, prompts))
-        after = product_rate(config)
+        seconds, scores = timed(lambda: ours(backend, prompts))
+        rate = max(before, product_rate(config))
         row = {
             "ours": len(prompts) / seconds,
-            "ours_processor": len(prompts) / processor,
-            "rate": max(before[0], after[0]),
-            "utilisation": operations / seconds / max(before[0], after[0]),
-            "utilisation_processor": operations / processor / max(before[1], after[1]),
+            "rate": rate,
+            "utilisation": operations / seconds / rate,
         }
         if peer is not None:
             answer = peer.ask(pairs, batch)
             row["peer"] = len(prompts) / answer["seconds"]
-            row["peer_processor"] = len(prompts) / answer["processor"]
             row["difference"] = max(abs(a - b) for a, b in zip(scores, answer["log_likelihoods"], strict=True))
         some = prompts[number * ALONE % len(prompts) :][:ALONE]
-        seconds, processor, _ = timed(lambda: [form_log_probs(model, tokenizer, one) for one in some])  # noqa: B023
+        seconds, _ = timed(lambda: [form_log_probs(model, tokenizer, one) for one in some])  # noqa: B023
         row["alone"] = len(some) / seconds
-        row["alone_processor"] = len(some) / processor
         for name in ("peer", "alone"):
-            for unit in ("", "_processor") if name in row else ():
-                row[f"ours/{name}{unit}"] = row[f"ours{unit}"] / row[f"{name}{unit}"]
+            if name in row:
+                row[f"ours/{name}"] = row["ours"] / row[name]
         rows.append(row)
         print(f"  round {number + 1}: " + " ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
         values = {name: [each[name] for each in rows if name in each] for name in row}
@@ -209,16 +199,14 @@ def table(results: Sequence[Any]) -> str:
             return "not asked"
         return f"{found['median']:.{digits}f} ({found['least']:.{digits}f}–{found['most']:.{digits}f})"
 
-    head = (
-        "workload | vocabulary | tokens a prompt | ours, prompts/s | harness, prompts/s | its batch | times the harness"
-    )
-    head += " | by processor time | times one by one | by processor time | useful share of the product rate"
-    lines = [f"| {head} | by processor time |", "|" + " --- |" * 12]
+    head = "workload | vocabulary | tokens a prompt | ours, prompts/s | harness, prompts/s | its batch"
+    head += " | times the harness | times one by one | useful share of the product rate"
+    lines = [f"| {head} |", "|" + " --- |" * 9]
     for row in results:
         cells = [row["workload"], f"{row['vocabulary']:,}", f"{row['tokens_per_prompt']:.0f}", spread(row, "ours", 1)]
         cells += [spread(row, "peer", 1), str(row["peer"]["batch"]) if row["peer"] else ""]
         for name, digits in (("ours/peer", 2), ("ours/alone", 1), ("utilisation", 2)):
-            cells += [spread(row, name, digits), spread(row, f"{name}_processor", digits)]
+            cells.append(spread(row, name, digits))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

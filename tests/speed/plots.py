@@ -22,7 +22,7 @@ def _document(width: int, height: int, title: str, parts: Sequence[str]) -> str:
     return "\n".join([head, f"<title>{title}</title>", _STYLE, *parts, "</svg>"]) + "\n"
 
 
-def ratios(results: Sequence[Any], name: str = "ours/peer_processor") -> str:
+def ratios(results: Sequence[Any], name: str = "ours/peer") -> str:
     """A bar for each workload and vocabulary: how many times as fast as the harness, with the least and the most."""
     rows = [row for row in results if name in row["measured"]]
     most = max((row["measured"][name]["most"] for row in rows), default=1.0)
@@ -39,7 +39,7 @@ def ratios(results: Sequence[Any], name: str = "ours/peer_processor") -> str:
         ]
     height = 34 + 26 * len(rows)
     parts.append(f'<path class="faint" d="M{216 + scale:.1f} 14V{height - 8}"/>')
-    return _document(660, height, "Prompts for a second of processor, as a multiple of the harness", parts)
+    return _document(660, height, "Prompts in a second, as a multiple of the harness", parts)
 
 
 def curves(found: Mapping[str, Any]) -> str:
@@ -70,7 +70,7 @@ def curves(found: Mapping[str, Any]) -> str:
         for x, y in zip(xs, ys, strict=True):
             across, down = place(x, y).split()
             parts.append(f'<circle class="us" cx="{across}" cy="{down}" r="3.5"/>')
-    return _document(680, 40 + 220 * math.ceil(len(found) / 2), "Time of the processor against what grows", parts)
+    return _document(680, 40 + 220 * math.ceil(len(found) / 2), "Time against what grows", parts)
 
 
 def _short(size: int) -> str:

@@ -1,15 +1,18 @@
-"""How the cost of scoring grows: with prompts, their length, their options, and the vocabulary.
+"""How the cost of scoring grows: with prompts, their length, their options, and the vocabulary; and its memory.
 
     python tests/speed/scaling.py [--folder results/speed] [--only NAME] [--most-prompts 100000]
 
-Texts and weights are made. For each size the least time of the processor of a few runs is kept, since others may use
-the machine as well; beside each curve stands what the operations counted would take at the rate of its largest size.
+Texts and weights are made. For each size the least time of a few runs is kept, since others may use the machine as
+well; beside each curve stands what the operations counted would take at the rate of its largest size. Memory is the
+most that a process of its own held at once, beyond what it held with the model loaded.
 """
 
 import argparse
 import json
 import os
 import random
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +32,7 @@ from plots import curves
 from transformers import LlamaConfig, LlamaForCausalLM
 from workloads import make_model, make_words
 
-from runner.backends.causal import Causal
+from runner.backends.causal import Causal, wrap
 from runner.backends.loading import load_tokenizer
 from runner.encoding import encode_all
 from runner.records import Prompt
@@ -52,6 +55,10 @@ SMALL = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2, "n
 LARGE = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 
+SHAPES = {"small": SMALL, "large": LARGE}
+NAMES = ["prompts", "length", "options", "vocabulary", "memory"]
+
+
 def prompts(number: int, words: int, options: int = 2, seed: int = 0) -> list[Prompt]:
     """Prompts of so many made words each, every option three words long where there are more than two."""
     generator = random.Random(seed)
@@ -67,26 +74,32 @@ def backend(tokenizer: Any, shape: dict[str, int], vocabulary: int) -> Causal:
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=4096, **shape)
     model = LlamaForCausalLM(config).to(torch.bfloat16).eval().requires_grad_(False)
-    return Causal(model, tokenizer, "plain", 2048)
+    return wrap(model, tokenizer, "plain")
 
 
 def least(work: Callable[[], Any], times: int) -> float:
-    """Least seconds of processor."""
+    """Least seconds."""
     found = []
     for _ in range(times):
-        started = time.process_time()
+        started = time.perf_counter()
         work()
-        found.append(time.process_time() - started)
+        found.append(time.perf_counter() - started)
     return min(found)
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in use now."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def most_bytes() -> int:
+    """The most memory that this process has held at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def memory(folder: Path, shape: str, vocabulary: int, number: int) -> int:
+    """Bytes beyond the loaded model, in a process of its own."""
+    command = [sys.executable, __file__, "--folder", str(folder), "--held", shape, str(vocabulary), str(number)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def measure(scorer: Causal, asked: Sequence[Prompt], times: int = 3) -> tuple[float, float]:
-    """Seconds of processor a prompt, and operations a prompt."""
+    """Seconds a prompt, and operations a prompt."""
     encoded = encode_all(asked, scorer._tokenizer, "plain", 4096)
     _, operations = useful_operations(encoded, scorer._base.config)
     return least(lambda: ours(scorer, asked), times) / len(asked), operations / len(asked)
@@ -96,14 +109,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is named and write it, as numbers and as a picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("results/speed"))
-    parser.add_argument("--only", action="append", choices=["prompts", "length", "options", "vocabulary"])
+    parser.add_argument("--only", action="append", choices=NAMES)
     parser.add_argument("--most-prompts", type=int, default=100_000)
+    parser.add_argument("--held", nargs=3, metavar=("SHAPE", "VOCABULARY", "PROMPTS"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    names = options.only or ["prompts", "length", "options", "vocabulary"]
+    names = options.only or NAMES
     file = options.folder / "scaling.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     made = [make_words(random.Random(number), 200) for number in range(200)]
     tokenizer = load_tokenizer(make_model(options.folder / "made", 32_000, made))
+
+    if options.held:
+        shape, vocabulary, number = options.held
+        held = backend(tokenizer, SHAPES[shape], int(vocabulary))
+        ours(held, prompts(8, 20))
+        loaded = most_bytes()
+        asked = prompts(int(number), 20 if shape == "small" else 60)
+        for batch in held.plan(asked):
+            list(held.predict([asked[place] for place in batch]))
+        print(most_bytes() - loaded)
+        return
 
     def keep(name: str, sizes: Sequence[int], points: Sequence[tuple[float, float]], **more: Any) -> None:
         seconds, operations = zip(*points, strict=True)
@@ -116,12 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "prompts" in names:
         small = backend(tokenizer, SMALL, 32_000)
         sizes = [size for size in (100, 1000, 10_000, 100_000) if size <= options.most_prompts]
-        points, memory = [], []
         ours(small, prompts(100, 20))
-        for size in sizes:
-            points.append(measure(small, prompts(size, 20), 1 if size > 10_000 else 3))
-            memory.append(resident_bytes())
-        keep("prompts", sizes, points, resident_bytes=memory)
+        points = [measure(small, prompts(size, 20), 1 if size > 10_000 else 3) for size in sizes]
+        keep("prompts", sizes, points)
     if "length" in names:
         large = backend(tokenizer, LARGE, 32_000)
         sizes = [32, 64, 128, 256, 512, 1024]
@@ -134,6 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "vocabulary" in names:
         sizes = [32_000, 64_000, 128_000, 256_000]
         keep("vocabulary", sizes, [measure(backend(tokenizer, LARGE, size), prompts(160, 60)) for size in sizes])
+    if "memory" in names:
+        # Both orders of the items of Dilemmas dev, and many more prompts for a model that reads them in minutes.
+        cases = [("large", 32_000, 4_680), ("large", 128_000, 4_680), ("small", 32_000, 4_680)]
+        cases += [("small", 32_000, size) for size in (100_000,) if size <= options.most_prompts]
+        found["memory"] = [[*case, memory(options.folder, *case)] for case in cases]
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        for shape, vocabulary, number, held in found["memory"]:
+            print(f"memory, {shape}, vocabulary {vocabulary:,}, {number:,} prompts: {held / 1e6:.0f} MB", flush=True)
     (options.folder / "scaling.svg").write_text(curves(found), encoding="utf-8")
 
 
