@@ -14,6 +14,7 @@ from runner.keyring import Keyring
 from runner.measure import Measured, measure
 from runner.predictions import Answers, read
 from runner.recompute import benchmark_of, selection_of
+from runner.records import Array
 from runner.scoring import comparison
 from runner.scoring.metrics import METRICS
 from runner.selection import Selection, TaskData, aligned, readable
@@ -159,6 +160,15 @@ def _task(selection: Selection, a: Measured, b: Measured) -> Json:
     scoring = selection.benchmark.scoring
     spec = scoring.intervals
     names = [name for name in scoring.metrics if name in a.values and name in b.values]
+    f1 = comparison.paired_macro_f1(
+        (b.chosen, a.chosen),
+        a.plurality,
+        a.counts.shape[1],
+        draws=spec.draws,
+        permutations=_PERMUTATIONS,
+        seed=spec.seed,
+        level=spec.level,
+    )
     paired = comparison.compare(
         np.column_stack([b.values[name] for name in names]),
         np.column_stack([a.values[name] for name in names]),
@@ -167,6 +177,7 @@ def _task(selection: Selection, a: Measured, b: Measured) -> Json:
         permutations=_PERMUTATIONS,
         seed=spec.seed,
         level=spec.level,
+        other_p_values=[f1.p_value] if "macro_f1" in scoring.metrics else [],
     )
     metrics: Json = {}
     for name in scoring.metrics:
@@ -185,27 +196,25 @@ def _task(selection: Selection, a: Measured, b: Measured) -> Json:
                 **direction,
             }
         elif name == "macro_f1":
-            metrics[name] = {**_macro_f1(a, b, spec.draws, spec.seed, spec.level), **direction}
+            metrics[name] = {**_macro_f1(f1, paired.p_value, spec.level), **direction}
         elif METRICS[name].kind == "item":
             reason = a.missing.get(name) or b.missing.get(name)
             metrics[name] = {"difference": None, "reason": reason, "verdict": "undecided", **direction}
     return {"items": len(a.counts), "level": spec.level, "permutations": _PERMUTATIONS, "metrics": metrics}
 
 
-def _macro_f1(a: Measured, b: Measured, draws: int, seed: int, level: float) -> Json:
-    difference, lower, upper = comparison.paired_macro_f1(
-        (b.chosen, a.chosen), a.plurality, a.counts.shape[1], draws=draws, seed=seed, level=level
-    )
+def _macro_f1(found: comparison.PairedF1, others: Array, level: float) -> Json:
+    adjusted = float(comparison.holm([*others, found.p_value])[-1])
+    detectable = comparison.minimum_detectable_difference(found.standard_error, 1 - level)
     return {
-        "difference": difference,
-        "standard_error": None,
-        "lower": lower,
-        "upper": upper,
-        "p_value": None,
-        "p_adjusted": None,
-        "minimum_detectable": None,
-        "verdict": "undecided",
-        "reason": "no permutation test: macro F1 is no mean over items",
+        "difference": found.difference,
+        "standard_error": found.standard_error,
+        "lower": found.lower,
+        "upper": found.upper,
+        "p_value": found.p_value,
+        "p_adjusted": adjusted,
+        "minimum_detectable": float(detectable),
+        "verdict": comparison.verdict(found.difference, found.lower, found.upper, adjusted, False, level),
     }
 
 

@@ -1,6 +1,6 @@
 """Is one model better than another on the same items? Paired differences, with intervals, p-values and a verdict."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +41,14 @@ def compare(
     permutations: int,
     seed: int,
     level: float = 0.95,
+    other_p_values: Sequence[float] = (),
 ) -> PairedComparison:
     """Compare per-item values `(items, metrics)` of two models on the same items in the same order.
 
     Interval: percentile bootstrap over items. Test: sign-flip permutation. A verdict other than `undecided` needs both:
     the Holm-adjusted p-value at or below 1 − level, and the interval on one side of 0. It is also `undecided` for a
-    metric without a direction (`lower_is_better` None). Needs two items or more.
+    metric without a direction (`lower_is_better` None). Needs two items or more. `other_p_values` are those of metrics
+    of the same comparison that are no means over items; they count in Holm's adjustment.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
@@ -58,14 +60,13 @@ def compare(
     error = gaps.std(axis=0, ddof=1) / np.sqrt(len(gaps))
     lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed), level)
     p_value = sign_flip(gaps, permutations, seed)
-    adjusted = holm(p_value)
-    found = (adjusted <= 1 - level) & ((lower > 0) | (upper < 0))
-    verdict = tuple(
-        _verdict(bool(decided), float(gap), direction)
-        for decided, gap, direction in zip(found, difference, lower_is_better, strict=True)
+    adjusted = holm([*p_value, *other_p_values])[: len(p_value)]
+    verdicts = tuple(
+        verdict(gap, low, high, p, direction, level)
+        for gap, low, high, p, direction in zip(difference, lower, upper, adjusted, lower_is_better, strict=True)
     )
     detectable = minimum_detectable_difference(error, 1 - level)
-    return PairedComparison(difference, lower, upper, error, p_value, adjusted, detectable, verdict)
+    return PairedComparison(difference, lower, upper, error, p_value, adjusted, detectable, verdicts)
 
 
 def sign_flip(differences: ArrayLike, permutations: int, seed: int) -> Array:
@@ -75,19 +76,22 @@ def sign_flip(differences: ArrayLike, permutations: int, seed: int) -> Array:
     |sum|}) / (1 + permutations) (Phipson and Smyth 2010), never 0. All metrics of an item flip together.
     """
     gaps = np.asarray(differences, dtype=np.float64)
-    generator = np.random.default_rng(seed)
     # A flipped sum that equals the observed one but for rounding must count as equal.
     observed = np.abs(gaps.sum(axis=0)) - 1e-12 * np.abs(gaps).sum(axis=0)
     reached = np.zeros(gaps.shape[1:])
-    block = max(1, _BLOCK // len(gaps))
-    for start in range(0, permutations, block):
-        rows = min(block, permutations - start)
-        bits = np.unpackbits(
-            np.frombuffer(generator.bytes(rows * -(-len(gaps) // 8)), dtype=np.uint8).reshape(rows, -1), axis=1
-        )
-        signs = 2.0 * bits[:, : len(gaps)] - 1.0
+    for signs in _signs(len(gaps), permutations, seed):
         reached += (np.abs(signs @ gaps) >= observed).sum(axis=0)
     return np.asarray((1.0 + reached) / (1.0 + permutations))
+
+
+def _signs(items: int, permutations: int, seed: int) -> Iterator[Array]:
+    """Random signs `(rows, items)`, in blocks that are `permutations` rows in all."""
+    generator = np.random.default_rng(seed)
+    block = max(1, _BLOCK // items)
+    for start in range(0, permutations, block):
+        rows = min(block, permutations - start)
+        drawn = np.frombuffer(generator.bytes(rows * -(-items // 8)), dtype=np.uint8).reshape(rows, -1)
+        yield np.asarray(2.0 * np.unpackbits(drawn, axis=1)[:, :items] - 1.0)
 
 
 def holm(p_values: ArrayLike) -> Array:
@@ -108,18 +112,44 @@ def minimum_detectable_difference(standard_error: ArrayLike, alpha: float = 0.05
     return np.asarray((ndtri(1 - alpha / 2) + ndtri(power)) * np.asarray(standard_error, dtype=np.float64))
 
 
-def paired_macro_f1(
-    predicted: tuple[ArrayLike, ArrayLike], human: ArrayLike, labels: int, *, draws: int, seed: int, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Difference of macro F1 (first model − second) and its percentile interval, both on the same resampled items.
+@dataclass(frozen=True, slots=True)
+class PairedF1:
+    """The difference of two macro F1 on the same items; see `PairedComparison`."""
 
-    Macro F1 is no mean over items, so there is no sign-flip test for it.
+    difference: float
+    lower: float
+    upper: float
+    standard_error: float
+    p_value: float
+
+
+def paired_macro_f1(
+    predicted: tuple[ArrayLike, ArrayLike],
+    human: ArrayLike,
+    labels: int,
+    *,
+    draws: int,
+    permutations: int,
+    seed: int,
+    level: float = 0.95,
+) -> PairedF1:
+    """Macro F1 of the first model less that of the second.
+
+    The interval is of items that are resampled for both, the standard error that of these differences. Macro F1 is no
+    mean over items, so what is tested is the difference itself, under random exchange of the two models' answers.
     """
     columns = [confusion_columns(each, human, labels) for each in predicted]
-    sampled = bootstrap_means(np.hstack(columns), draws, seed)
-    gaps = _difference(np.split(sampled, 2, axis=1))
+    gaps = _difference(np.split(bootstrap_means(np.hstack(columns), draws, seed), 2, axis=1))
     lower, upper = percentile_interval(gaps, level)
-    return float(_difference(column.sum(axis=0) for column in columns)), float(lower), float(upper)
+    first, second = columns
+    middle, half = (first + second).sum(axis=0) / 2, (first - second) / 2
+    difference = float(_difference([first.sum(axis=0), second.sum(axis=0)]))
+    reached = 0
+    for signs in _signs(len(half), permutations, seed):
+        exchanged = signs @ half
+        reached += int((np.abs(_difference([middle + exchanged, middle - exchanged])) >= abs(difference) - 1e-12).sum())
+    error = float(gaps.std(ddof=1))
+    return PairedF1(difference, float(lower), float(upper), error, (1 + reached) / (1 + permutations))
 
 
 def _difference(confusions: Iterable[Array]) -> Array:
@@ -127,7 +157,11 @@ def _difference(confusions: Iterable[Array]) -> Array:
     return np.asarray(first - second)
 
 
-def _verdict(decided: bool, gap: float, lower_is_better: bool | None) -> str:
-    if not decided or lower_is_better is None:
+def verdict(
+    difference: float, lower: float, upper: float, adjusted: float, lower_is_better: bool | None, level: float
+) -> str:
+    """`better`, `worse` or `undecided`; see `compare`."""
+    found = adjusted <= 1 - level and (lower > 0 or upper < 0)
+    if not found or lower_is_better is None:
         return "undecided"
-    return "better" if (gap < 0) == lower_is_better else "worse"
+    return "better" if (difference < 0) == lower_is_better else "worse"

@@ -1,5 +1,6 @@
 """Paired comparison: the size and the power of the test, Holm's correction, and verdicts."""
 
+import itertools
 from itertools import product
 
 import numpy as np
@@ -8,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.scoring import comparison
-from runner.scoring.comparison import compare, holm, minimum_detectable_difference, paired_macro_f1, sign_flip
+from runner.scoring.comparison import (
+    PairedF1,
+    compare,
+    holm,
+    minimum_detectable_difference,
+    paired_macro_f1,
+    sign_flip,
+)
 from runner.scoring.f1 import macro_f1_score
 from runner.scoring.intervals import bootstrap_means, percentile_interval
 
@@ -107,10 +115,35 @@ def test_macro_f1_is_compared_on_the_same_items():
     generator = np.random.default_rng(10)
     human = generator.integers(0, 3, 400)
     good, bad = (np.where(generator.random(400) < share, human, generator.integers(0, 3, 400)) for share in (0.9, 0.4))
-    difference, lower, upper = paired_macro_f1((good, bad), human, 3, draws=400, seed=1)
-    assert difference == pytest.approx(macro_f1_score(good, human, 3) - macro_f1_score(bad, human, 3))
-    assert 0 < lower < difference < upper
-    assert paired_macro_f1((good, good), human, 3, draws=50, seed=1) == (0, 0, 0)
+    found = paired_macro_f1((good, bad), human, 3, draws=400, permutations=99, seed=1)
+    assert found.difference == pytest.approx(macro_f1_score(good, human, 3) - macro_f1_score(bad, human, 3))
+    assert 0 < found.lower < found.difference < found.upper
+    assert found.upper - found.lower == pytest.approx(2 * 1.96 * found.standard_error, rel=0.2)
+    assert found.p_value == 0.01
+    assert paired_macro_f1((good, good), human, 3, draws=50, permutations=99, seed=1) == PairedF1(0, 0, 0, 0, 1)
+
+
+def test_the_p_value_of_macro_f1_is_that_of_all_exchanges():
+    generator = np.random.default_rng(11)
+    human, one, other = generator.integers(0, 3, (3, 8))
+    gaps = []
+    for exchange in itertools.product([False, True], repeat=8):
+        first, second = np.where(exchange, other, one), np.where(exchange, one, other)
+        gaps.append(abs(macro_f1_score(first, human, 3) - macro_f1_score(second, human, 3)))
+    exact = np.mean(np.array(gaps) >= gaps[0] - 1e-12)
+    found = paired_macro_f1((one, other), human, 3, draws=10, permutations=20_000, seed=1)
+    assert found.p_value == pytest.approx(exact, abs=0.012)
+    assert 0.02 < exact < 0.98
+
+
+def test_the_test_of_macro_f1_keeps_its_size():
+    generator = np.random.default_rng(12)
+    p_values = []
+    for number in range(600):
+        human = generator.integers(0, 3, 80)
+        one, other = (np.where(generator.random(80) < 0.5, human, generator.integers(0, 3, 80)) for _ in range(2))
+        p_values.append(paired_macro_f1((one, other), human, 3, draws=2, permutations=199, seed=number).p_value)
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.025)
 
 
 def sizes(items, repeats, permutations, seed):
