@@ -382,9 +382,11 @@ def test_a_polite_stop_says_what_is_kept(
     # A stop between a row's way to the disk and its being counted is one that keeps more than it says.
     assert any(f"Stopped after {count} of 320 prompts; they are kept." in said for count in (kept, kept - 1)), said
     assert "Run the same command again" in said
-    done = forks(submissions.base, tmp_path, *LONG, "--quiet")
-    assert folders(tmp_path) == [Path(done.stdout.strip())]
-    assert (Path(done.stdout.strip()) / "predictions.jsonl").read_bytes() == long_run
+    done = forks(submissions.base, tmp_path, *LONG)
+    assert f"({320 - kept} prompts; {kept} were answered before)" in done.stderr
+    [run] = folders(tmp_path)
+    assert done.stdout.endswith(f"{run}\n")
+    assert (run / "predictions.jsonl").read_bytes() == long_run
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
