@@ -19,7 +19,7 @@ import tiny
 from click.testing import CliRunner, Result
 
 from runner import evaluate as walk
-from runner import run_names
+from runner import run_names, submitted
 from runner.cli import main
 from runner.worker import Limits, client, process
 
@@ -180,7 +180,9 @@ def run(sound: Path, outside: Outside, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "worker")
     # Hashing would refuse links as well: here it follows them.
-    monkeypatch.setattr(walk, "submission_manifest", lambda *_: [{"name": "model/x", "size": 1, "sha256": "0" * 64}])
+    monkeypatch.setattr(
+        submitted, "submission_manifest", lambda *_: [{"name": "model/x", "size": 1, "sha256": "0" * 64}]
+    )
     monkeypatch.setattr(walk, "changed_files", lambda *_: [])
     monkeypatch.setattr(walk, "stamps", lambda *_: ())
 
