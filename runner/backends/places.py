@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -12,8 +13,11 @@ def last_layer_at(places: Tensor, base: nn.Module) -> Iterator[None]:
     """Within it the last layer of `base`, a model without its head, is right at `places` of a row of tokens only.
 
     Every token's keys and values are computed; queries, what attention gives and the feed-forward only at `places`,
-    since no later layer reads what they are elsewhere.
+    since no later layer reads what they are elsewhere. Without places they are computed at the first token: not every
+    kernel takes no token at all.
     """
+    if not len(places):
+        places = torch.zeros(1, dtype=torch.long)
     last: Any = base.layers[-1]  # type: ignore[index]
     with ExitStack() as stack:
         for part in (last.self_attn.q_proj, last.self_attn.o_proj, last.mlp):
