@@ -122,6 +122,9 @@ def _concentration_curve(log_probs: Array, counts: Array) -> Callable[[float], t
     share = np.concatenate([np.exp(logs.ravel()), np.ones(len(rows))])
     entry_votes = np.concatenate([votes.ravel(), votes.sum(axis=1)])
     weight = np.concatenate([np.repeat(weights, labels), -weights]).astype(np.float64)
+    # The items' own entries are alike wherever votes are equally many, and a baseline's labels are as well.
+    pairs, place = np.unique(share + 1j * entry_votes, return_inverse=True)
+    share, entry_votes, weight = pairs.real, pairs.imag, np.bincount(place, weights=weight).astype(np.float64)
     many = entry_votes > _FEW_VOTES
     many_share, many_votes, many_weight = share[many], entry_votes[many], weight[many]
     later = np.where(many, 0, np.maximum(entry_votes - 1, 0)).astype(np.intp)

@@ -6,7 +6,6 @@ more than two labels also ranking agreement and the seed's cross-entropy, are av
 under that prior, not a bound on a sample, and for an improper loss not a bound at all.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from runner.scoring.metrics import METRICS
 
 # Numbers in one block of draws: 4 MB, near the size of a core's cache, several blocks alive per thread.
 _BLOCK = 1 << 19
-_THREADS = min(8, os.cpu_count() or 1)
 
 # Each takes draws (labels, items, draws) and shares (labels, items, 1), and gives (items, draws).
 _DRAWN: Mapping[str, Callable[[Array, Array], Array]] = {
@@ -131,7 +129,7 @@ def _drawn(strengths: Array, votes: Array, names: list[str], draws: int, seed: i
     work = list(zip(blocks, np.random.SeedSequence(seed).spawn(len(blocks)), strict=True))
     sums = {name: np.zeros(draws) for name in names}
     means: dict[str, list[Array]] = {name: [] for name in names}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(posterior.THREADS) as pool:
         for found in pool.map(block, work):
             for name, (of_draws, of_items) in found.items():
                 sums[name] += of_draws

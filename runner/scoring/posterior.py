@@ -7,7 +7,9 @@ only. Some have a closed form; the others are smooth in the log-odds, where the 
 Each function takes `strengths` α + n > 0 and `votes` n, both `(items, labels)`, and gives `(items,)`.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.special import betainc, betaln, digamma, expit, gammainc, gammaln, log_expit, xlogy
@@ -21,6 +23,8 @@ Expected = Callable[[Array, Array], Array]
 # left adds about 1e-16.
 _REACH = 38.0
 _NODES = 144
+# The functions of NumPy and SciPy let other threads run.
+THREADS = min(8, os.cpu_count() or 1)
 
 
 def cross_entropy(strengths: Array, votes: Array) -> Array:
@@ -99,8 +103,11 @@ def top_label_probabilities(strengths: Array) -> Array:
     if strengths.shape[1] == 2:
         first = _first_is_more_probable(strengths)
         return np.stack([first, 1.0 - first], axis=1)
-    block = max(1, (1 << 21) // (_NODES * strengths.shape[1]))
-    return np.concatenate([_largest_gamma(strengths[at : at + block]) for at in range(0, len(strengths), block)])
+    block = max(1, (1 << 20) // (_NODES * strengths.shape[1]))
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.concatenate(
+            list(pool.map(_largest_gamma, (strengths[at : at + block] for at in range(0, len(strengths), block))))
+        )
 
 
 def _largest_gamma(strengths: Array) -> Array:

@@ -356,7 +356,7 @@ def test_draws_are_seeded_whatever_the_names_and_threads(monkeypatch):
     counts = simulate((1.0, 2.0, 0.5), np.full(200, 5))[1]
     monkeypatch.setattr("runner.scoring.ceiling._BLOCK", 10_000)
     together = ceiling(counts, WITH_CEILING, 100, seed=4)
-    monkeypatch.setattr("runner.scoring.ceiling._THREADS", 1)
+    monkeypatch.setattr("runner.scoring.posterior.THREADS", 1)
     for name in ("ranking_agreement", "macro_f1", "seed_cross_entropy", "brier"):
         assert ceiling(counts, [name], 100, seed=4)[name].value == together[name].value
     other = ceiling(counts, WITH_CEILING, 100, seed=5)
