@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from runner.errors import Fault
+from runner.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,13 +45,13 @@ def _rich(faults: Sequence[Fault], console: "Console | None") -> str:
     console = console or Console(width=_WIDTH, highlight=False)
     with console.capture() as capture:
         for fault in faults:
-            head = Text.assemble((_visible(fault.place()), "bold"), " " if fault.place() else "", (fault.code, "red"))
+            head = Text.assemble((printable(fault.place()), "bold"), " " if fault.place() else "", (fault.code, "red"))
             console.print(head, soft_wrap=True)  # a place that a terminal can open is never broken
-            where = Text(f"{_visible(fault.path)}: " if fault.path else "", "cyan")
-            body = Text.assemble(where, _visible(fault.message))
+            where = Text(f"{printable(fault.path)}: " if fault.path else "", "cyan")
+            body = Text.assemble(where, printable(fault.message))
             console.print(Padding(body, (0, 0, 0, 2)), overflow="fold")
             if fault.hint:
-                console.print(Padding(Text(_visible(fault.hint), "green"), (0, 0, 0, 2)), overflow="fold")
+                console.print(Padding(Text(printable(fault.hint), "green"), (0, 0, 0, 2)), overflow="fold")
         console.print(f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}", style="bold")
     lines = capture.get().splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
@@ -61,7 +62,7 @@ def _annotation(fault: Fault) -> str:
     properties = ",".join(f"{name}={_property(str(value))}" for name, value in places.items() if value is not None)
     path = f"{fault.path}: " if fault.path else ""
     hint = f" {fault.hint}" if fault.hint else ""
-    return f"::error {properties}::{_data(_visible(f'{path}{fault.message}{hint}'))}"
+    return f"::error {properties}::{_data(printable(f'{path}{fault.message}{hint}'))}"
 
 
 def _data(text: str) -> str:
@@ -71,12 +72,4 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     """The escapes that a property of a workflow command needs."""
-    return _data(_visible(text)).replace(":", "%3A").replace(",", "%2C")
-
-
-def _visible(text: str) -> str:
-    """`text` with characters that could steer a terminal, or are half a character, written as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return _data(printable(text)).replace(":", "%3A").replace(",", "%2C")

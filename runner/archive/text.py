@@ -9,6 +9,7 @@ from rich.text import Text
 
 from runner.archive.check import Checked
 from runner.archive.index import Entry
+from runner.printable import printable
 
 _WIDTH = 80
 _NAME = 22
@@ -22,10 +23,7 @@ def console() -> Console:
 
 def plain(text: str, width: int | None = None) -> str:
     """`text` with what could steer a terminal written as escapes, cut to `width` columns."""
-    shown = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    shown = printable(text)
     if width is None or Text(shown).cell_len <= width:
         return shown
     return f"{set_cell_size(shown, width - 1).rstrip()}…"

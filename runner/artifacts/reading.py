@@ -49,11 +49,6 @@ def shown(value: object) -> str:
             return type(value).__name__
 
 
-def shown_name(name: str) -> str:
-    """A file name fit to be printed: what cannot be printed is escaped."""
-    return name if name.isprintable() else repr(name)[1:-1]
-
-
 def shown_some(names: Iterable[str], some: int = 3) -> str:
     """The first few of `names`, and how many more there are."""
     ordered = sorted(names)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runner.artifacts.reading import capped, open_regular, shown_name
+from runner.artifacts.reading import capped, open_regular
 from runner.errors import Fault
+from runner.printable import printable
 
 Kind = Literal["model", "adapter"]
 
@@ -89,7 +90,7 @@ class Tree:
 
     def place(self, name: str) -> str:
         """The path of a file as it is shown to the user."""
-        return shown_name(str(self.folder / name))
+        return printable(str(self.folder / name))
 
     def holds(self, name: str) -> bool:
         """Whether a file of that name is there, at fault or not."""
@@ -137,7 +138,7 @@ def _list(folder: Path, below: str, depth: int, entries: list[tuple[str, os.stat
         with os.scandir(folder / below) as found:
             names = sorted(entry.name for _, entry in zip(range(MAX_FILES + 1), found, strict=False))
     except OSError as error:
-        place = shown_name(str(folder / below))
+        place = printable(str(folder / below))
         hint = "Let the user who runs this read it: chmod -R a+rX." if isinstance(error, PermissionError) else None
         faults.append(Fault("FILE_UNREADABLE", f"The folder cannot be read: {error.strerror}.", file=place, hint=hint))
         return True
@@ -146,7 +147,7 @@ def _list(folder: Path, below: str, depth: int, entries: list[tuple[str, os.stat
         try:
             status = (folder / path).lstat()
         except OSError as error:
-            place = shown_name(str(folder / path))
+            place = printable(str(folder / path))
             faults.append(Fault("FILE_UNREADABLE", f"It cannot be looked at: {error.strerror}.", file=place))
             continue
         descend = stat.S_ISDIR(status.st_mode) and not _FORBIDDEN.search(name) and path != _IGNORED_FOLDER
@@ -162,7 +163,7 @@ def _list(folder: Path, below: str, depth: int, entries: list[tuple[str, os.stat
 
 def _fault(folder: Path, name: str, status: os.stat_result, kind: Kind, collisions: Mapping[str, str]) -> Fault | None:
     """The first thing that is wrong with one entry, or None."""
-    place = shown_name(str(folder / name))
+    place = printable(str(folder / name))
     what = _what(status)
     if what is not None and not stat.S_ISDIR(status.st_mode):
         hint = "Put a plain copy of the file in its place; a downloaded cache is made of links, so copy with `cp -rL`."
@@ -177,7 +178,7 @@ def _fault(folder: Path, name: str, status: os.stat_result, kind: Kind, collisio
         )
         return Fault("TREE_LIMIT", message + f"and {MAX_DEPTH} folders are allowed.", file=place)
     if name in collisions:
-        message = f"Its name equals that of {shown_name(collisions[name])} once case and Unicode form are put aside."
+        message = f"Its name equals that of {printable(collisions[name])} once case and Unicode form are put aside."
         return Fault("NAME_COLLISION", message, file=place, hint="Rename one of the two.")
     if kind == "model" and name in _HIDDEN_ADAPTER:
         message = "An adapter lies in the model's folder, and would be switched on without being named."

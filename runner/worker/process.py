@@ -17,6 +17,7 @@ from typing import Any
 
 import runner
 from runner.errors import BackendError, Fault
+from runner.printable import printable
 from runner.worker import wire
 
 ENTRY = "runner.worker.child:main"
@@ -215,7 +216,7 @@ class Process:
 
     def _told(self, code: str, message: str) -> BackendError:
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
-        told = " | ".join(_visible(line)[:_LINE_TOLD] for line in lines[-_LINES_TOLD:])
+        told = " | ".join(printable(line)[:_LINE_TOLD] for line in lines[-_LINES_TOLD:])
         self.close()
         return BackendError(Fault(code, message, hint=f"Its last words: {told}" if told else None))
 
@@ -281,9 +282,3 @@ def _environment(folder: Path, threads: int | None) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-
-
-def _visible(text: str) -> str:
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )

@@ -10,6 +10,7 @@ from typing import Any
 from runner import canonical, strict_json, verbalized
 from runner.errors import BackendError, Fault, InvalidInput, UserError
 from runner.predictions import from_row
+from runner.printable import printable
 from runner.prompts import prompt_sha256
 from runner.records import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission, Writing
 
@@ -98,7 +99,7 @@ def message_of(line: bytes) -> Json:
 
 
 def error_of(row: Any) -> UserError:
-    """The failure that the child tells of, texts cut to a sane length; raises `Unfit`."""
+    """The failure that the child tells of, texts made printable and cut to a sane length; raises `Unfit`."""
     faults = row.get("faults") if isinstance(row, dict) else None
     kind = _KINDS.get(str(row.get("kind"))) if isinstance(row, dict) else None
     if kind is None or not isinstance(faults, list) or not 1 <= len(faults) <= _MOST_FAULTS:
@@ -117,8 +118,12 @@ def _fault_of(row: Any) -> Fault:
         raise Unfit("a fault whose texts are none")
     if not all(value is None or (type(value) is int and value > 0) for value in places.values()):
         raise Unfit("a fault at no line or column")
-    cut = {name: value if value is None else value[:_MOST_TEXT] for name, value in texts.items()}
-    return Fault(row["code"], row["message"][:_MOST_TEXT], **cut, **places)
+    shown: Json = {name: value if value is None else _shown(value) for name, value in texts.items()}
+    return Fault(row["code"], _shown(row["message"]), **shown, **places)
+
+
+def _shown(text: str) -> str:
+    return printable(text[:_MOST_TEXT])[:_MOST_TEXT]
 
 
 def prediction_of(row: Any, asked: Prompt) -> Prediction:
