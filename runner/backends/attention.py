@@ -84,13 +84,11 @@ def attend(
         raise ValueError("scores that are capped are not supported")
     scale = options.get("scaling")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    # Once, since products of pieces would make each piece contiguous by itself.
-    queries, keys, values = query[0].contiguous(), key[0].contiguous(), value[0].contiguous()
     kept = packing.kept.get(module.layer_idx)
     if packing.keep:
-        packing.kept[module.layer_idx] = keys, values
+        packing.kept[module.layer_idx] = key[0].contiguous(), value[0].contiguous()
     answer = _in_blocks if query.device.type == "cpu" else _in_padded_calls
-    return answer(queries, keys, values, packing, kept, scale)[None], None
+    return answer(query[0], key[0], value[0], packing, kept, scale)[None], None
 
 
 def _in_blocks(
@@ -102,16 +100,29 @@ def _in_blocks(
     leaves out the keys behind it. Scores are products in float32 whatever the dtype: rounded to bfloat16 they made the
     log-scores of small models an eighth less exact.
     """
-    heads, groups, (tokens, size) = len(keys), len(queries) // len(keys), queries.shape[1:]
-    queries, keys = queries.float() * scale, keys.float()
+    ready = batch.ready(queries.device)
     if kept is not None:
         kept = kept[0].float(), kept[1]
-    ready = batch.ready(queries.device)
-    answers = [_short(queries, keys, values, part, kept) for part in ready.together]
+    answers = [_short(queries, keys, values, part, kept, scale) for part in ready.together]
+    if ready.long:
+        answers += _long(_float(queries).mul_(scale), _float(keys), values.contiguous(), ready.long, kept)
+    return (answers[0] if len(answers) == 1 else torch.cat(answers)).index_select(0, ready.order)
+
+
+def _float(states: Tensor) -> Tensor:
+    """A contiguous float32 copy, made in one pass whatever the order in memory is."""
+    return torch.empty(states.shape).copy_(states)
+
+
+def _long(
+    queries: Tensor, keys: Tensor, values: Tensor, segments: list[Segment], kept: tuple[Tensor, Tensor] | None
+) -> Iterator[Tensor]:
+    """(queries, heads, size) for each block of each segment; everything is contiguous, else each product copies."""
+    heads, groups, (tokens, size) = len(keys), len(queries) // len(keys), queries.shape[1:]
     # (heads, groups of heads that share keys, tokens, size)
     asked = queries.view(heads, groups, tokens, size)
     upper = torch.full((_BLOCK, _BLOCK), -torch.inf).triu(1)
-    for segment in ready.long:
+    for segment in segments:
         ranges = (*segment.before, (segment.start, segment.stop))
         own_keys = _joined(keys, ranges, kept[0] if kept else None)
         own_values = _joined(values, ranges, kept[1] if kept else None)
@@ -126,32 +137,40 @@ def _in_blocks(
             else:
                 by_group[..., ahead:] += _hidden(segment.branches, start - segment.start, stop - segment.start)
             found = torch.bmm(torch.softmax(scores, dim=-1).to(values.dtype), own_values[:, :seen])
-            answers.append(found.view(heads, groups, stop - start, size).permute(2, 0, 1, 3).flatten(1, 2))
-    return torch.cat(answers).index_select(0, ready.order)
+            yield found.view(heads, groups, stop - start, size).permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def _short(
-    queries: Tensor, keys: Tensor, values: Tensor, part: "_Padded", kept: tuple[Tensor, Tensor] | None
+    queries: Tensor, keys: Tensor, values: Tensor, part: "_Padded", kept: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
     """(segments · most queries, heads, size): the segments of `part` together; what is kept is read once for all."""
     heads, groups, size = len(keys), len(queries) // len(keys), queries.shape[2]
     several, most = part.queries.shape
-    own = queries.index_select(1, part.queries.flatten()).view(heads, groups, several, most, size).transpose(1, 2)
-    own = own.reshape(heads * several, groups * most, size)
-    own_keys, own_values = (
-        states.index_select(1, part.keys.flatten()).view(heads * several, -1, size) for states in (keys, values)
-    )
-    scores = torch.bmm(own, own_keys.transpose(1, 2))
-    scores.view(heads, several, groups, most, -1).add_(part.hidden[None, :, None])
+    own = _gathered(queries, part.queries, groups, torch.float32).mul_(scale).view(heads * several, -1, size)
+    own_keys = _gathered(keys, part.keys, 1, torch.float32).view(heads * several, -1, size)
+    own_values = _gathered(values, part.keys, 1, values.dtype).view(heads * several, -1, size)
     past = 0 if kept is None else kept[0].shape[1]
+    scores = torch.empty(heads, several, groups, most, past + own_keys.shape[1])
     if kept is not None:
         of_kept = torch.bmm(own.view(heads, -1, size), kept[0].transpose(1, 2))
-        scores = torch.cat([of_kept.view(*scores.shape[:2], past), scores], dim=2)
-    weights = torch.softmax(scores, dim=-1).to(values.dtype)
+        scores[..., :past] = of_kept.view(heads, several, groups, most, past)
+    of_own = torch.bmm(own, own_keys.transpose(1, 2)).view(heads, several, groups, most, -1)
+    torch.add(of_own, part.hidden[:, None], out=scores[..., past:])
+    weights = torch.softmax(scores, dim=-1).to(values.dtype).view(heads * several, groups * most, -1)
     found = torch.bmm(weights[..., past:], own_values)
     if kept is not None:
         found += torch.bmm(weights[..., :past].reshape(heads, -1, past), kept[1]).view(found.shape)
     return found.view(heads, several, groups, most, size).permute(1, 3, 0, 2, 4).flatten(2, 3).flatten(0, 1)
+
+
+def _gathered(states: Tensor, places: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
+    """(heads, segments, groups, most, size) of `states` (heads · groups, tokens, size) at `places` (segments, most).
+
+    A token's heads lie together in memory, so they are taken together, and put in order while they are widened.
+    """
+    rows = states.transpose(0, 1).flatten(1).index_select(0, places.flatten())
+    rows = rows.view(*places.shape, -1, groups, states.shape[2]).permute(2, 0, 3, 1, 4)
+    return torch.empty(rows.shape, dtype=dtype).copy_(rows)
 
 
 def _after(kept: Tensor, states: Tensor) -> Tensor:

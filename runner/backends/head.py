@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Lines of the output matrix that are held as float32 at once: 8,192 × 4,096 × 4 bytes are 128 MiB.
-_VOCABULARY_CHUNK = 8192
+# Weights of the output matrix that are held as float32 at once. On a CPU 12 MiB, which stay in its caches from the
+# widening to the product: with 20 states, 768 wide, a fifth less time than with 24 MiB.
+_WEIGHTS_AT_ONCE = {"cpu": 3 << 20, "cuda": 32 << 20}
 _STATES_AT_ONCE = 1024
 _STATE_CHUNK = 64
 
@@ -47,8 +48,7 @@ def most_probable(head: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
     linear: Any = head
     total = torch.full((len(states),), -torch.inf, device=states.device)
     best, tokens = total, torch.zeros(len(states), dtype=torch.long, device=states.device)
-    for start in range(0, linear.weight.shape[0], _VOCABULARY_CHUNK):
-        stop = start + _VOCABULARY_CHUNK
+    for start, stop in _pieces(linear.weight):
         bias = None if linear.bias is None else linear.bias[start:stop].float()
         logits = nn.functional.linear(states, linear.weight[start:stop].float(), bias)
         total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
@@ -56,6 +56,14 @@ def most_probable(head: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
         tokens = torch.where(highest.values > best, highest.indices + start, tokens)
         best = torch.maximum(best, highest.values)
     return tokens, best - total
+
+
+def _pieces(weight: Tensor) -> Iterator[tuple[int, int]]:
+    """Ranges of the vocabulary, of which a piece of `weight` (vocabulary, hidden) is widened at once."""
+    vocabulary, hidden = weight.shape
+    lines = max(1, _WEIGHTS_AT_ONCE[weight.device.type] // hidden)
+    for start in range(0, vocabulary, lines):
+        yield start, min(start + lines, vocabulary)
 
 
 def _whole(head: nn.Module, states: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -66,11 +74,9 @@ def _whole(head: nn.Module, states: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor) -> Tensor:
-    vocabulary = head.weight.shape[0]
     total = torch.full((len(states),), -torch.inf, device=states.device)
     found = torch.zeros(len(targets), device=states.device)
-    for start in range(0, vocabulary, _VOCABULARY_CHUNK):
-        stop = min(start + _VOCABULARY_CHUNK, vocabulary)
+    for start, stop in _pieces(head.weight):
         bias = None if head.bias is None else head.bias[start:stop].float()
         weight = head.weight[start:stop].float()
         inside = (targets >= start) & (targets < stop)

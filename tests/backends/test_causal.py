@@ -342,11 +342,16 @@ def test_bfloat16_is_as_close_as_the_model_by_itself(byte: Any) -> None:
     assert np.max(ours) <= 1.1 * np.max(theirs)
 
 
-def test_the_head_in_float32_is_nearer_than_in_bfloat16(byte: Any) -> None:
+@pytest.mark.parametrize("lines", [None, 7])
+def test_the_head_in_float32_is_nearer_than_in_bfloat16(
+    byte: Any, lines: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     low = tiny.model("llama", len(byte)).to(torch.bfloat16)
     states = torch.randn(64, low.config.hidden_size, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
     output = low.get_output_embeddings()
     tokens = torch.arange(64) % len(byte)
+    if lines is not None:  # the vocabulary in pieces of so many words
+        monkeypatch.setattr(head, "_WEIGHTS_AT_ONCE", {"cpu": lines * low.config.hidden_size})
     with torch.inference_mode():
         exact = torch.log_softmax(states.double() @ output.weight.double().T, dim=1)[torch.arange(64), tokens]
         own = torch.log_softmax(output(states).float(), dim=1)[torch.arange(64), tokens]

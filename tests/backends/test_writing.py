@@ -159,7 +159,7 @@ def test_memory_that_runs_out_halves_the_batch(byte: Any, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("whole", [False, True])
 def test_the_most_probable_token_of_a_vocabulary_in_pieces(bias: bool, whole: bool, monkeypatch: Any) -> None:
-    monkeypatch.setattr(head, "_VOCABULARY_CHUNK", 7)
+    monkeypatch.setattr(head, "_WEIGHTS_AT_ONCE", {"cpu": 7 * 5})
     monkeypatch.setattr(head, "_STATE_CHUNK", 3)
     torch.manual_seed(0)
     linear = torch.nn.Linear(5, 23, bias=bias).double()
