@@ -12,7 +12,7 @@ from runner.api.access import DEFAULT_KEY_VARIABLE
 from runner.dataset.check import check as check_data
 from runner.errors import BackendError
 from runner.spec.benchmark import load_benchmark
-from runner.worker import ACTIVE, isolation
+from runner.worker import ACTIVE, device_names, isolation, threads_each
 
 _NEEDED_DISK = 2 << 30
 # What engines give a container unless told otherwise is nominally 64 MiB, and with some a little less.
@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine(output_dir: Path, data_dir: Path | None, device: str | None) -> list[Finding]:
-    """Findings in the order in which a run would meet them. Looks at the device, so torch is imported here."""
+    """Findings in the order in which a run would meet them. Looks at each device, so torch is imported here."""
     return [
         _output(output_dir),
         _disk(output_dir),
@@ -40,8 +40,7 @@ def examine(output_dir: Path, data_dir: Path | None, device: str | None) -> list
         *_data(data_dir),
         _hub(),
         _services(),
-        _isolation(device),
-        *_device(device),
+        *_devices(device),
     ]
 
 
@@ -139,7 +138,16 @@ def _isolation(device: str | None) -> Finding:
     return Finding("isolation", "ok", f"{active} protections of the model's process are active")
 
 
-def _device(device: str | None) -> list[Finding]:
+def _devices(given: str | None) -> list[Finding]:
     from runner.backends import examine_device
 
-    return [Finding(*finding) for finding in examine_device(device)]
+    try:
+        names = device_names(given)
+    except BackendError as problem:
+        return [Finding("device", "fail", fault.message, fault.hint) for fault in problem.faults]
+    found = [_isolation(names[0])]
+    if len(names) > 1:
+        threads = threads_each(None, len(names))
+        of_each = f"{threads} threads each" if threads else "threads as the environment says"
+        found.append(Finding("copies", "ok", f"{len(names)} processes, each with a copy of the model; {of_each}"))
+    return found + [Finding(*finding) for name in dict.fromkeys(names) for finding in examine_device(name)]

@@ -59,7 +59,7 @@ def describe() -> dict[str, Any]:
             "platform": platform.platform(),
             "machine": platform.machine(),
             "processor": _processor(),
-            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cpus": cpus(),
             "memory_bytes": _memory(),
         },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
@@ -67,6 +67,11 @@ def describe() -> dict[str, Any]:
         # The image sets it, to nothing when it was built without being told.
         "source_revision": _passed_in("BENCHMARK_SOURCE_REVISION", r"([0-9a-f]{40}([0-9a-f]{24})?)?") or None,
     }
+
+
+def cpus() -> int | None:
+    """Processor cores that this process may use, or None where the platform does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def in_container() -> bool:

@@ -31,7 +31,7 @@ from runner.scorecard import assemble, build_tasks
 from runner.selection import Choice, aligned, prompts, select_for
 from runner.self_check import ask_again
 from runner.spec.submission import load_submission
-from runner.worker import Worker, open_isolated
+from runner.worker import Copies, Worker, device_names, open_copies, open_isolated
 
 if TYPE_CHECKING:
     from runner.api.service import Service
@@ -42,7 +42,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run is made; nothing here may change what is measured beyond floating-point rounding."""
+    """How a run is made; nothing here may change what is measured beyond floating-point rounding.
+
+    `device` may be several with commas between them: a copy of the model on each. `threads` are those of each copy.
+    """
 
     output_dir: Path
     device: str | None = None
@@ -70,6 +73,7 @@ def evaluate(
     was finished is in the journal and the same call goes on from there.
     """
     machine = environment.describe()
+    copies = len(device_names(settings.device))
     submission = load_submission(submission_path)
     selection = select_for(submission, choice)
     run_folder.check_writable(settings.output_dir / submission.name)
@@ -108,7 +112,7 @@ def evaluate(
             raise_faults(changed)
         facts = backend.describe()
         device_memory = backend.peak_memory_bytes()
-        spent = backend.spent() if submission.service and not isinstance(backend, Worker) else None
+        spent = backend.spent() if submission.service and not isinstance(backend, Worker | Copies) else None
     timing = {
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
@@ -119,6 +123,7 @@ def evaluate(
         "prompts_per_second": asked / predict_seconds if asked else None,
         "peak_memory_bytes": environment.peak_memory_bytes(),
         "peak_device_memory_bytes": device_memory,
+        "copies_of_the_model": None if submission.service else copies,
     }
     progress("score", 0, 0)
     with _resumable(run, len(questions)), run.journal:
@@ -159,14 +164,15 @@ def _folders(submission: Submission) -> dict[Kind, Path]:
     return folders
 
 
-def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Service":
-    """The model in a process of its own, or the service that runs it; `InvalidInput` for options of the other kind."""
+def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Copies | Service":
+    """A process for each copy of the model, or the service that runs it; `InvalidInput` for options of the other."""
     of_models = {name: getattr(settings, name) for name in ("device", "dtype", "batch_tokens", "threads")}
     if submission.service is None:
         if settings.access is not None:
             message = "The options --api-… are for submissions that name a service; this one names a model."
             raise InvalidInput(Fault("OPTION", message))
-        return open_isolated(submission, folders["model"], folders.get("adapter"), **of_models)
+        opening = open_isolated if len(device_names(settings.device)) == 1 else open_copies
+        return opening(submission, folders["model"], folders.get("adapter"), **of_models)
     if unused := [name.replace("_", "-") for name, value in of_models.items() if value is not None]:
         raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
     access = settings.access or Access()
@@ -211,13 +217,13 @@ def _predict(
     asked = 0
     started = time.monotonic()
     progress("predict", done, len(questions))
-    for batch in batches:
-        members = [question for number in batch if _key(question := questions[number]) not in known]
-        if not members:
-            continue
+    left = ([question for number in batch if _key(question := questions[number]) not in known] for batch in batches)
+    steps = [step for step in left if step]
+    shared = backend.share(steps) if isinstance(backend, Copies) else ((step, backend.predict(step)) for step in steps)
+    for members, given in shared:
         answers: list[Prediction] = []
         try:
-            for answer in backend.predict(members):
+            for answer in given:
                 answers.append(answer)
         except BaseException:
             if answers:  # those that a service gave before it failed, or we were stopped, are paid for

@@ -149,7 +149,7 @@ def schema(name: str | None) -> None:
 @click.command()
 @options.output_dir
 @options.data_dir
-@click.option("--device", default=None, metavar="NAME", help="[default: cuda if there is one]")
+@click.option("--device", default=None, metavar="NAME[,NAME…]", help="[default: cuda if there is one]")
 @options.output_format
 def doctor(output_dir: Path, data_dir: Path | None, device: str | None, output_format: str) -> None:
     """Look at the machine before the work.

@@ -47,7 +47,12 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
 )
 @options.elicitation
 @options.output_dir
-@click.option("--device", default=None, metavar="NAME", help="cpu, cuda, cuda:1, … [default: cuda if there is one]")
+@click.option(
+    "--device",
+    default=None,
+    metavar="NAME[,NAME…]",
+    help="cpu, cuda, cuda:1, …; of several, each holds a copy of the model. [default: cuda if there is one]",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -66,7 +71,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
-    help="Processor threads of the model; another number rounds otherwise. [default: one per core]",
+    help="Processor threads of each copy; another number rounds otherwise. [default: one per core, in all]",
 )
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished equal run.")
 @options.api

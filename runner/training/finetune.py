@@ -115,6 +115,8 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
 
 
 def _device(name: str | None) -> torch.device:
+    if name is not None and "," in name:
+        raise BackendError(Fault("DEVICE", f"Training runs on one device, not on several ({name}).", hint="Name one."))
     chosen = devices.choose(name)
     if chosen.index:
         hint = f"Set CUDA_VISIBLE_DEVICES={chosen.index} and give --device cuda."

@@ -97,14 +97,14 @@ def isolation(device: str | None = None) -> Mapping[str, str]:
 class Worker:
     """Holds the process that holds the model; see `runner.backends.Backend`.
 
-    `isolation` is what the process gave up before it opened any file of the submission.
+    `isolation` is what the process gave up before it opened any file of the submission, `device` what it was told.
     """
 
     isolation: Mapping[str, str]
 
     def __init__(self, folders: Sequence[Path], device: str | None, limits: Limits, threads: int | None = None) -> None:
         self._limits = limits
-        self._device = device
+        self.device = device
         self._process = Process(threads)
         try:
             opening = {
@@ -135,7 +135,7 @@ class Worker:
             "submission": wire.submission_row(submission),
             "model_folder": str(model_folder.resolve()),
             "adapter_folder": str(adapter_folder.resolve()) if adapter_folder else None,
-            "device": self._device,
+            "device": self.device,
             "dtype": dtype,
             "batch_tokens": batch_tokens,
         }
@@ -184,6 +184,10 @@ class Worker:
         """See `Backend.peak_memory_bytes`."""
         doing = "telling its memory"
         return self._fit(wire.number_of, self._ask([{"do": "peak memory"}], self._limits.call_seconds, doing), doing)
+
+    def kill(self) -> None:
+        """End the process while another thread may be asking it, which gets an error; `close` is still to be called."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process."""

@@ -140,12 +140,19 @@ class Process:
         message = f"The process that holds the model answered with {what}, while {doing}."
         return BackendError(Fault("WORKER_REPLY", message))
 
+    def kill(self) -> None:
+        """End the child, whichever thread speaks to it now; what belongs to it stays until `close`."""
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the child and all that belongs to it, and take its folder away."""
         if self._ended:
             return
+        self.kill()
         self._ended = True
-        self._kill()
+        self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe is not None:
                 pipe.close()
@@ -223,11 +230,6 @@ class Process:
     def _leave_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        self._child.wait()
 
 
 def _private_folder() -> tuple[Path, int]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runner.errors import BackendError, Fault
 from runner.prompts import prompt_sha256
 from runner.records import Prediction, Prompt
 from runner.worker import child
@@ -178,16 +179,81 @@ class Loud(Sound):
         return super().predict(prompts)
 
 
+# --- copies, which differ in the device that they are told ------------------------------------------------------------
+
+
+class Copy(Sound):
+    """One of several copies; it says in `prompt_tokens` which process answered."""
+
+    def __init__(self, device: str | None = None) -> None:
+        self.second = device == "cpu:1"
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        for answer in super().predict(prompts):
+            self.meet(int(answer.item_id))
+            yield replace(answer, prompt_tokens=os.getpid())
+
+    def meet(self, number: int) -> None:
+        """What happens at an item."""
+
+
+class Lame(Copy):
+    """The second copy is slow."""
+
+    def meet(self, number: int) -> None:
+        time.sleep(0.5 if self.second else 0.005)
+
+
+class Fragile(Copy):
+    """Item 0 ends the process that reads it, item 1 is not answered, item 2 is an error."""
+
+    def meet(self, number: int) -> None:
+        if number == 0:
+            raise PanicException("item 0")
+        if number == 1:
+            time.sleep(3600)
+        if number == 2:
+            raise BackendError(Fault("LOGITS_NON_FINITE", "Item 2 has no finite scores."))
+        time.sleep(0.005)
+
+
+class Renamed(Copy):
+    """The second copy is on another device."""
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "device": {"type": "cuda", "name": "two\n\x1b[31m" if self.second else "one"}}
+
+
+class Cut(Copy):
+    """The second copy plans other batches."""
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        return [list(range(len(prompts)))] if self.second else super().plan(prompts)
+
+
+class Absent(Copy):
+    """The second copy cannot be loaded."""
+
+    def __init__(self, device: str | None = None) -> None:
+        super().__init__(device)
+        if self.second:
+            raise BackendError(Fault("DEVICE", "There is no second device."))
+
+
+COPIES = {kind.__name__.lower(): kind for kind in (Copy, *Copy.__subclasses__())}
 KINDS = {kind.__name__.lower(): kind for kind in Sound.__subclasses__()} | {"sound": Sound}
 
 
 def __getattr__(name: str) -> Any:
     """`misbehave:panic` is an entry whose model panics."""
-    if name not in KINDS:
+    if name not in KINDS and name not in COPIES:
         raise AttributeError(name)
 
     def main(parent: int) -> None:
-        child.open_backend = lambda *_, **__: KINDS[name]()  # type: ignore[assignment]
+        def opened(*_: Any, device: str | None, **__: Any) -> Sound:
+            return COPIES[name](device) if name in COPIES else KINDS[name]()
+
+        child.open_backend = opened  # type: ignore[assignment]
         child.main(parent)
 
     return main
