@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from command import Command
-from test_crashes import LONG, children, folders, is_gone, journal_rows, wait_for_rows
+from test_crashes import children, folders, is_gone, wait_for_rows
 
 pytestmark = pytest.mark.slow
 
 TWO = ("--device", "cpu,cpu", "--threads", "1")
 ONE = ("--device", "cpu", "--threads", "1")
+# Steps of several prompts, of which bfloat16 would show if they were cut otherwise.
+STEPS = ("--suite", "sample", "--task", "dilemmas", "--dtype", "bfloat16", "--batch-tokens", "300")
 
 
 def predictions(run: Path) -> bytes:
@@ -22,6 +24,12 @@ def predictions(run: Path) -> bytes:
 
 def timing(run: Path) -> dict[str, Any]:
     return json.loads((run / "environment.json").read_text(encoding="utf-8"))["timing"]
+
+
+def journal_answers(run: Path) -> int:
+    """Answers in whole lines of a journal."""
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)[1:]
+    return sum(len(json.loads(line.partition(b" ")[2])) for line in lines if line.endswith(b"\n"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -42,14 +50,14 @@ def test_two_copies_give_the_bytes_of_one(
 
 @pytest.fixture(scope="module")
 def unbroken(evaluate: Any, submissions: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return predictions(evaluate(submissions.base, tmp_path_factory.mktemp("one"), "--task", "dilemmas", *ONE))
+    return predictions(evaluate(submissions.base, tmp_path_factory.mktemp("one"), *STEPS[2:], *ONE))
 
 
 def test_a_copy_that_is_killed_ends_the_run_which_goes_on_with_one_device(
     command: Command, evaluate: Any, submissions: Any, unbroken: bytes, tmp_path: Path
 ) -> None:
-    with command.start(["evaluate", submissions.base, *LONG, *TWO, "-o", tmp_path]) as run:
-        wait_for_rows(run, tmp_path, 20)
+    with command.start(["evaluate", submissions.base, *STEPS, *TWO, "-o", tmp_path]) as run:
+        wait_for_rows(run, tmp_path, 10)
         workers = children(run.pid)
         os.kill(workers[-1], signal.SIGKILL)
         _, said = run.communicate(timeout=60)
@@ -59,41 +67,37 @@ def test_a_copy_that_is_killed_ends_the_run_which_goes_on_with_one_device(
     assert "WORKER_MEMORY" in said
     assert "Traceback" not in said
     [left] = folders(tmp_path)
-    kept = journal_rows(left)
-    assert kept >= 20
-    assert evaluate(submissions.base, tmp_path, *LONG[2:], *ONE) == left
+    kept = journal_answers(left)
+    assert kept > 10  # several to a row
+    assert evaluate(submissions.base, tmp_path, *STEPS[2:], *ONE) == left
     assert timing(left)["prompts_resumed"] == kept
-    assert json.loads(predictions(left).splitlines()[0])["item_id"] == json.loads(unbroken.splitlines()[0])["item_id"]
-    assert close(predictions(left), unbroken)
+    assert predictions(left) == unbroken
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["INT", "TERM", "KILL"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["INT", "KILL"])
 def test_a_stopped_run_leaves_no_copy_and_goes_on_with_two(
     command: Command, evaluate: Any, submissions: Any, unbroken: bytes, tmp_path: Path, number: int
 ) -> None:
-    with command.start(["evaluate", submissions.base, *LONG, *ONE, "-o", tmp_path]) as run:
-        wait_for_rows(run, tmp_path, 5)
-        run.send_signal(signal.SIGKILL)
-        run.communicate(timeout=60)
-    with command.start(["evaluate", submissions.base, *LONG, *TWO, "-o", tmp_path]) as run:
-        wait_for_rows(run, tmp_path, 40)
+    with command.start(["evaluate", submissions.base, *STEPS, *TWO, "-o", tmp_path]) as run:
+        wait_for_rows(run, tmp_path, 10)
         workers = children(run.pid)
         run.send_signal(number)
         _, said = run.communicate(timeout=60)
     assert run.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 5), said
+    assert ("of 320 prompts; they are kept." in " ".join(said.split())) is (number == signal.SIGINT)
     assert len(workers) == 2
     assert all(map(is_gone, workers))
     assert "Traceback" not in said
     [left] = folders(tmp_path)
-    kept = journal_rows(left)
-    assert evaluate(submissions.base, tmp_path, *LONG[2:], *TWO) == left
+    kept = journal_answers(left)
+    assert evaluate(submissions.base, tmp_path, *STEPS[2:], *TWO) == left
     assert timing(left)["prompts_resumed"] == kept
-    assert close(predictions(left), unbroken)
+    assert predictions(left) == unbroken
 
 
 def test_lists_that_make_no_sense_are_told_before_any_work(command: Command, submissions: Any, tmp_path: Path) -> None:
     for devices, words in {"cpu,cuda": "mixes kinds", "cuda,cuda:0": "names cuda:0 more than once"}.items():
-        done = command("evaluate", submissions.base, *LONG, "--device", devices, "-o", tmp_path, code=3)
+        done = command("evaluate", submissions.base, *STEPS, "--device", devices, "-o", tmp_path, code=3)
         assert words in " ".join(done.stderr.split())
         assert "Loading" not in done.stderr
     found = command("doctor", "--device", "cpu,cuda", "--format", "json", code=3)

@@ -15,6 +15,7 @@ from runner.errors import BackendError, Fault, InvalidInput
 from runner.spec import load_submission
 from runner.training import trainer
 from runner.training.curve import rows_of
+from runner.training.finetune import _device
 from runner.validate import check
 
 
@@ -115,6 +116,12 @@ def test_nobody_is_asked_for_the_base(workshop: Workshop, monkeypatch: pytest.Mo
     monkeypatch.setattr(asked, lambda *_: pytest.fail("asks the Hub for a model of the base's name"))
     folder, _ = workshop.train(method={"target_modules": ["v_proj", "q_proj"]})
     assert check(folder) == ()
+
+
+def test_several_devices_are_refused() -> None:
+    with pytest.raises(BackendError) as caught:
+        _device("cpu,cpu")
+    assert "Training runs on one device, not on several (cpu,cpu)." in str(caught.value)
 
 
 def test_nothing_is_written_over(workshop: Workshop) -> None:
