@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import BackendError, Fault, InvalidInput, UserError
+from runner.printable import printable
 from runner.prompts import prompt_sha256
 from runner.records import Prompt
 from runner.worker import Limits, Worker, open_isolated, process, wire
@@ -276,19 +277,19 @@ def test_every_check_of_an_answer_refuses_or_gives_what_it_says(value: Any) -> N
         st.builds(
             Fault,
             code=st.from_regex(r"[A-Z][A-Z0-9_]{1,39}", fullmatch=True),
-            message=st.text(max_size=50),
-            file=st.none() | st.text(max_size=20),
+            message=st.text(max_size=50).map(printable),
+            file=st.none() | st.text(max_size=20).map(printable),
             line=st.none() | st.integers(1, 10**6),
             column=st.none() | st.integers(1, 10**6),
-            path=st.none() | st.text(max_size=20),
-            hint=st.none() | st.text(max_size=20),
+            path=st.none() | st.text(max_size=20).map(printable),
+            hint=st.none() | st.text(max_size=20).map(printable),
         ),
         min_size=1,
         max_size=5,
     ),
     st.sampled_from([InvalidInput, BackendError]),
 )
-def test_faults_cross_the_pipe_as_they_are(faults: list[Fault], kind: type[UserError]) -> None:
+def test_faults_that_can_be_printed_cross_the_pipe_as_they_are(faults: list[Fault], kind: type[UserError]) -> None:
     line = wire.to_line({"error": wire.error_row(kind(*faults))})
     found = wire.error_of(wire.message_of(line)["error"])
     assert type(found) is kind
