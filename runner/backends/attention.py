@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AttentionInterface
 
+from runner.backends import devices
 from runner.backends.packing import Packed, Segment
 
 NAME = "packed"
@@ -150,12 +151,11 @@ def _short(
     own_keys = _gathered(keys, part.keys, 1, torch.float32).view(heads * several, -1, size)
     own_values = _gathered(values, part.keys, 1, values.dtype).view(heads * several, -1, size)
     past = 0 if kept is None else kept[0].shape[1]
-    scores = torch.empty(heads, several, groups, most, past + own_keys.shape[1])
+    scores = torch.bmm(own, own_keys.transpose(1, 2)).view(heads, several, groups, most, -1)
+    scores += part.hidden[:, None]
     if kept is not None:
         of_kept = torch.bmm(own.view(heads, -1, size), kept[0].transpose(1, 2))
-        scores[..., :past] = of_kept.view(heads, several, groups, most, past)
-    of_own = torch.bmm(own, own_keys.transpose(1, 2)).view(heads, several, groups, most, -1)
-    torch.add(of_own, part.hidden[:, None], out=scores[..., past:])
+        scores = torch.cat([of_kept.view(*scores.shape[:-1], past), scores], dim=-1)
     weights = torch.softmax(scores, dim=-1).to(values.dtype).view(heads * several, groups * most, -1)
     found = torch.bmm(weights[..., past:], own_values)
     if kept is not None:
@@ -208,7 +208,7 @@ class _Ready:
     order: Tensor
 
     def to(self, device: torch.device) -> "_Ready":
-        return _Ready([each.to(device) for each in self.together], self.long, self.order.to(device))
+        return _Ready([each.to(device) for each in self.together], self.long, devices.put_on(device, self.order))
 
 
 def _arranged(together: list["_Padded"], long: list[Segment]) -> _Ready:
@@ -238,7 +238,8 @@ class _Padded:
     places: Tensor
 
     def to(self, device: torch.device) -> "_Padded":
-        return _Padded(*(each.to(device) for each in (self.queries, self.keys, self.hidden, self.tokens, self.places)))
+        parts = self.queries, self.keys, self.hidden, self.tokens, self.places
+        return _Padded(*(devices.put_on(device, each) for each in parts))
 
 
 def _is_short(segment: Segment) -> bool:

@@ -44,11 +44,12 @@ def open_causal(
     batch_tokens: int | None,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    chosen = devices.choose(device)
-    if chosen.type == "cpu":
+    chosen = devices.choose_all(device)
+    if chosen[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = loading.load_tokenizer(model_folder)
-    model = loading.load_model(model_folder, dtype or submission.model.dtype, chosen, submission.model.quantization)
+    number, reduced = dtype or submission.model.dtype, submission.model.quantization
+    model = loading.load_model(model_folder, number, *chosen, quantization=reduced)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     return wrap(model, tokenizer, "chat" if submission.model.format == "chat" else "plain", batch_tokens)
@@ -81,7 +82,10 @@ class Causal:
         self._tokenizer = tokenizer
         self._form: Format = form
         self._batch_tokens = batch_tokens
+        # What fits into memory, as far as is known: less once a batch did not.
+        self._fitting = batch_tokens
         self._base = _base_of(model)
+        self._devices = devices.devices_of(self._base)
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
         self._encoded: dict[bytes, EncodedPrompt] = {}
@@ -107,7 +111,7 @@ class Causal:
         step = self._at_once
         return [
             *([number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)),
-            *writing.batches(prompts, encoded, self._batch_tokens),
+            *writing.batches(prompts, encoded, self._fitting),
         ]
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
@@ -127,7 +131,7 @@ class Causal:
                 for number, forms in self._score(read, encoded):
                     answers[number] = _prediction(prompts[number], encoded[number], forms)
             write_one = partial(self._write, prompts=prompts, encoded=encoded)
-            for batch in writing.batches(prompts, encoded, self._batch_tokens):
+            for batch in writing.batches(prompts, encoded, self._fitting):
                 for part in self._halving(write_one, batch, encoded):
                     answers.update(part)
         yield from [answers[number] for number in range(len(prompts))]
@@ -163,7 +167,7 @@ class Causal:
             )
             for number, past in zip(read, beginnings, strict=True)
         ]
-        return [[read[place] for place in batch] for batch in packed_batches(rests, self._batch_tokens)]
+        return [[read[place] for place in batch] for batch in packed_batches(rests, self._fitting)]
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
         """The tokens with which all planned prompts of its kind begin, if this one does."""
@@ -194,9 +198,12 @@ class Causal:
     def _halving(
         self, do: Callable[[Sequence[int]], T], batch: Sequence[int], encoded: Sequence[EncodedPrompt]
     ) -> list[T]:
-        return devices.by_halves(
+        parts = devices.by_halves(
             do, batch, self._device, lambda number: f"prompt of {len(encoded[number].prefix):,} tokens"
         )
+        # Batches of equal size come after it, which would be tried in vain.
+        self._fitting = max(1, self._fitting // len(parts))
+        return parts
 
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
@@ -234,8 +241,8 @@ class Causal:
         log_probs = head.log_probs(
             output,
             states,
-            torch.from_numpy(np.concatenate(which)).to(states.device),
-            torch.from_numpy(targets).to(states.device),
+            torch.from_numpy(np.concatenate(which)),
+            torch.from_numpy(targets),
         )
         by_token = np.split(log_probs.double().cpu().numpy(), np.cumsum([len(each.packed.targets) for each in read]))
         for each, values in zip(read, by_token, strict=False):
@@ -244,7 +251,7 @@ class Causal:
             yield from zip(each.batch, map(np.ndarray.tolist, np.split(forms, ends[:-1])), strict=True)
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+        return devices.put_on(self._device, torch.from_numpy(array))
 
     # --- the rest --------------------------------------------------------------------------------------------------
 
@@ -277,12 +284,12 @@ class Causal:
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
             "bos_token_id": self._tokenizer.bos_token_id,
             "first_prompt": {"first_token_ids": self._ends[0], "last_token_ids": self._ends[1]} if self._ends else None,
-            **facts.of_setting(self._model, self._device),
+            **facts.of_setting(self._model, self._device, len(self._devices)),
         }
 
     def peak_memory_bytes(self) -> int | None:
         """The most device memory in use at once; None on the CPU."""
-        return devices.peak_memory_bytes(self._device)
+        return devices.peak_memory_bytes(*self._devices)
 
     def close(self) -> None:
         """Let go of the weights and give device memory back."""

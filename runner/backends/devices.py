@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils import deterministic as memory
 
 from runner.backends import driver
@@ -47,12 +48,36 @@ def choose(device: str | None) -> torch.device:
     return torch.device("cuda", chosen.index or 0)
 
 
+def choose_all(device: str | None) -> tuple[torch.device, ...]:
+    """The devices over which one model is to be spread: CUDA devices with + between them, or what `choose` chooses.
+
+    Raises `BackendError` (`DEVICE`) if one is not there, comes twice, or is a CPU.
+    """
+    names = [device] if device is None else device.split("+")
+    found = tuple(map(choose, names))
+    if len(found) > 1 and (len(set(found)) < len(found) or any(each.type != "cuda" for each in found)):
+        message = f"The device is {device}, but a model is spread over different CUDA devices only: cuda:0+cuda:1."
+        raise BackendError(Fault("DEVICE", message))
+    return found
+
+
+def devices_of(model: torch.nn.Module) -> tuple[torch.device, ...]:
+    """The devices that hold weights of `model`, in the order in which it comes to them."""
+    return tuple(dict.fromkeys(value.device for value in model.parameters()))
+
+
+def room(device: torch.device) -> int:
+    """Bytes of a CUDA device that weights may take: nine tenths of what is free, since what is computed needs some."""
+    return int(torch.cuda.mem_get_info(device)[0] * 0.9)
+
+
 def examine(device: str | None) -> list[tuple[str, str, str, str | None]]:
     """Name, state (ok, warn, fail), message and hint of the device that a run would use."""
     try:
-        chosen = choose(device)
+        several = choose_all(device)
     except BackendError as problem:
         return [("device", "fail", fault.message, fault.hint) for fault in problem.faults]
+    chosen = several[0]
     if chosen.type == "cpu":
         message = f"the CPU, with {torch.get_num_threads()} threads"
         if device is None and driver.is_present():
@@ -60,10 +85,13 @@ def examine(device: str | None) -> list[tuple[str, str, str, str | None]]:
             return [("device", state, f"{message}: {_why_not()}", f"{_HINT} Or choose it: --device cpu.")]
         hint = "Give --device cuda on a machine with a GPU (a container needs --gpus all); small models do without."
         return [("device", "ok" if device else "warn", message, hint)]
-    free, total = torch.cuda.mem_get_info(chosen)
-    state = "ok" if free > total // 2 else "warn"
-    message = f"{torch.cuda.get_device_name(chosen)}, {free >> 20:,} of {total >> 20:,} MiB free"
-    return [("device", state, message, "Another process holds its memory; see nvidia-smi.")]
+    found: list[tuple[str, str, str, str | None]] = []
+    for each in several:
+        free, total = torch.cuda.mem_get_info(each)
+        state = "ok" if free > total // 2 else "warn"
+        message = f"{torch.cuda.get_device_name(each)}, {free >> 20:,} of {total >> 20:,} MiB free"
+        found.append(("device", state, message, "Another process holds its memory; see nvidia-smi."))
+    return found
 
 
 _HINT = "See nvidia-smi; a container needs --gpus all, and a driver that runs the CUDA version of torch."
@@ -174,6 +202,11 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def put_on(device: torch.device, tensor: Tensor) -> Tensor:
+    """A CPU's `tensor` on `device`; to a CUDA device it travels from pinned memory, while that computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 def release(device: torch.device) -> None:
     """Give back the memory that torch holds but does not use."""
     gc.collect()
@@ -181,6 +214,7 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def peak_memory_bytes(device: torch.device) -> int | None:
-    """The most memory that torch had in use on a CUDA device; None on the CPU."""
-    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
+def peak_memory_bytes(*devices: torch.device) -> int | None:
+    """The most memory that torch had in use on each CUDA device, added up; None on the CPU."""
+    on_cuda = [torch.cuda.max_memory_allocated(device) for device in devices if device.type == "cuda"]
+    return sum(map(int, on_cuda)) if on_cuda else None

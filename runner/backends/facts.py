@@ -23,11 +23,12 @@ def of_architecture(model: Any) -> dict[str, Any]:
     }
 
 
-def of_setting(model: Any, device: torch.device) -> dict[str, Any]:
-    """JSON facts about the adapter on `model` (None where there is none), the device and the libraries."""
+def of_setting(model: Any, device: torch.device, spread_over: int = 1) -> dict[str, Any]:
+    """JSON facts about the adapter on `model` (None where there is none), the device, the first of those that the model
+    is spread over, and the libraries."""
     return {
         "adapter": _adapter(model),
-        "device": devices.describe(device),
+        "device": devices.describe(device) | ({"spread_over": spread_over} if spread_over > 1 else {}),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
 

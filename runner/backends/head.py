@@ -26,6 +26,7 @@ def log_probs(head: nn.Module, states: Tensor, which: Tensor, targets: Tensor) -
     running log-sum-exp, so that memory does not grow with the vocabulary; any other head is called as it is, with
     its parameters as float32, for a few states at a time.
     """
+    states, which, targets = (_beside(head, each) for each in (states, which, targets))
     states = states.float()
     if path_of(head) == "chunked":
         return _chunked(head, states, which, targets)
@@ -41,7 +42,7 @@ def most_probable(head: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
     """(states,) the most probable token after each hidden state (states, hidden), the first of equals, and its float32
     log-probability; computed as by `log_probs`.
     """
-    states = states.float()
+    states = _beside(head, states).float()
     if path_of(head) != "chunked":
         parts = [torch.log_softmax(logits, dim=1).max(dim=1) for _, logits in _whole(head, states)]
         return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
@@ -56,6 +57,11 @@ def most_probable(head: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
         tokens = torch.where(highest.values > best, highest.indices + start, tokens)
         best = torch.maximum(best, highest.values)
     return tokens, best - total
+
+
+def _beside(head: nn.Module, states: Tensor) -> Tensor:
+    """`states` where the head is: of a model over several devices that may be another than the last layer's."""
+    return states.to(next(head.parameters()).device)
 
 
 def _pieces(weight: Tensor) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from transformers import (
     GenerationConfig,
 )
 
-from runner.backends import quantized
+from runner.backends import devices, quantized
 from runner.backends.libraries import quiet, told
 from runner.errors import BackendError, Fault
 from runner.records import HeadSpec
@@ -86,8 +86,8 @@ def first_position(config: Any) -> int:
     return int(config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
 
 
-def load_model(folder: Path, dtype: str, device: torch.device, quantization: str | None = None) -> Any:
-    """The causal language model in `folder`, in `dtype` on `device`, ready to be asked.
+def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | None = None) -> Any:
+    """The causal language model in `folder`, in `dtype`, ready to be asked; `on` one device, or its layers on several.
 
     With `quantization` (nf4 or int8) its linear layers are reduced to that, which is checked afterwards. Only
     safetensors are read, no code of the folder is run, and generation_config.json is not read: how a model writes is
@@ -99,7 +99,7 @@ def load_model(folder: Path, dtype: str, device: torch.device, quantization: str
     if quantization is not None:
         more["quantization_config"] = quantized.loading_settings(quantization, DTYPES[dtype])
         quantized.check_finite(folder)
-    model, found = _load(AutoModelForCausalLM, folder, config, dtype, device, **more)
+    model, found = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
     _check_keys(folder, **found)
     if quantization is not None:
         quantized.check(model, quantization, DTYPES[dtype], folder)
@@ -158,10 +158,14 @@ def brought_by(adapter_folder: Path | None) -> frozenset[str]:
 
 
 def _load(
-    kind: Any, folder: Path, config: Any, dtype: str, device: torch.device, **more: Any
+    kind: Any, folder: Path, config: Any, dtype: str, *on: torch.device, **more: Any
 ) -> tuple[Any, dict[str, Any]]:
     """A model and which tensors were missing, left over, or of another shape."""
-    placed = {} if device.type == "cpu" and "quantization_config" not in more else {"device_map": {"": device}}
+    placed: dict[str, Any] = {}
+    if len(on) > 1:
+        placed = {"device_map": "balanced", "max_memory": {each.index: devices.room(each) for each in on}}
+    elif on[0].type != "cpu" or "quantization_config" in more:
+        placed = {"device_map": {"": on[0]}}
     with told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
         model, found = kind.from_pretrained(
             folder,
@@ -175,6 +179,9 @@ def _load(
             **placed,
             **more,
         )
+    if any(value.device.type == "meta" or value.device not in on for value in model.parameters()):
+        message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
+        raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
     return model, {name: set(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
 
 

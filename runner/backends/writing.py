@@ -78,7 +78,7 @@ def write(
                 writing[row] = not over
         if not any(writing):
             break
-        ids = tokens[:, None]
+        ids = tokens[:, None].to(device)
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         positions = positions[:, -1:] + 1
     return [

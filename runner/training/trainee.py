@@ -94,7 +94,7 @@ class CausalTrainee:
         base = recipe.base
         self._form: Format = "chat" if base.format == "chat" else "plain"
         self._tokenizer = loading.load_tokenizer(folder)
-        model = loading.load_model(folder, base.dtype, device, base.quantization)
+        model = loading.load_model(folder, base.dtype, device, quantization=base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
         torch.manual_seed(recipe.training.seed)
         self.model = lora.put_on(model, recipe.method, "CAUSAL_LM", base.repository or folder.name)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from accelerate import dispatch_model
 from naive import label_log_scores
 
 from runner.backends import head
@@ -227,6 +228,44 @@ def test_a_batch_that_does_not_fit_is_halved(byte: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(model.model), "forward", small)
     assert furthest(scores(answer(Causal(model, byte, "plain", 10_000), prompts)), whole) <= 1e-5
     assert max(tried) > 400
+
+
+def test_what_did_not_fit_is_not_tried_again_and_again(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model("llama", len(byte))
+    actions = [f"{number}. {action}" for number, action in enumerate(tiny.ACTIONS * 6)]
+    prompts = [tiny.prompt(one, one[::-1], item=one) for one in actions]
+    whole = scores(answer(Causal(model, byte, "plain", 400), prompts))
+    forward = type(model.model).forward
+    tried: list[int] = []
+
+    def small(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tried.append(kwargs["input_ids"].numel())
+        if tried[-1] > 270:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.model), "forward", small)
+    backend = Causal(model, byte, "plain", 400)
+    described = backend.describe()
+    assert furthest(scores(answer(backend, prompts)), whole) <= 1e-5
+    assert sum(size > 270 for size in tried) == 1 < sum(size > 125 for size in tried)
+    # What identifies a run is what was asked for.
+    assert backend.describe()["batch_tokens"] == described["batch_tokens"] == 400
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_model_whose_layers_are_moved_about_is_asked_as_ever(kind: str, byte: Any, tmp_path: Any) -> None:
+    # As over several devices, the library's hooks carry what one layer gives to where the next one is; here one layer
+    # lies on the disk and comes when it is called.
+    prompts = tiny.prompts(tiny.WORDS)
+    expected = scores(answer(Causal(tiny.model(kind, len(byte)), byte, "plain", 400), prompts))
+    model = tiny.model(kind, len(byte))
+    places = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
+    places |= {f"model.layers.{number}": "cpu" for number in range(model.config.num_hidden_layers)}
+    places["model.layers.0"] = "disk"
+    moved = dispatch_model(model, places, main_device="cpu", offload_dir=tmp_path)
+    assert any(value.device.type == "meta" for value in moved.parameters())
+    assert scores(answer(Causal(moved, byte, "plain", 400), prompts)) == expected
 
 
 def test_one_prompt_that_does_not_fit_is_an_error(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def furthest(one: Any, other: Any) -> float:
 
 def test_nf4_is_the_published_code_with_scales_in_eight_bits(saved: tuple[Any, Path]) -> None:
     made, folder = saved
-    found = linear_layers(loading.load_model(folder, "float32", torch.device("cpu"), "nf4"))
+    found = linear_layers(loading.load_model(folder, "float32", torch.device("cpu"), quantization="nf4"))
     assert set(found) == set(linear_layers(made))
     for name, own in linear_layers(made).items():
         blocks = own.weight.detach().reshape(-1, 64)
@@ -77,7 +77,7 @@ def test_nf4_is_the_published_code_with_scales_in_eight_bits(saved: tuple[Any, P
 
 def test_int8_is_each_row_in_steps_of_a_127th_of_its_largest_weight(saved: tuple[Any, Path]) -> None:
     made, folder = saved
-    found = linear_layers(loading.load_model(folder, "float16", torch.device("cpu"), "int8"))
+    found = linear_layers(loading.load_model(folder, "float16", torch.device("cpu"), quantization="int8"))
     for name, own in linear_layers(made).items():
         # The weights are taken as float16 first, hence a little more than half a step.
         step = own.weight.detach().abs().amax(dim=1, keepdim=True) / 127
@@ -148,7 +148,7 @@ def test_an_adapter_on_reduced_weights_works_and_can_be_switched_off(
 
 def codes(folder: Path, form: str) -> list[str]:
     with pytest.raises(BackendError) as caught:
-        loading.load_model(folder, "float32", torch.device("cpu"), form)
+        loading.load_model(folder, "float32", torch.device("cpu"), quantization=form)
     return [fault.code for fault in caught.value.faults]
 
 
@@ -173,7 +173,7 @@ def test_a_tensor_that_is_missing_is_missed(byte: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["nf4", "int8"])
 def test_a_layer_that_stayed_as_it_was_is_refused(form: str, saved: tuple[Any, Path]) -> None:
     folder = saved[1]
-    model = loading.load_model(folder, "float32", torch.device("cpu"), form)
+    model = loading.load_model(folder, "float32", torch.device("cpu"), quantization=form)
     quantized.check(model, form, torch.float32, folder)
     for wrong_form, dtype in (("int8" if form == "nf4" else "nf4", torch.float32), ("nf4", torch.float16)):
         with pytest.raises(BackendError, match="linear layers are not"):
@@ -190,7 +190,7 @@ def test_without_the_library_it_is_refused_with_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(BackendError) as caught:
-        loading.load_model(saved[1], "float32", torch.device("cpu"), "nf4")
+        loading.load_model(saved[1], "float32", torch.device("cpu"), quantization="nf4")
     (fault,) = caught.value.faults
     assert fault.code == "QUANTIZATION"
     assert "[quantized]" in (fault.hint or "")

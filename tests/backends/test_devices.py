@@ -1,11 +1,12 @@
-"""A driver that is too old is told in words, on machines that have none as well."""
+"""Devices as they are chosen and told of, on machines without any: a driver too old, a model over several."""
 
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
-from runner.backends import devices, driver
+from runner.backends import devices, driver, loading
 from runner.errors import BackendError
 
 # As two kinds of the kernel's module write it.
@@ -105,6 +106,51 @@ def test_the_doctor_names_a_driver_that_is_too_old(unusable) -> None:
     with pytest.raises(BackendError, match=r"up to 12\.8"):
         devices.choose("cuda:0")
     assert devices.examine("cpu")[0][1] == "ok"
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """As if there were four CUDA devices, with less and less memory free."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ((8 - device.index) << 30, 10 << 30))
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", ["cuda:0+cuda:0", "cuda:0+cuda", "cuda:0+cpu", "cpu+cpu", "cuda:0+cuda:9", "cuda:0+"])
+def test_devices_over_which_no_model_is_spread(four, name: str) -> None:
+    with pytest.raises(BackendError, match="DEVICE"):
+        devices.choose_all(name)
+    assert devices.examine(name)[0][1] == "fail"
+
+
+def test_devices_over_which_a_model_is_spread(four) -> None:
+    assert devices.choose_all("cuda:1+cuda:3") == (torch.device("cuda:1"), torch.device("cuda:3"))
+    assert devices.choose_all("cuda:2") == (torch.device("cuda:2"),)
+    assert [message for _, _, message, _ in devices.examine("cuda:1+cuda:3")] == [
+        "GPU 1, 7,168 of 10,240 MiB free",
+        "GPU 3, 5,120 of 10,240 MiB free",
+    ]
+
+
+def test_whole_layers_go_to_each_as_far_as_it_has_room(four, tmp_path) -> None:
+    # Where the library puts them is asked of it; no weight is moved, since there is no such device here.
+    tiny.model("llama", 480).save_pretrained(tmp_path)
+    asked = {}
+
+    class Asked(Exception):
+        pass
+
+    def instead(folder, **options):
+        asked.update(options)
+        raise Asked
+
+    four.setattr(loading.AutoModelForCausalLM, "from_pretrained", instead)
+    with pytest.raises(Asked):
+        loading.load_model(tmp_path, "bfloat16", *devices.choose_all("cuda:1+cuda:3"))
+    assert asked["device_map"] == "balanced"
+    assert asked["max_memory"] == {1: int(0.9 * (7 << 30)), 3: int(0.9 * (5 << 30))}
 
 
 def test_a_torch_for_the_processor_beside_a_gpu_is_a_warning(unusable) -> None:
