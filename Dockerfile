@@ -73,7 +73,6 @@ ENV PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin 
     PYTHONHASHSEED=0 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    TOKENIZERS_PARALLELISM=false \
     CUBLAS_WORKSPACE_CONFIG=:4096:8 \
     NVIDIA_TF32_OVERRIDE=0 \
     CUDA_DEVICE_ORDER=PCI_BUS_ID

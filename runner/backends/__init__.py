@@ -65,7 +65,8 @@ def open_backend(
 ) -> Backend:
     """Load what `submission` names from local folders.
 
-    `device` is cpu, cuda or cuda:N (default: the first CUDA device, or the CPU), `dtype` overrides the submission's,
+    `device` is cpu, cuda or cuda:N, or for a causal model several with + between them, over which its layers are spread
+    (default: the first CUDA device, or the CPU), `dtype` overrides the submission's,
     `batch_tokens` is the most tokens in a batch (default: by device). Raises `BackendError`
     when the weights, the adapter, the tokenizer or the device cannot be used.
     """

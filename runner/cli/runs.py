@@ -51,7 +51,8 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     "--device",
     default=None,
     metavar="NAME[,NAME…]",
-    help="cpu, cuda, cuda:1, …; of several, each holds a copy of the model. [default: cuda if there is one]",
+    help="cpu, cuda, cuda:1, …; after a comma, another copy of the model; cuda:0+cuda:1 is one copy spread over both. "
+    "[default: cuda if there is one]",
 )
 @click.option(
     "--dtype",

@@ -35,7 +35,8 @@ def device_names(given: str | None) -> list[str | None]:
         faults.append("has an empty name")
     if len({name.partition(":")[0] for name in names if name}) > 1:
         faults.append("mixes kinds of devices, whose answers would round differently")
-    cuda = ["cuda:0" if name == "cuda" else name for name in names if name.startswith("cuda")]
+    each = [one for name in names for one in name.split("+")]  # a copy may be spread over several
+    cuda = ["cuda:0" if name == "cuda" else name for name in each if name.startswith("cuda")]
     if twice := sorted({name for name in cuda if cuda.count(name) > 1}):
         faults.append(f"names {', '.join(twice)} more than once")
     if faults:

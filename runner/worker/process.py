@@ -43,7 +43,7 @@ _PASSED_ON = frozenset(
         "PYTORCH_CUDA_ALLOC_CONF",
     }
 )
-_PASSED_ON_FROM = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
+_PASSED_ON_FROM = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "RAYON_")
 _FOLDER = "moral-ambiguity-worker-"
 _KEPT_OF_STDERR = 16 << 10
 _READS_AT_ONCE = 64
@@ -269,8 +269,9 @@ def _remove_if_left(folder: Path) -> None:
 
 def _environment(folder: Path, threads: int | None) -> dict[str, str]:
     """Only what decides where libraries are and how they compute: no token, no key, no path of the user's."""
-    # Read when the libraries are loaded; MKL's own variable would win over the general one.
-    counted = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) if threads else {}
+    # Read when the libraries are loaded; MKL's own variable would win over the general one, tokenizers use Rayon.
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+    counted = dict.fromkeys(names, str(threads)) if threads else {}
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_FROM)}
     own = str(folder)
     return {

@@ -69,6 +69,7 @@ def test_a_comma_list_is_a_copy_on_each(given: str | None, names: list[str | Non
         ("cpu,cuda:0", ["mixes kinds"]),
         ("cuda:1,cuda:1", ["names cuda:1 more than once"]),
         ("cuda,cuda:0", ["names cuda:0 more than once"]),
+        ("cuda:0+cuda:1,cuda:1+cuda:2", ["names cuda:1 more than once"]),
         ("cpu,", ["an empty name"]),
         (",cuda:2,cuda:2,cpu", ["an empty name", "mixes kinds", "names cuda:2 more than once"]),
     ],
