@@ -18,6 +18,7 @@ from runner.backends import attention, devices, facts, head, loading, quantized,
 from runner.backends.beginnings import Rest, packed_batches, shared_beginning
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.backends.places import last_layer_at
+from runner.backends.prepacked import prepack
 from runner.encoding import EncodedPrompt, Format, encode_all
 from runner.errors import BackendError, Fault
 from runner.predictions import MAX_TEXT
@@ -52,6 +53,7 @@ def open_causal(
     model = loading.load_model(model_folder, number, *chosen, quantization=reduced)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
+    prepack(_base_of(model).base_model)
     return wrap(model, tokenizer, "chat" if submission.model.format == "chat" else "plain", batch_tokens)
 
 

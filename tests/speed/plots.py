@@ -45,7 +45,8 @@ def ratios(results: Sequence[Any], name: str = "ours/peer") -> str:
 def curves(found: Mapping[str, Any]) -> str:
     """A panel for each thing that grows, both axes logarithmic: dots are measured, the dashed line is counted."""
     parts = []
-    for number, (name, curve) in enumerate(found.items()):
+    for number, name in enumerate(name for name in _TITLES if name in found):
+        curve = found[name]
         left, top = 50 + 330 * (number % 2), 36 + 220 * (number // 2)
         xs = [math.log10(size) for size in curve["sizes"]]
         ys = [math.log10(1000 * seconds) for seconds in curve["seconds"]]

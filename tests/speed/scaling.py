@@ -33,6 +33,7 @@ from workloads import make_model, make_words
 
 from runner.backends.causal import Causal, wrap
 from runner.backends.loading import load_tokenizer
+from runner.backends.prepacked import prepack
 from runner.encoding import encode_all
 from runner.records import Prompt
 
@@ -73,6 +74,7 @@ def backend(tokenizer: Any, shape: dict[str, int], vocabulary: int) -> Causal:
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=4096, **shape)
     model = LlamaForCausalLM(config).to(torch.bfloat16).eval().requires_grad_(False)
+    prepack(model.base_model)
     return wrap(model, tokenizer, "plain")
 
 
