@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held = backend(tokenizer, SHAPES[shape], int(vocabulary))
         ours(held, prompts(8, 20))
         loaded = most_bytes()
-        asked = prompts(int(number), 20 if shape == "small" else 60)
+        asked = prompts(int(number), 20)
         for batch in held.plan(asked):
             list(held.predict([asked[place] for place in batch]))
         print(most_bytes() - loaded)
