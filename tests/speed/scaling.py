@@ -125,10 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shape, vocabulary, number = options.held
         held = backend(tokenizer, SHAPES[shape], int(vocabulary))
         ours(held, prompts(8, 20))
+        asked = prompts(int(number), 20)
         # Making the weights took more than the model does, so the most is counted from here.
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         loaded = held_bytes("VmRSS")
-        asked = prompts(int(number), 20)
         for batch in held.plan(asked):
             list(held.predict([asked[place] for place in batch]))
         print(held_bytes("VmHWM") - loaded)
