@@ -49,12 +49,12 @@ def open_causal(
     if chosen[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = loading.load_tokenizer(model_folder)
-    number, reduced = dtype or submission.model.dtype, submission.model.quantization
-    model = loading.load_model(model_folder, number, *chosen, quantization=reduced)
+    named = submission.model
+    model = loading.load_model(model_folder, dtype or named.dtype, *chosen, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     prepack(_base_of(model).base_model)
-    return wrap(model, tokenizer, "chat" if submission.model.format == "chat" else "plain", batch_tokens)
+    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
 
 
 def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":

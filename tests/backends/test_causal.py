@@ -212,20 +212,26 @@ def test_what_two_prompts_share_is_read_once(byte: Any, monkeypatch: pytest.Monk
     assert furthest(scores(together), scores(alone)) <= 1e-5
 
 
-def test_a_batch_that_does_not_fit_is_halved(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny.model("llama", len(byte))
-    prompts = tiny.prompts(tiny.WORDS)
-    whole = scores(answer(Causal(model, byte, "plain", 10_000), prompts))
+def with_room_for(most: int, model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let memory run out above so many tokens; the sizes that are tried from now on."""
     forward = type(model.model).forward
     tried: list[int] = []
 
     def small(self: Any, *args: Any, **kwargs: Any) -> Any:
         tried.append(kwargs["input_ids"].numel())
-        if tried[-1] > 200:
+        if tried[-1] > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(type(model.model), "forward", small)
+    return tried
+
+
+def test_a_batch_that_does_not_fit_is_halved(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model("llama", len(byte))
+    prompts = tiny.prompts(tiny.WORDS)
+    whole = scores(answer(Causal(model, byte, "plain", 10_000), prompts))
+    tried = with_room_for(200, model, monkeypatch)
     assert furthest(scores(answer(Causal(model, byte, "plain", 10_000), prompts)), whole) <= 1e-5
     assert max(tried) > 400
 
@@ -235,16 +241,7 @@ def test_what_did_not_fit_is_not_tried_again_and_again(byte: Any, monkeypatch: p
     actions = [f"{number}. {action}" for number, action in enumerate(tiny.ACTIONS * 6)]
     prompts = [tiny.prompt(one, one[::-1], item=one) for one in actions]
     whole = scores(answer(Causal(model, byte, "plain", 400), prompts))
-    forward = type(model.model).forward
-    tried: list[int] = []
-
-    def small(self: Any, *args: Any, **kwargs: Any) -> Any:
-        tried.append(kwargs["input_ids"].numel())
-        if tried[-1] > 270:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(model.model), "forward", small)
+    tried = with_room_for(270, model, monkeypatch)
     backend = Causal(model, byte, "plain", 400)
     described = backend.describe()
     assert furthest(scores(answer(backend, prompts)), whole) <= 1e-5
