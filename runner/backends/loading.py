@@ -92,7 +92,7 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
     With `quantization` (nf4 or int8) its linear layers are reduced to that, which is checked afterwards. Only
     safetensors are read, no code of the folder is run, and generation_config.json is not read: how a model writes is
     the benchmark's to say. Raises `BackendError`: `LOAD_WEIGHTS`, `LOAD_KEYS`, `WEIGHTS_NON_FINITE`, `QUANTIZATION`,
-    and what `load_config` does.
+    `OUT_OF_MEMORY`, and what `load_config` does.
     """
     config = load_config(folder)
     more: dict[str, Any] = {"generation_config": GenerationConfig()}  # else generation_config.json is read, can fail
@@ -101,6 +101,9 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
         quantized.check_finite(folder)
     model, found = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
     _check_keys(folder, **found)
+    if any(value.device not in on for value in model.parameters()):
+        message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
+        raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
     if quantization is not None:
         quantized.check(model, quantization, DTYPES[dtype], folder)
         quantized.keep_arithmetic(model)
@@ -179,9 +182,6 @@ def _load(
             **placed,
             **more,
         )
-    if any(value.device.type == "meta" or value.device not in on for value in model.parameters()):
-        message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
-        raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
     return model, {name: set(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
 
 
