@@ -20,7 +20,8 @@ from rich.progress import (
 
 _BAR = 24
 _STAGES = {
-    "load": "Loading the model and checking every prompt",
+    "load": "Loading the model",
+    "read": "Reading and checking every prompt",
     "predict": "Predicting",
     "self-check": "Asking some prompts again",
     "score": "Scoring",

@@ -31,6 +31,7 @@ from runner.scorecard import assemble, build_tasks
 from runner.selection import Choice, aligned, prompts, select_for
 from runner.self_check import ask_again
 from runner.spec.submission import load_submission
+from runner.steps import plan
 from runner.worker import Copies, Worker, device_names, open_copies, open_isolated
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def evaluate(
     started = time.monotonic()
     opened = _open(submission, folders, settings)
     with closing(opened) as backend:
-        batches = backend.plan(questions)
+        batches = plan(backend, questions, progress)
         load_seconds = time.monotonic() - started
         content = {
             "benchmark": selection.benchmark.digest,
@@ -219,7 +220,11 @@ def _predict(
     progress("predict", done, len(questions))
     left = ([question for number in batch if _key(question := questions[number]) not in known] for batch in batches)
     steps = [step for step in left if step]
-    shared = backend.share(steps) if isinstance(backend, Copies) else ((step, backend.predict(step)) for step in steps)
+    shared = (
+        backend.share(steps)
+        if isinstance(backend, Worker | Copies)
+        else ((step, backend.predict(step)) for step in steps)
+    )
     for members, given in shared:
         answers: list[Prediction] = []
         try:

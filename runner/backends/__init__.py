@@ -14,6 +14,7 @@ from runner.records import Prediction, Prompt, Submission
 
 __all__ = [
     "Backend",
+    "LocalBackend",
     "examine_device",
     "load_tokenizer",
     "need_libraries",
@@ -54,6 +55,19 @@ class Backend(Protocol):
         """Let go of the weights."""
 
 
+class LocalBackend(Backend, Protocol):
+    """A model in this process, which can read the next prompts while it predicts."""
+
+    def read(self, prompts: Sequence[Prompt]) -> Any:
+        """What `predict` makes of prompts before it uses the device; to be called by one thread at a time.
+
+        Raises `InvalidInput` as `plan` does.
+        """
+
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
+        """See `Backend.predict`; `read` is what `read` made of the same prompts, or None."""
+
+
 def open_backend(
     submission: Submission,
     model_folder: Path,
@@ -62,7 +76,7 @@ def open_backend(
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
-) -> Backend:
+) -> LocalBackend:
     """Load what `submission` names from local folders.
 
     `device` is cpu, cuda or cuda:N, or for a causal model several with + between them, over which its layers are spread

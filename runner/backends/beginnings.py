@@ -26,21 +26,6 @@ class Rest:
         return len(self.ids) + self.options
 
 
-def shared_beginning(prefixes: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-    """The longest common beginning of `prefixes` that leaves each at least one token; empty where it is not worth it.
-
-    A single prompt shares nothing.
-    """
-    if len(prefixes) < 2:
-        return np.empty(0, dtype=np.int32)
-    common = prefixes[0][: min(map(len, prefixes)) - 1]
-    for prefix in prefixes[1:]:
-        differs = np.flatnonzero(common != prefix[: len(common)])
-        if len(differs):
-            common = common[: differs[0]]
-    return common if len(common) >= LEAST_SHARED else common[:0]
-
-
 def in_order(rests: Sequence[NDArray[np.int32]]) -> tuple[list[int], list[int]]:
     """The order in which those that begin alike are neighbours, and how many tokens each shares with the one before.
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.backends import attention, devices, facts, head, loading, quantized, writing
-from runner.backends.beginnings import Rest, packed_batches, shared_beginning
+from runner.backends.beginnings import LEAST_SHARED, Rest, packed_batches
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.backends.places import last_layer_at
 from runner.backends.prepacked import prepack
-from runner.encoding import EncodedPrompt, Format, encode_all
+from runner.encoding import EncodedPrompt, Format, Reader, encode_with
 from runner.errors import BackendError, Fault
 from runner.predictions import MAX_TEXT
 from runner.prompts import prompt_sha256
@@ -90,8 +91,10 @@ class Causal:
         self._devices = devices.devices_of(self._base)
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
-        self._encoded: dict[bytes, EncodedPrompt] = {}
-        self._beginnings: dict[tuple[str, str], NDArray[np.int32]] = {}
+        # By template: the tokens with which its prompts begin.
+        self._beginnings: dict[str, NDArray[np.int32]] = {}
+        # A tokenizer must not be asked by two threads at once.
+        self._tokenizing = threading.Lock()
         self._kept: tuple[bytes, attention.KeysValues] = b"", {}
         self._at_once = at_once
         self._ends: tuple[list[int], list[int]] | None = None
@@ -100,13 +103,8 @@ class Causal:
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Encode and check every prompt, then batches of indexes; raises `InvalidInput` with every fault."""
-        encoded = self._encode(prompts)
-        self._encoded = dict(zip(map(_name, prompts), encoded, strict=True))
-        members: dict[tuple[str, str], list[NDArray[np.int32]]] = {}
-        for prompt, each in zip(prompts, encoded, strict=True):
-            members.setdefault(_group(prompt), []).append(each.prefix)
-        self._beginnings = {group: shared_beginning(prefixes) for group, prefixes in members.items()}
-        if encoded:
+        encoded = self.read(prompts)
+        if encoded and self._ends is None:
             ids = encoded[0].prefix.tolist()
             self._ends = ids[:_ENDS], ids[-_ENDS:]
         found = self._batches(prompts, encoded)
@@ -116,30 +114,14 @@ class Causal:
             *writing.batches(prompts, encoded, self._fitting),
         ]
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
-        """One prediction per prompt, in order.
-
-        Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `OUT_OF_MEMORY` where not even one prompt fits.
-        """
-        encoded = self._encodings(prompts)
-        answers: dict[int, Prediction] = {}
-        with devices.deterministic():
-            found = self._batches(prompts, encoded)
-            read_one = partial(self._read, prompts=prompts, encoded=encoded)
-            for at in range(0, len(found), self._at_once):
-                read = [
-                    part for batch in found[at : at + self._at_once] for part in self._halving(read_one, batch, encoded)
-                ]
-                for number, forms in self._score(read, encoded):
-                    answers[number] = _prediction(prompts[number], encoded[number], forms)
-            write_one = partial(self._write, prompts=prompts, encoded=encoded)
-            for batch in writing.batches(prompts, encoded, self._fitting):
-                for part in self._halving(write_one, batch, encoded):
-                    answers.update(part)
-        yield from [answers[number] for number in range(len(prompts))]
-
-    def _encode(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
-        encoded = encode_all(prompts, self._tokenizer, self._form, self._limit)
+    def read(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
+        """Encode and check prompts; raises `InvalidInput` with every fault."""
+        with self._tokenizing:
+            encoded = encode_with(self._reader, prompts, self._limit)
+            for prompt in {prompt.template: prompt for prompt in prompts}.values():
+                if prompt.template not in self._beginnings:
+                    begins = np.array(self._reader.beginning(prompt), dtype=np.int32)
+                    self._beginnings[prompt.template] = begins if len(begins) >= LEAST_SHARED else _NOTHING
         highest = max((max(int(each.prefix.max()), *map(max, each.tails), 0) for each in encoded), default=0)
         vocabulary = self._base.get_input_embeddings().weight.shape[0]
         if highest >= vocabulary:
@@ -149,12 +131,30 @@ class Causal:
             raise BackendError(Fault("TOKENIZER_VOCABULARY", message))
         return encoded
 
-    def _encodings(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
-        """As planned; prompts that were not are encoded now."""
-        known = [self._encoded.get(_name(prompt)) for prompt in prompts]
-        new = [prompt for prompt, found in zip(prompts, known, strict=True) if found is None]
-        fresh = iter(self._encode(new) if new else [])
-        return [next(fresh) if found is None else found for found in known]
+    def predict(self, prompts: Sequence[Prompt], read: Sequence[EncodedPrompt] | None = None) -> Iterator[Prediction]:
+        """One prediction per prompt, in order; `read` is what `read` made of them.
+
+        Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `OUT_OF_MEMORY` where not even one prompt fits.
+        """
+        encoded = self.read(prompts) if read is None else read
+        answers: dict[int, Prediction] = {}
+        with devices.deterministic():
+            found = self._batches(prompts, encoded)
+            read_one = partial(self._read, prompts=prompts, encoded=encoded)
+            for at in range(0, len(found), self._at_once):
+                several = found[at : at + self._at_once]
+                hidden = [part for batch in several for part in self._halving(read_one, batch, encoded)]
+                for number, forms in self._score(hidden, encoded):
+                    answers[number] = _prediction(prompts[number], encoded[number], forms)
+            write_one = partial(self._write, prompts=prompts, encoded=encoded)
+            for batch in writing.batches(prompts, encoded, self._fitting):
+                for part in self._halving(write_one, batch, encoded):
+                    answers.update(part)
+        yield from [answers[number] for number in range(len(prompts))]
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._tokenizer, self._form)
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         """Batches of the prompts whose options are read; see `writing.batches` for the others."""
@@ -172,8 +172,8 @@ class Causal:
         return [[read[place] for place in batch] for batch in packed_batches(rests, self._fitting)]
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
-        """The tokens with which all planned prompts of its kind begin, if this one does."""
-        shared = self._beginnings.get(_group(prompt), _NOTHING)
+        """The tokens with which prompts of its template begin, if this one does."""
+        shared = self._beginnings[prompt.template]
         begins = len(encoded.prefix) > len(shared) and np.array_equal(encoded.prefix[: len(shared)], shared)
         return shared if begins else _NOTHING
 
@@ -191,8 +191,9 @@ class Causal:
         """What the model writes after each prompt of a batch."""
         members = [prompts[number].writing for number in batch]
         most = [one.max_new_tokens for one in members if one is not None]
-        ends = writing.special_tokens(self._tokenizer, self._base.config)
-        found = writing.write(self._base, self._tokenizer, [encoded[number] for number in batch], most, ends)
+        with self._tokenizing:
+            ends = writing.special_tokens(self._tokenizer, self._base.config)
+            found = writing.write(self._base, self._tokenizer, [encoded[number] for number in batch], most, ends)
         return {
             number: _written(prompts[number], encoded[number], one) for number, one in zip(batch, found, strict=True)
         }
@@ -297,7 +298,6 @@ class Causal:
         """Let go of the weights and give device memory back."""
         self._model = self._base = None
         self._kept = b"", {}
-        self._encoded = {}
         devices.release(self._device)
 
 
@@ -323,15 +323,6 @@ def _batches_at_once(model: Any) -> int:
     output: int = base.get_output_embeddings().weight.numel()
     layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
     return min(_MOST_AT_ONCE, math.ceil(8 * output / layers))
-
-
-def _name(prompt: Prompt) -> bytes:
-    """A digest of all that a prompt says: it takes a tenth of the room, where there are very many."""
-    return hashlib.blake2b(repr(prompt).encode(errors="surrogatepass"), digest_size=16).digest()
-
-
-def _group(prompt: Prompt) -> tuple[str, str]:
-    return prompt.task, prompt.prompt_id
 
 
 def _written(prompt: Prompt, encoded: EncodedPrompt, found: writing.Written) -> Prediction:

@@ -20,6 +20,7 @@ from runner.records import HeadSpec, Prediction, Prompt, Submission
 
 _DEFAULT_BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 _MOST_FAULTS = 20
+_Read = tuple[list[list[Texts]], dict[Texts, EncodedTexts]]
 
 
 def open_encoder(
@@ -60,7 +61,6 @@ class Encoder:
         self._device: torch.device = self._base.device
         self._batch_tokens = batch_tokens or _DEFAULT_BATCH_TOKENS[self._device.type]
         self._limit = loading.limit_of(self._base.config)
-        self._encoded: dict[Texts, EncodedTexts] = {}
         if head.max_tokens > self._limit:
             message = f"The head is said to read {head.max_tokens:,} tokens, the model has {self._limit:,} positions."
             raise BackendError(Fault("HEAD_TOKENS", message, hint="Lower `head.max_tokens` in submission.yaml."))
@@ -71,35 +71,34 @@ class Encoder:
         Raises `InvalidInput`: `TASK_OF_HEAD`, `HEAD_READS`, `HEAD_LABELS`, `TOKENIZER_REWRITES`, `TOKENIZER_LIMIT`,
         `TOKENIZER_VOCABULARY`.
         """
-        inputs = self._inputs(prompts)
+        inputs, encoded = self.read(prompts)
         members: dict[tuple[Texts, ...], list[int]] = {}
         for number, read in enumerate(inputs):
             members.setdefault(tuple(read), []).append(number)
-        lengths = [sum(len(self._encoded[texts].ids) for texts in set(read)) for read in members]
+        lengths = [sum(len(encoded[texts].ids) for texts in set(read)) for read in members]
         alike = list(members.values())
         return [[number for each in batch for number in alike[each]] for batch in batches(lengths, self._batch_tokens)]
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
-        """One prediction per prompt, in order; a text that several of them read is read once.
+    def predict(self, prompts: Sequence[Prompt], read: _Read | None = None) -> Iterator[Prediction]:
+        """One prediction per prompt, in order; a text that several of them read is read once. `read` is `read`'s.
 
         Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `CONCENTRATION` where a model's own is not a
         positive number, `OUT_OF_MEMORY` where not even one text fits.
         """
-        inputs = self._inputs(prompts)
-        distinct = list(dict.fromkeys(texts for read in inputs for texts in read))
-        encoded = [self._encoded[texts] for texts in distinct]
+        inputs, encoded = self.read(prompts) if read is None else read
+        distinct = list(encoded)
         found: dict[Texts, NDArray[np.float64]] = {}
         with devices.deterministic():
-            for batch in batches([len(each.ids) for each in encoded], self._batch_tokens):
-                scores = self._score([encoded[number] for number in batch])
+            for batch in batches([len(each.ids) for each in encoded.values()], self._batch_tokens):
+                scores = self._score([encoded[distinct[number]] for number in batch])
                 found |= zip((distinct[number] for number in batch), scores, strict=True)
-        for prompt, read in zip(prompts, inputs, strict=True):
+        for prompt, texts in zip(prompts, inputs, strict=True):
             columns = outputs_of(prompt.labels, self._head, self._base.config)
-            logits = np.concatenate([found[texts][columns] for texts in read])
-            yield _prediction(prompt, logits, [self._encoded[texts] for texts in read], self._head)
+            logits = np.concatenate([found[each][columns] for each in texts])
+            yield _prediction(prompt, logits, [encoded[each] for each in texts], self._head)
 
-    def _inputs(self, prompts: Sequence[Prompt]) -> list[list[Texts]]:
-        """What each prompt reads; what was not encoded before is encoded now."""
+    def read(self, prompts: Sequence[Prompt]) -> _Read:
+        """What each prompt reads, and each text that is read, encoded; raises as `plan` does."""
         read: list[list[Texts]] = []
         faults: dict[Fault, None] = {}  # each once, in order
         for prompt in prompts:
@@ -110,15 +109,14 @@ class Encoder:
                 faults |= dict.fromkeys(problem.faults)
         if faults:
             raise InvalidInput(*list(faults)[:_MOST_FAULTS])
-        new = [texts for texts in dict.fromkeys(texts for each in read for texts in each) if texts not in self._encoded]
-        encoded = encode_texts(new, self._tokenizer, self._head.max_tokens)
+        distinct = list(dict.fromkeys(texts for each in read for texts in each))
+        encoded = encode_texts(distinct, self._tokenizer, self._head.max_tokens)
         highest = max((max(each.ids) for each in encoded), default=0)
         vocabulary = self._base.get_input_embeddings().weight.shape[0]
         if highest >= vocabulary:
             message = f"The tokenizer gives token {highest:,}, the model has {vocabulary:,}; they do not go together."
             raise InvalidInput(Fault("TOKENIZER_VOCABULARY", message))
-        self._encoded |= zip(new, encoded, strict=True)
-        return read
+        return read, dict(zip(distinct, encoded, strict=True))
 
     def _score(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:
         """(texts, outputs) logits; a batch that does not fit into memory is halved."""
@@ -165,7 +163,6 @@ class Encoder:
     def close(self) -> None:
         """Let go of the weights and give device memory back."""
         self._model = self._base = None
-        self._encoded = {}
         devices.release(self._device)
 
 

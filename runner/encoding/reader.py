@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ _TEMPLATE_FAILURES = (
     RecursionError,
 )
 _PROBES = ("First probe of the template.", "Second, another one: 2.")
+# As texts of people begin: a space before them may belong to the first word, or be a token by itself.
+_BEGINNINGS = (*_PROBES, "the third probe", "a fourth probe", "5 probes", '"The sixth" probe', "(seventh probe)")
 
 
 def called(prompt: Prompt) -> str:
@@ -105,6 +107,21 @@ class Reader:
         if self._bos is None or not self._adds_bos:
             return found
         return [ids if ids[:1] == [self._bos] else [self._bos, *ids] for ids in found]
+
+    def beginning(self, prompt: Prompt) -> list[int]:
+        """Token ids with which prompts of this template begin, whatever fills it: what made ones have in common.
+
+        Empty where those cannot be written. A text that begins with a letter of a rare kind may melt into the
+        template's last token, and its prompt begin otherwise.
+        """
+        try:
+            made = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
+            ids = self.ids([self.write(each, None)[0] for each in made])
+        except Faulty:
+            return []
+        first, last = min(ids), max(ids)  # in lexical order: they part no later than any two do
+        same = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+        return first[:same]
 
     def check_faithful(self, prompt: Prompt, written: Written) -> None:
         """Raise `Faulty` if the tokenizer rewrites the text or leaves some of it out."""

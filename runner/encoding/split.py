@@ -40,20 +40,24 @@ def encode(prompt: Prompt, tokenizer: Any, form: Format, limit: int) -> EncodedP
 
 
 def encode_all(prompts: Iterable[Prompt], tokenizer: Any, form: Format, limit: int) -> list[EncodedPrompt]:
+    """As `encode_with`, by a reader made of `tokenizer`, a fast one of transformers."""
+    return encode_with(Reader(tokenizer, form), prompts, limit)
+
+
+def encode_with(reader: Reader, prompts: Iterable[Prompt], limit: int) -> list[EncodedPrompt]:
     """Token ids of every prompt with all its options, in order.
 
-    `tokenizer` is a fast tokenizer of transformers; `limit` the context of the model in tokens (a prompt's own
-    `max_tokens` also holds). Prompt and surface form are encoded together, as the model would meet them in a text,
-    and split at the longest common prefix of the prompt alone and the prompt with each form; cutting the joint
-    encoding at the length of the prompt's own makes sequences that are neither (EleutherAI/lm-evaluation-harness#1053,
-    #4055). Text of an item is never read as a special token. There is exactly one BOS where the tokenizer's own
-    default adds one or the template renders one, and none elsewhere.
+    `limit` is the context of the model in tokens (a prompt's own `max_tokens` also holds). Prompt and surface form are
+    encoded together, as the model would meet them in a text, and split at the longest common prefix of the prompt
+    alone and the prompt with each form; cutting the joint encoding at the length of the prompt's own makes sequences
+    that are neither (EleutherAI/lm-evaluation-harness#1053, #4055). Text of an item is never read as a special token.
+    There is exactly one BOS where the tokenizer's own default adds one or the template renders one, and none
+    elsewhere.
 
     Raises `InvalidInput` with every fault (the first 20 prompts that have one): `CHAT_TEMPLATE_MISSING`,
     `TEMPLATE_ERROR`, `TEMPLATE_UNSTABLE`, `TEMPLATE_READS_TEXT`, `TEMPLATE_DROPS_TEXT`, `TOKENIZER_BOS`, `BOS_COUNT`,
     `TOKENIZER_LIMIT`, `TOKENIZER_REWRITES`, `JOIN_AMBIGUOUS`, `PROMPT_TOO_LONG`.
     """
-    reader = Reader(tokenizer, form)
     encoded: list[EncodedPrompt] = []
     faults: list[Fault] = []
     faulty = 0

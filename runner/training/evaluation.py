@@ -12,6 +12,7 @@ from runner.records import Prediction, Prompt
 from runner.scorecard import Json, build_tasks
 from runner.scoring import rules
 from runner.selection import Selection, aligned, prompts
+from runner.steps import plan
 from runner.training.items import Material, Part
 from runner.training.trainee import Example, Trainee
 
@@ -50,6 +51,6 @@ def _cross_entropy(part: Part, rows: Sequence[Prediction]) -> float:
 def _answers(backend: Backend, asked: Sequence[Prompt]) -> list[Prediction]:
     """One answer to each prompt, in order, in the batches that a run would take."""
     found: dict[int, Prediction] = {}
-    for batch in backend.plan(asked):
+    for batch in plan(backend, asked):
         found.update(zip(batch, backend.predict([asked[number] for number in batch]), strict=True))
     return [found[number] for number in range(len(asked))]

@@ -9,12 +9,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from runner.backends import Backend, open_backend, show_tokens
+from runner.backends import LocalBackend, open_backend, show_tokens
 from runner.errors import BackendError, Fault, InvalidInput, UserError
 from runner.predictions import to_line
 from runner.records import Prompt
@@ -41,7 +42,7 @@ def main(parent: int) -> None:
 
     try:
         say({"item": states})
-        _serve(_requests(), say)
+        _serve(say)
     except BaseException:
         # What panics in a library is no `Exception`; the parent tells of it. Python's own way out would wait for the
         # thread that listens.
@@ -51,35 +52,43 @@ def main(parent: int) -> None:
         os._exit(1)
 
 
-def _requests() -> Iterator[Json]:
-    """What is asked, one after the other; this process ends with the pipe, whatever it is doing."""
-    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-
-    def listen() -> None:
+def _listen(take: Callable[[Json, list[Prompt]], None]) -> None:
+    """Hand each request with all its prompts to `take`; this process ends with the pipe, whatever it is doing."""
+    try:
+        asked: list[Prompt] = []
         for line in sys.stdin.buffer:
-            waiting.put(line)
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        yield json.loads(waiting.get())
-
-
-def _serve(requests: Iterator[Json], say: Say) -> None:
-    backend: Backend | None = None
-    asked: list[Prompt] = []
-    with ExitStack() as adapter_off:
-        for request in requests:
+            request = json.loads(line)
             asked += map(wire.prompt_of, request.get("prompts", ()))
-            if request.get("more"):
-                continue
-            prompts, asked = asked, []
+            if not request.get("more"):
+                take(request, asked)
+                asked = []
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _serve(say: Say) -> None:
+    backend: LocalBackend | None = None
+    waiting: queue.SimpleQueue[tuple[Json, list[Prompt], Future[Any] | None]] = queue.SimpleQueue()
+    reader = ThreadPoolExecutor(1)
+
+    def take(request: Json, prompts: list[Prompt]) -> None:
+        # The next prompts may be here while the model still computes: they are read meanwhile.
+        read = reader.submit(backend.read, prompts) if backend and request["do"] == "predict" else None
+        waiting.put((request, prompts, read))
+
+    threading.Thread(target=_listen, args=(take,), daemon=True).start()
+    with ExitStack() as adapter_off:
+        while True:
+            request, prompts, read = waiting.get()
             try:
                 if request["do"] == "load":
                     backend = _load(request)
                     answer: Any = {"adapter": backend.without_adapter() is not None}
                 else:
-                    answer = _answer(request, backend, prompts, adapter_off, say)
+                    answer = _answer(request, backend, prompts, read, adapter_off, say)
                 say({"ok": answer})
             except UserError as problem:
                 say({"error": wire.error_row(problem)})
@@ -88,7 +97,7 @@ def _serve(requests: Iterator[Json], say: Say) -> None:
                 say({"error": wire.error_row(BackendError(Fault("WORKER_MEMORY", message)))})
 
 
-def _load(request: Json) -> Backend:
+def _load(request: Json) -> LocalBackend:
     adapter = request["adapter_folder"]
     return open_backend(
         wire.submission_of(request["submission"]),
@@ -100,7 +109,14 @@ def _load(request: Json) -> Backend:
     )
 
 
-def _answer(request: Json, backend: Backend | None, prompts: list[Prompt], adapter_off: ExitStack, say: Say) -> Any:
+def _answer(
+    request: Json,
+    backend: LocalBackend | None,
+    prompts: list[Prompt],
+    read: Future[Any] | None,
+    adapter_off: ExitStack,
+    say: Say,
+) -> Any:
     """The answer to a request, after the items that it asks for."""
     if request["do"] == "tokens":
         with _bounded(request["seconds"], request["bytes"]):
@@ -115,7 +131,7 @@ def _answer(request: Json, backend: Backend | None, prompts: list[Prompt], adapt
             with _bounded(request["seconds"], request["bytes"]):
                 return backend.plan(prompts)
         case "predict":
-            for prediction in backend.predict(prompts):
+            for prediction in backend.predict(prompts, read.result() if read else None):
                 say({"item": json.loads(to_line(prediction))})
             return None
         case "adapter off":

@@ -1,6 +1,7 @@
 """The model's process as a backend: what it answers is checked, and how it fails is told in words."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +43,7 @@ class Limits:
 
 LIMITS = Limits()
 _GRACE_SECONDS = 5.0
+_PREDICTING = "predicting"
 
 
 def open_isolated(
@@ -159,11 +161,23 @@ class Worker:
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         """See `Backend.predict`."""
-        doing = "predicting"
-        requests = [{**part, "do": "predict"} for part in wire.in_chunks(prompts)]
-        rows = list(self._items(requests, self._limits.call_seconds, doing, len(prompts)))
-        for row, prompt in zip(rows, prompts, strict=True):
-            yield self._fit(partial(wire.prediction_of, asked=prompt), row, doing)
+        for _, answers in self.share([prompts]):
+            yield from answers
+
+    def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
+        """Each step with its predictions; the process has the next step to read while it predicts one.
+
+        Raises what `predict` does.
+        """
+        asked: deque[Sequence[Prompt]] = deque()
+        for step in steps:
+            for part in wire.in_chunks(step):
+                self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
+            asked.append(step)
+            if len(asked) > 1:
+                yield asked[0], self._predictions(asked.popleft())
+        while asked:
+            yield asked[0], self._predictions(asked.popleft())
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
         """See `Backend.without_adapter`."""
@@ -194,6 +208,14 @@ class Worker:
         self._process.close()
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _predictions(self, asked: Sequence[Prompt]) -> list[Prediction]:
+        """The answers to the step that was asked first of those that wait."""
+        rows = list(self._items([], self._limits.call_seconds, _PREDICTING, len(asked)))
+        return [
+            self._fit(partial(wire.prediction_of, asked=prompt), row, _PREDICTING)
+            for row, prompt in zip(rows, asked, strict=True)
+        ]
 
     def _ask(self, requests: Sequence[Mapping[str, Any]], seconds: float, doing: str) -> Any:
         """The one answer to `requests`, which are one request in parts."""

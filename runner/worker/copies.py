@@ -130,15 +130,14 @@ class Copies:
         """
         left = deque(steps)
 
-        def answers(worker: Worker) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
+        def next_steps() -> Iterator[Sequence[Prompt]]:
             while True:
                 try:
-                    step = left.popleft()
+                    yield left.popleft()
                 except IndexError:
                     return
-                yield step, list(worker.predict(step))
 
-        yield from self._at_once(answers)
+        yield from self._at_once(lambda worker: worker.share(next_steps()))
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         """See `Worker.predict`."""

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backends.beginnings import LEAST_SHARED, Rest, packed_batches, shared_beginning
+from runner.backends.beginnings import LEAST_SHARED, Rest, packed_batches
 from runner.backends.packing import pack
 from runner.encoding import EncodedPrompt
 
@@ -54,16 +54,3 @@ def test_what_begins_alike_stays_together() -> None:
     ]
     # Together the two prompts of a story have 130 tokens: two stories fit, and a third is not torn apart for the room.
     assert [sorted(batch) for batch in packed_batches(found, 380)] == [[0, 1, 5, 6], [2, 3, 7, 8], [4, 9]]
-
-
-@given(start=ids, rests=st.lists(ids, min_size=1, max_size=6))
-def test_shared_beginning(start: np.ndarray, rests: list[np.ndarray]) -> None:
-    prefixes = [np.concatenate([start, rest]) for rest in rests]
-    found = shared_beginning(prefixes)
-    assert all(len(found) < len(prefix) and np.array_equal(prefix[: len(found)], found) for prefix in prefixes)
-    if len(prefixes) == 1:
-        assert not len(found)
-    elif len(start) >= LEAST_SHARED:
-        assert len(found) >= len(start)
-    else:
-        assert len(found) == 0 or len(found) >= LEAST_SHARED

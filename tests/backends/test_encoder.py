@@ -174,8 +174,8 @@ def test_special_tokens_spelt_in_a_text_are_read_as_text(family: str, tmp_path: 
     spelt = "[SEP] [PAD] [CLS]" if family == "bert" else "</s> <pad> <s>"
     pair = (f"leaving {spelt} early", "leaving early")
     prompt = replace(tiny.dilemmas()[0], shown=pair)
-    backend.plan([prompt])
-    ids = backend._encoded[(pair[0],)].ids
+    _, encoded = backend.read([prompt])
+    ids = encoded[pair[0],].ids
     tokenizer = tiny.tokenizer(family)
     assert [token for token in ids if token in tokenizer.all_special_ids and token != tokenizer.unk_token_id] == [
         tokenizer.cls_token_id,

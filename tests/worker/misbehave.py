@@ -26,7 +26,7 @@ class Sound:
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return [[number] for number in range(len(prompts))]
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for prompt in prompts:
             yield Prediction(
                 task=prompt.task,
@@ -38,6 +38,9 @@ class Sound:
                 prompt_sha256=prompt_sha256(prompt),
                 answer_mass=0.5,
             )
+
+    def read(self, prompts: Sequence[Prompt]) -> Any:
+        return None
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
         return None
@@ -53,23 +56,23 @@ class Sound:
 
 
 class Panic(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         raise PanicException("index out of bounds \x1b[31m\x07")
 
 
 class Segfault(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError
 
 
 class Exit(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         sys.exit(0)
 
 
 class Sleep(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         time.sleep(3600)
         raise AssertionError
 
@@ -77,7 +80,7 @@ class Sleep(Sound):
 class Babble(Sound):
     """Never answers, and is never silent."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         while True:
             os.write(2, b"still thinking " * 4000)
 
@@ -85,7 +88,7 @@ class Babble(Sound):
 class Trickle(Sound):
     """Never ends its answer, and always says a little more of it."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         # Python keeps the pipe for answers to itself: the lowest number that is one, beside the three of every process.
         answers = next(number for number in range(3, 20) if Path(f"/proc/self/fd/{number}").is_fifo())
         while True:
@@ -95,7 +98,7 @@ class Trickle(Sound):
 class Stubborn(Sound):
     """Does not even listen to a polite signal."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for number in (signal.SIGABRT, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         time.sleep(3600)
@@ -103,7 +106,7 @@ class Stubborn(Sound):
 
 
 class Oom(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         taken = []
         while True:
             taken.append(bytearray(64 << 20))
@@ -112,7 +115,7 @@ class Oom(Sound):
 class Reply(Sound):
     """Answers that were not asked for: those of another item."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for answer in super().predict(prompts):
             yield replace(answer, item_id="another")
 
@@ -120,7 +123,7 @@ class Reply(Sound):
 class Scores(Sound):
     """One score too many."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for answer in super().predict(prompts):
             yield replace(answer, log_scores=(*answer.log_scores, 0.0))
 
@@ -128,7 +131,7 @@ class Scores(Sound):
 class Text(Sound):
     """An answer to other words than were asked."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for answer in super().predict(prompts):
             yield replace(answer, prompt_sha256="0" * 64)
 
@@ -136,7 +139,7 @@ class Text(Sound):
 class Counts(Sound):
     """More counts than any reader of predictions takes."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for answer in super().predict(prompts):
             yield replace(answer, token_counts=(1,) * 600_000)
 
@@ -154,12 +157,12 @@ class Unsignable(Sound):
 
 
 class Few(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         yield from list(super().predict(prompts))[1:]
 
 
 class Many(Sound):
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for answer in super().predict(prompts):
             yield answer
             yield answer
@@ -173,7 +176,7 @@ class Plan(Sound):
 class Loud(Sound):
     """Writes more on both outputs than a pipe holds, and answers all the same."""
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         print("x" * 300_000, flush=True)
         print("y" * 300_000, file=sys.stderr, flush=True)
         return super().predict(prompts)
@@ -188,7 +191,7 @@ class Copy(Sound):
     def __init__(self, device: str | None = None) -> None:
         self.second = device == "cpu:1"
 
-    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         for answer in super().predict(prompts):
             self.meet(int(answer.item_id))
             yield replace(answer, prompt_tokens=os.getpid())

