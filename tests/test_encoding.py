@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from runner.encoding import EncodedPrompt, encode, encode_all
+from runner.encoding import EncodedPrompt, Reader, encode, encode_all
 from runner.errors import InvalidInput
 from runner.prompts import text
 
@@ -116,14 +116,44 @@ def stripping_tokenizer() -> Any:
 )
 def test_reading_around_special_tokens_is_the_usual_reading(tokenizer: Any) -> None:
     """The way taken for texts that spell special tokens gives the usual ids for texts that do not."""
-    from runner.encoding.reader import Reader
-
     reader = Reader(tokenizer, "chat")
     written = [one for prompt in tiny.prompts(tiny.WORDS) for one in reader.write(prompt, None)]
     usual = reader.ids(written)
     reader._spells_special = lambda _: True  # type: ignore[method-assign]
     assert sum(token in special_ids(tokenizer) for token in usual[0]) >= 2
     assert reader.ids(written) == usual
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    values=st.lists(st.tuples(words, words), min_size=2, max_size=4),
+    form=st.sampled_from(["plain", "chat"]),
+    which=st.sampled_from(range(4)),
+)
+def test_the_beginning_of_a_template_is_as_long_as_its_text(
+    values: list[tuple[str, str]], form: Any, which: int
+) -> None:
+    """Up to a space at its end, which may belong to what follows; and prompts of words begin so."""
+    tokenizer = [*TOKENIZERS, PIECE_LINES][which]
+    if form == "chat" and tokenizer is BYTE_WITHOUT_BOS:
+        return
+    template = "Two things that were told, one after the other. $first Then: $second"
+    made = [tiny.prompt(*pair, template=template, max_tokens=10_000) for pair in values]
+    reader = Reader(tokenizer, form)
+    found = reader.beginning(made[0])
+    assert found == reader.beginning(made[1])  # whatever the values are
+    said = tokenizer.decode(found, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    assert said.rstrip().endswith("one after the other.")
+    for action in tiny.ACTIONS:
+        prompt = tiny.prompt(action, action, template=template, max_tokens=10_000)
+        assert encode(prompt, tokenizer, form, 10_000).prefix[: len(found)].tolist() == found
+
+
+def test_what_cannot_be_written_has_no_beginning() -> None:
+    said = "messages[0]['content']"
+    twice = f"{{{{ {said} }}}}|{{{{ {said} if 'third probe' in {said} else '' }}}}"
+    tokenizer = tiny.byte_tokenizer(template=twice)
+    assert Reader(tokenizer, "chat").beginning(tiny.prompt()) == []
 
 
 class TestBos:

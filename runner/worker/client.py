@@ -167,17 +167,21 @@ class Worker:
     def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
         """Each step with its predictions; the process has the next step to read while it predicts one.
 
-        Raises what `predict` does.
+        Raises what `predict` does; left before its end, the process is ended.
         """
         asked: deque[Sequence[Prompt]] = deque()
-        for step in steps:
-            for part in wire.in_chunks(step):
-                self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
-            asked.append(step)
-            if len(asked) > 1:
+        try:
+            for step in steps:
+                for part in wire.in_chunks(step):
+                    self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
+                asked.append(step)
+                if len(asked) > 1:
+                    yield asked[0], self._predictions(asked.popleft())
+            while asked:
                 yield asked[0], self._predictions(asked.popleft())
-        while asked:
-            yield asked[0], self._predictions(asked.popleft())
+        finally:
+            if asked:  # what it still answers would be taken for the answer to something else
+                self.close()
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
         """See `Backend.without_adapter`."""

@@ -1,6 +1,7 @@
 """One pass for all options gives what scoring each option by itself gives."""
 
 import copy
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from naive import label_log_scores
 from runner.backends import head
 from runner.backends.beginnings import LEAST_SHARED
 from runner.backends.causal import Causal
+from runner.encoding import EncodedPrompt
 from runner.errors import BackendError
 from runner.prompts import text as prompt_text
 from runner.records import Prediction, Prompt
@@ -159,6 +161,21 @@ def test_a_prompt_under_a_known_name_is_read_anew(byte: Any) -> None:
     backend.plan(tiny.prompts())
     changed = [tiny.prompts()[2], tiny.prompt("something else", item="0")]
     assert furthest(scores(list(backend.predict(changed))), naive(model, byte, changed)) <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["plain", "chat"])
+def test_nothing_of_the_prompts_is_kept(byte: Any, form: Any) -> None:
+    """Neither by a plan nor by predictions: memory is the same for any number of prompts."""
+    backend = Causal(tiny.model("llama", len(byte)), byte, form, 400)
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(each) in (EncodedPrompt, Prompt) for each in gc.get_objects())
+
+    before = kept()
+    found = [each.log_scores for each in answer(backend, [replace(each, split="kept") for each in tiny.prompts()])]
+    assert len(found) == len(tiny.ACTIONS)
+    assert kept() == before
 
 
 def test_two_runs_are_equal_bit_by_bit(byte: Any) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runner.errors import BackendError, Fault
+from runner.errors import BackendError, Fault, InvalidInput
 from runner.prompts import prompt_sha256
 from runner.records import Prediction, Prompt
 from runner.worker import child
@@ -171,6 +172,29 @@ class Many(Sound):
 class Plan(Sound):
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return [[0], *super().plan(prompts)]
+
+
+class Ahead(Sound):
+    """Predicts a prompt when the one after it was read, which is not to be when 9 comes; 5 cannot be read."""
+
+    def __init__(self) -> None:
+        self.known = threading.Condition()
+        self.read_so_far = -1
+
+    def read(self, prompts: Sequence[Prompt]) -> Any:
+        with self.known:
+            self.read_so_far = int(prompts[-1].item_id)
+            self.known.notify_all()
+        if self.read_so_far == 5:
+            raise InvalidInput(Fault("PROMPT_TOO_LONG", "Item 5 is too long."))
+        return self.read_so_far
+
+    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
+        with self.known:
+            if read != 9 and not self.known.wait_for(lambda: self.read_so_far > read, timeout=10):
+                raise BackendError(Fault("LATE", f"Nothing was read while item {read} waited."))
+        for answer in super().predict(prompts):
+            yield replace(answer, prompt_tokens=read)
 
 
 class Loud(Sound):

@@ -96,6 +96,23 @@ def test_answers_come_back_as_they_were_given(opened: Open) -> None:
     assert worker.plan([]) == []
 
 
+def test_a_step_is_read_while_the_one_before_is_predicted(opened: Open) -> None:
+    worker = opened("ahead")
+    steps = [[PROMPTS[number]] for number in (6, 7, 8, 9)]
+    found = [(step, answer.prompt_tokens) for step, (answer,) in worker.share(steps)]
+    assert found == list(zip(steps, (6, 7, 8, 9), strict=True))
+
+
+def test_a_step_that_cannot_be_read_is_told_in_its_turn(opened: Open) -> None:
+    worker = opened("ahead")
+    number = worker.peak_memory_bytes()
+    shared = worker.share([PROMPTS[number]] for number in (4, 5, 9))
+    assert [answer.item_id for answer in next(shared)[1]] == ["4"]
+    assert fault(lambda: next(shared), InvalidInput).code == "PROMPT_TOO_LONG"
+    # It was asked more than that, and nobody waits for the answer.
+    assert gone(number)
+
+
 def test_one_process_answers_all(opened: Open) -> None:
     worker = opened("sound")
     number = worker.peak_memory_bytes()
