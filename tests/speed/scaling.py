@@ -3,18 +3,18 @@
     python tests/speed/scaling.py [--folder results/speed] [--only NAME] [--most-prompts 100000]
 
 Texts and weights are made. For each size the least time of a few runs is kept, since others may use the machine as
-well; beside each curve stands what the operations counted would take at the rate of its largest size. Memory is the
-most that a process of its own held at once, beyond what it held with the model loaded.
+well; beside each curve stands what the operations counted would take at the rate of its largest size. Memory is what
+the model's process held once it was loaded, and the most that it ever held.
 """
 
 import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,15 @@ import torch
 from bench import ours, useful_operations
 from plots import curves
 from transformers import LlamaConfig, LlamaForCausalLM
-from workloads import make_model, make_words
+from workloads import LARGE, make_model, make_words
 
 from runner.backends.causal import Causal, wrap
 from runner.backends.loading import load_tokenizer
 from runner.backends.prepacked import prepack
 from runner.encoding import encode_all
-from runner.records import Prompt
+from runner.records import ModelRef, Prompt, Submission
+from runner.steps import plan
+from runner.worker import open_isolated
 
 _EXAMPLE = Prompt(
     task="made",
@@ -52,9 +54,6 @@ _EXAMPLE = Prompt(
     shorten=None,
 )
 SMALL = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2, "num_attention_heads": 4}
-LARGE = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
-
-
 SHAPES = {"small": SMALL, "large": LARGE}
 NAMES = ["prompts", "length", "options", "vocabulary", "memory"]
 
@@ -88,16 +87,20 @@ def least(work: Callable[[], Any], times: int) -> float:
     return min(found)
 
 
-def held_bytes(name: str) -> int:
-    """Memory of this process: what it holds (VmRSS), or the most since that was last reset (VmHWM)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition(f"{name}:")[2].split()[0]) << 10
+def memory(folder: Path, number: int) -> tuple[int, int]:
+    """Bytes that the process of the model in `folder` holds once it is loaded, and the most it ever holds."""
+    reference = ModelRef("causal", str(folder), None, None, None, "plain", "bfloat16", None)
+    with closing(open_isolated(Submission("", "", "", b"", reference, None), folder, None, device="cpu")) as worker:
+        status = Path(f"/proc/{worker._process._child.pid}/status")
 
+        def held(name: str) -> int:
+            return int(status.read_text(encoding="ascii").partition(f"{name}:")[2].split()[0]) << 10
 
-def memory(folder: Path, shape: str, vocabulary: int, number: int) -> int:
-    """Bytes beyond the loaded model, in a process of its own."""
-    command = [sys.executable, __file__, "--folder", str(folder), "--held", shape, str(vocabulary), str(number)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        loaded = held("VmRSS")
+        asked = prompts(number, 20)
+        for _ in worker.share([asked[place] for place in step] for step in plan(worker, asked)):
+            pass
+        return loaded, held("VmHWM")
 
 
 def measure(scorer: Causal, asked: Sequence[Prompt], times: int = 3) -> tuple[float, float]:
@@ -113,26 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("results/speed"))
     parser.add_argument("--only", action="append", choices=NAMES)
     parser.add_argument("--most-prompts", type=int, default=100_000)
-    parser.add_argument("--held", nargs=3, metavar=("SHAPE", "VOCABULARY", "PROMPTS"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     names = options.only or NAMES
     file = options.folder / "scaling.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     made = [make_words(random.Random(number), 200) for number in range(200)]
     tokenizer = load_tokenizer(make_model(options.folder / "made", 32_000, made))
-
-    if options.held:
-        shape, vocabulary, number = options.held
-        held = backend(tokenizer, SHAPES[shape], int(vocabulary))
-        ours(held, prompts(8, 20))
-        asked = prompts(int(number), 20)
-        # Making the weights took more than the model does, so the most is counted from here.
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        loaded = held_bytes("VmRSS")
-        for batch in held.plan(asked):
-            list(held.predict([asked[place] for place in batch]))
-        print(held_bytes("VmHWM") - loaded)
-        return
 
     def keep(name: str, sizes: Sequence[int], points: Sequence[tuple[float, float]], **more: Any) -> None:
         seconds, operations = zip(*points, strict=True)
@@ -161,13 +150,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = [32_000, 64_000, 128_000, 256_000]
         keep("vocabulary", sizes, [measure(backend(tokenizer, LARGE, size), prompts(160, 60)) for size in sizes])
     if "memory" in names:
-        # Both orders of the items of Dilemmas dev, and many more prompts for a model that reads them in minutes.
+        # Both orders of the items of Dilemmas dev, and of many more for a model that reads them in minutes.
         cases = [("large", 32_000, 4_680), ("large", 128_000, 4_680), ("small", 32_000, 4_680)]
-        cases += [("small", 32_000, size) for size in (100_000,) if size <= options.most_prompts]
-        found["memory"] = [[*case, memory(options.folder, *case)] for case in cases]
+        cases += [("small", 32_000, 2 * size) for size in (100_000,) if size <= options.most_prompts]
+        found["memory"] = []
+        for shape, vocabulary, number in cases:
+            model = make_model(options.folder / "made", vocabulary, made, SHAPES[shape]).resolve()
+            found["memory"].append([shape, vocabulary, number, *memory(model, number)])
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        for shape, vocabulary, number, held in found["memory"]:
-            print(f"memory, {shape}, vocabulary {vocabulary:,}, {number:,} prompts: {held / 1e6:.0f} MB", flush=True)
+        for shape, vocabulary, number, loaded, most in found["memory"]:
+            case = f"{shape}, vocabulary {vocabulary:,}, {number:,} prompts"
+            print(f"memory, {case}: {loaded / 1e6:.0f} MB loaded, {most / 1e6:.0f} MB at most", flush=True)
     (options.folder / "scaling.svg").write_text(curves(found), encoding="utf-8")
 
 

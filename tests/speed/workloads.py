@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from runner.spec.benchmark import load_benchmark
 DILEMMAS = "dev.scruples-dilemmas.jsonl"
 ANECDOTES = "selected60.scruples-anecdotes.jsonl"
 TOKENS = 32_000
+# 85 million weights beside the embeddings.
+LARGE = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 # With the instruction in front, as few-shot prompts have it, most of a prompt is shared with all the others.
 _INSTRUCTION = (
@@ -38,24 +40,16 @@ class Workload:
     real: bool
 
 
-def make_model(folder: Path, vocabulary: int, corpus: Sequence[str]) -> Path:
-    """A Llama of 85 million weights beside its embeddings, in bfloat16, and a tokenizer learnt from `corpus`.
+def make_model(folder: Path, vocabulary: int, corpus: Sequence[str], shape: Mapping[str, int] = LARGE) -> Path:
+    """A Llama of this shape in bfloat16, its weights random, and a tokenizer learnt from `corpus`.
 
     The tokenizer is the same for every vocabulary of the model, so that all read the same tokens.
     """
-    target = folder / f"llama-{vocabulary}"
+    target = folder / f"llama-{shape['hidden_size']}-{vocabulary}"
     if (target / "tokenizer_config.json").exists():
         return target
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        max_position_embeddings=4096,
-        tie_word_embeddings=False,
-    )
+    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=4096, tie_word_embeddings=False, **shape)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(target)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
