@@ -93,6 +93,7 @@ class Copies:
     def __init__(self) -> None:
         self.workers: list[Worker] = []
         self._threads: list[threading.Thread] = []
+        self._alike = False
 
     @property
     def isolation(self) -> Mapping[str, str]:
@@ -112,14 +113,17 @@ class Copies:
         list(self._at_once(load))
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """See `Worker.plan`. All plan, since each needs to know what is shared by the prompts; the plans are equal.
+        """See `Worker.plan`. The first time all plan, and their plans are equal; from then on the first does it alone.
 
         Raises `BackendError` (`DEVICES_DIFFER`) where they are not.
         """
+        if self._alike:
+            return self.workers[0].plan(prompts)
         plans = list(self._at_once(lambda worker: [worker.plan(prompts)]))
         self.describe()  # tells of more than that the plans differ
         if any(plan != plans[0] for plan in plans):
             raise BackendError(Fault("DEVICES_DIFFER", "The copies of the model cut the prompts into other batches."))
+        self._alike = True
         return plans[0]
 
     def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:

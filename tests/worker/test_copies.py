@@ -14,7 +14,7 @@ import tiny_submission
 from test_worker import PROMPTS, QUICK, fault, gone
 
 from runner.errors import BackendError
-from runner.worker import ACTIVE, Copies, device_names, open_copies, process, threads_each
+from runner.worker import ACTIVE, Copies, Worker, device_names, open_copies, process, threads_each
 
 Open = Callable[..., Copies]
 
@@ -141,6 +141,16 @@ def test_devices_that_differ_are_told_with_the_field(opened: Open) -> None:
 
 def test_plans_that_differ_are_refused(opened: Open) -> None:
     assert fault(lambda: opened("cut").plan(PROMPTS)).code == "DEVICES_DIFFER"
+
+
+def test_what_one_plans_after_the_first_time_the_others_need_not(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = opened("copy")
+    planned: list[object] = []
+    plan = Worker.plan
+    monkeypatch.setattr(Worker, "plan", lambda self, prompts: planned.append(self) or plan(self, prompts))
+    for _ in range(3):
+        assert copies.plan(PROMPTS[:5]) == [[number] for number in range(5)]
+    assert sorted(map(copies.workers.index, planned)) == [0, 0, 0, 1]
 
 
 # --- failures ------------------------------------------------------------------------------------------------------
