@@ -80,6 +80,7 @@ def evaluate(
     run_folder.check_writable(settings.output_dir / submission.name)
     raise_faults(check_submission_files(submission, pins=False))
     questions = prompts(selection)
+    total = len(questions)
     folders = _folders(submission)
     loaded = [(folder, kind) for kind, folder in folders.items()]
     untouched = stamps(*loaded)
@@ -102,7 +103,7 @@ def evaluate(
         run = run_folder.open_run(
             settings.output_dir / submission.name, content, settings.nonce, resume=settings.resume
         )
-        with _resumable(run, len(questions)):
+        with _resumable(run, total):
             predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
             answers = _in_order(questions, run.journal.done)
             self_check = ask_again(backend, questions, answers, selection.benchmark.scoring, progress)
@@ -118,7 +119,7 @@ def evaluate(
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
         "prompts": asked,
-        "prompts_resumed": len(questions) - asked,
+        "prompts_resumed": total - asked,
         "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
         "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
         "prompts_per_second": asked / predict_seconds if asked else None,
@@ -127,7 +128,8 @@ def evaluate(
         "copies_of_the_model": None if submission.service else copies,
     }
     progress("score", 0, 0)
-    with _resumable(run, len(questions)), run.journal:
+    del questions, batches  # scoring many items needs room
+    with _resumable(run, total), run.journal:
         card = assemble(
             selection,
             submission=submitted.describe(submission, files, facts, answers),
@@ -256,4 +258,4 @@ def _in_order(questions: Sequence[Prompt], answers: Sequence[Prediction]) -> lis
 
 def _digest_of(questions: Sequence[Prompt]) -> str:
     """Digest of all that is asked, in order."""
-    return digest([[*_key(question)[:4], question.order, dict(question.values)] for question in questions])
+    return digest([digest([*_key(question), dict(question.values)]) for question in questions])

@@ -164,18 +164,20 @@ class Worker:
         for _, answers in self.share([prompts]):
             yield from answers
 
-    def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
+    def share(self, steps: Iterable[Sequence[Prompt] | None]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
         """Each step with its predictions; the process has the next step to read while it predicts one.
 
-        Raises what `predict` does; left before its end, the process is ended.
+        `None` among them is no step: there is none to be read ahead yet. Raises what `predict` does; left before its
+        end, the process is ended.
         """
         asked: deque[Sequence[Prompt]] = deque()
         try:
             for step in steps:
-                for part in wire.in_chunks(step):
-                    self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
-                asked.append(step)
-                if len(asked) > 1:
+                if step is not None:
+                    for part in wire.in_chunks(step):
+                        self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
+                    asked.append(step)
+                if len(asked) > 1 or (asked and step is None):
                     yield asked[0], self._predictions(asked.popleft())
             while asked:
                 yield asked[0], self._predictions(asked.popleft())

@@ -134,12 +134,20 @@ class Copies:
         """
         left = deque(steps)
 
-        def next_steps() -> Iterator[Sequence[Prompt]]:
+        def next_steps() -> Iterator[Sequence[Prompt] | None]:
+            ahead = False
             while True:
+                # Of the last ones none is given out ahead: whichever is free first takes it.
+                if ahead and len(left) <= len(self.workers):
+                    ahead = False
+                    yield None
+                    continue
                 try:
-                    yield left.popleft()
+                    step = left.popleft()
                 except IndexError:
                     return
+                ahead = True
+                yield step
 
         yield from self._at_once(lambda worker: worker.share(next_steps()))
 

@@ -175,7 +175,8 @@ def test_one_that_cannot_be_loaded_ends_all(opened: Open, monkeypatch: pytest.Mo
 def test_the_first_failure_is_told_and_all_end(opened: Open, bad: int, code: str, beside: int) -> None:
     copies = opened("fragile")
     processes = numbers(copies)
-    order = [*range(10, 30), beside, bad, *range(30, 400)]
+    # What a copy that hangs had to read next, nobody answers: what fails comes some steps later.
+    order = [*range(10, 30), beside, *range(30, 40), bad, *range(40, 400)]
     given: list[str] = []
 
     def run() -> None:
@@ -196,9 +197,8 @@ def test_what_was_finished_after_a_failure_is_given_before_it_is_told(opened: Op
     copies = opened("fragile")
     steps = [[10], [*range(50, 80), 0], *([number] for number in range(11, 40))]
     shared = copies.share([PROMPTS[number] for number in step] for step in steps)
-    next(shared)
+    given = [next(shared)[1][0].item_id]
     time.sleep(3)  # long enough for all others to be answered, by the process that is left
-    given: list[str] = []
 
     def run() -> None:
         for _, answers in shared:
@@ -206,8 +206,8 @@ def test_what_was_finished_after_a_failure_is_given_before_it_is_told(opened: Op
 
     assert fault(run).code == "WORKER_CRASH"
     # But for the one that the process had to read next which failed.
-    assert len(given) == 28
-    assert set(given) < {str(number) for number in range(11, 40)}
+    assert len(given) == len(set(given)) == 29
+    assert set(given) < {str(number) for number in range(10, 40)}
 
 
 def test_a_stop_ends_all_and_gives_what_was_finished(opened: Open) -> None:
@@ -221,7 +221,7 @@ def test_a_stop_ends_all_and_gives_what_was_finished(opened: Open) -> None:
     given: list[str] = []
 
     def run() -> None:
-        for _, answers in copies.share([PROMPTS[number]] for number in (1, 10, 11, 1)):
+        for _, answers in copies.share([PROMPTS[number]] for number in (10, 11, 1, 1)):
             given.append(answers[0].item_id)
 
     try:
@@ -231,7 +231,7 @@ def test_a_stop_ends_all_and_gives_what_was_finished(opened: Open) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert given == ["10", "11"]
+    assert sorted(given) == ["10", "11"]
     assert all_ended(processes)
 
 
