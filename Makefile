@@ -87,7 +87,7 @@ image-cuda: $(VENV)/.installed-dev  ## build the image for GPUs for real, some g
 	PYTHON=$(BIN)/python .ci/image-test cuda
 
 PEER := results/speed/peer
-SPEED := $(if $(DATA),--data-dir $(DATA))
+SPEED := $(if $(DATA),--data-dir $(DATA)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 $(PEER)/.installed:
 	$(PYTHON) -m venv $(PEER)
@@ -95,7 +95,7 @@ $(PEER)/.installed:
 	$(PEER)/bin/pip --disable-pip-version-check --quiet install transformers==5.23.0 "lm-eval[hf]==0.4.13"
 	touch $@
 
-bench: $(VENV)/.installed-dev $(PEER)/.installed  ## time the scorer beside lm-evaluation-harness; DATA=… for the released texts
+bench: $(VENV)/.installed-dev $(PEER)/.installed  ## time the scorer beside lm-evaluation-harness; DATA=… for the released texts, ROUNDS=…
 	$(BIN)/python tests/speed/bench.py $(SPEED) --peer-python $(PEER)/bin/python
 
 bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, length, options and vocabulary
