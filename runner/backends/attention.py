@@ -22,6 +22,8 @@ NAME = "packed"
 _BLOCK = 64
 # Segments with at most so many queries, and twice as many keys, are taken together on a CPU.
 _SHORT = 128
+# Scores that are computed at once on a CPU: 2 MiB, which stay in its caches from the products to the softmax.
+_SCORES = 1 << 19
 
 KeysValues = dict[int, tuple[Tensor, Tensor]]
 
@@ -39,11 +41,13 @@ class Batch:
     keep: bool = False
     _ready: dict[torch.device, "_Ready"] = field(default_factory=dict)
 
-    def ready(self, device: torch.device) -> "_Ready":
-        """The batch's segments for `device`: on a CPU only the short ones are filled up."""
+    def ready(self, device: torch.device, heads: int) -> "_Ready":
+        """The batch's segments for `device`: on a CPU only the short ones are filled up, and no more of them together
+        than have `_SCORES` scores in all `heads`.
+        """
         if device not in self._ready:
             on_cpu = device.type == "cpu"
-            found = _arranged(self._short, self.long) if on_cpu else _arranged(self._all, [])
+            found = _arranged(self._short(_SCORES // heads), self.long) if on_cpu else _arranged(self._all, [])
             self._ready[device] = found.to(device)
         return self._ready[device]
 
@@ -52,14 +56,15 @@ class Batch:
         """Segments that are taken one by one on a CPU."""
         return [segment for segment in self.packed.segments if not _is_short(segment)]
 
-    @cached_property
-    def _short(self) -> list["_Padded"]:
+    def _short(self, scores: int) -> list["_Padded"]:
         # What is kept is not among the keys: all segments together are multiplied with it.
-        return _pad_alike(list(filter(_is_short, self.packed.segments)), 0, 1.2)
+        alike = _alike(list(filter(_is_short, self.packed.segments)), 0, 1.2)
+        return [_pad(part, 0) for members in alike for part in _pieces(members, self.packed.kept, scores)]
 
     @cached_property
     def _all(self) -> list["_Padded"]:
-        return _pad_alike(list(self.packed.segments), self.packed.kept, 2.0)
+        kept = self.packed.kept
+        return [_pad(members, kept) for members in _alike(list(self.packed.segments), kept, 2.0)]
 
 
 @contextmanager
@@ -101,7 +106,7 @@ def _in_blocks(
     leaves out the keys behind it. Scores are products in float32 whatever the dtype: rounded to bfloat16 they made the
     log-scores of small models an eighth less exact.
     """
-    ready = batch.ready(queries.device)
+    ready = batch.ready(queries.device, len(queries))
     if kept is not None:
         kept = kept[0].float(), kept[1]
     answers = [_short(queries, keys, values, part, kept, scale) for part in ready.together]
@@ -251,7 +256,7 @@ def _seen(segment: Segment, kept: int) -> int:
     return kept + sum(stop - start for start, stop in segment.before) + segment.stop - segment.start
 
 
-def _pad_alike(segments: list[Segment], kept: int, most: float) -> list[_Padded]:
+def _alike(segments: list[Segment], kept: int, most: float) -> list[list[Segment]]:
     """Segments in groups whose numbers of queries, and of keys, are within a factor of about `most`."""
     found: list[list[Segment]] = []
     least = (0, 0)
@@ -263,7 +268,15 @@ def _pad_alike(segments: list[Segment], kept: int, most: float) -> list[_Padded]
         else:
             found.append([segment])
             least = size
-    return [_pad(members, kept) for members in found]
+    return found
+
+
+def _pieces(segments: list[Segment], kept: int, scores: int) -> Iterator[list[Segment]]:
+    """Segments of about one size in parts that have at most so many `scores` for a head, or one segment."""
+    queries = max(segment.stop - segment.start for segment in segments)
+    several = max(1, scores // (queries * max(_seen(segment, kept) for segment in segments)))
+    for start in range(0, len(segments), several):
+        yield segments[start : start + several]
 
 
 def _pad(segments: list[Segment], kept: int) -> _Padded:
@@ -305,7 +318,7 @@ def _in_padded_calls(
     answers = []
     if kept is not None:
         keys, values = _after(kept[0], keys), _after(kept[1], values)
-    ready = batch.ready(queries.device)
+    ready = batch.ready(queries.device, len(queries))
     for part in ready.together:
         # With a mask, kernels for shared keys fall back to a slow form, so they are repeated.
         own_keys, own_values = (

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -107,9 +108,23 @@ class Layer:
 @pytest.mark.parametrize("groups", [1, 3], ids=["each head its keys", "three heads share keys"])
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
 @settings(deadline=None, max_examples=40)
-@given(made=prompts(), seed=st.integers(0, 1000))
-def test_attention(form: str, groups: int, made: tuple[list[EncodedPrompt], int], seed: int) -> None:
-    assert error(pack(*made), form, groups, seed) < 1e-5
+@given(made=prompts(), seed=st.integers(0, 1000), scores=st.sampled_from([1, 1000, attention._SCORES]))
+def test_attention(form: str, groups: int, made: tuple[list[EncodedPrompt], int], seed: int, scores: int) -> None:
+    with mock.patch.object(attention, "_SCORES", scores):
+        assert error(pack(*made), form, groups, seed) < 1e-5
+
+
+@settings(deadline=None, max_examples=40)
+@given(made=prompts(), heads=st.integers(1, 8), scores=st.sampled_from([1, 1000, attention._SCORES]))
+def test_short_segments_are_taken_in_parts_of_so_many_scores(
+    made: tuple[list[EncodedPrompt], int], heads: int, scores: int
+) -> None:
+    packed = pack(*made)
+    with mock.patch.object(attention, "_SCORES", scores):
+        parts = attention.Batch(packed, {}).ready(torch.device("cpu"), heads).together
+    for part in parts:
+        several, queries = part.queries.shape
+        assert several == 1 or heads * several * queries * (part.keys.shape[1] + packed.kept) <= scores
 
 
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
