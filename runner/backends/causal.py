@@ -18,6 +18,7 @@ from torch import Tensor
 from runner.backends import attention, devices, facts, head, loading, quantized, writing
 from runner.backends.beginnings import LEAST_SHARED, Rest, packed_batches
 from runner.backends.packing import Packed, beginning_of, pack
+from runner.backends.passes import save_passes
 from runner.backends.places import last_layer_at
 from runner.backends.prepacked import prepack
 from runner.encoding import EncodedPrompt, Format, Reader, encode_with
@@ -54,6 +55,8 @@ def open_causal(
     model = loading.load_model(model_folder, dtype or named.dtype, *chosen, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
+    if chosen[0].type == "cpu":
+        save_passes(_base_of(model).base_model)
     prepack(_base_of(model).base_model)
     return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
 
