@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from runner.backends import attention, devices, facts, head, loading, quantized, writing
 from runner.backends.beginnings import LEAST_SHARED, Rest, packed_batches
+from runner.backends.gated import overwrite_gates
+from runner.backends.lanes import lanes_for, side_by_side
 from runner.backends.packing import Packed, beginning_of, pack
-from runner.backends.passes import save_passes
-from runner.backends.places import last_layer_at
+from runner.backends.places import last_layer_only_at_places, looking_at
 from runner.backends.prepacked import prepack
 from runner.encoding import EncodedPrompt, Format, Reader, encode_with
 from runner.errors import BackendError, Fault
@@ -28,10 +30,11 @@ from runner.prompts import prompt_sha256
 from runner.records import Prediction, Prompt, Submission
 from runner.verbalized import scores_or_none
 
-# On a CPU the time per token was the same from 512 to 4,096 tokens.
-_DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
-# Batches whose places are scored together at most: the output head's weights are widened to float32 once for them.
-_MOST_AT_ONCE = 16
+# On a CPU the time per token was the same from 512 to 4,096 tokens; each lane has a batch.
+_DEFAULT_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+# Tokens of a step at most, and tokens times weights of the layers that are some seconds of a CPU's work.
+_MOST_AT_ONCE = 1 << 15
+_SECONDS = 1_200_000_000_000
 _ENDS = 8
 T = TypeVar("T")
 _NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
@@ -56,7 +59,7 @@ def open_causal(
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     if chosen[0].type == "cpu":
-        save_passes(_base_of(model).base_model)
+        overwrite_gates(_base_of(model).base_model)
     prepack(_base_of(model).base_model)
     return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
 
@@ -64,24 +67,30 @@ def open_causal(
 def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
     """A model that is loaded already, with or without an adapter, asked in batches of the default size.
 
-    Of the default size several batches are one step; a given size is that of a step. With LLM.int8() a batch is one
-    prompt, whatever `batch_tokens` says.
+    Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
+    LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
     """
     if quantized.one_by_one(model):
         batch_tokens = 1
     if batch_tokens is not None:
         return Causal(model, tokenizer, form, batch_tokens)
-    return Causal(model, tokenizer, form, _DEFAULT_BATCH_TOKENS[model.device.type], _batches_at_once(model))
+    batch_tokens = _DEFAULT_BATCH_TOKENS[model.device.type]
+    # A quantised layer lays its weights out when it is first called, which two threads must not do at once.
+    alone = model.device.type != "cpu" or quantized.describe(_base_of(model)) is not None
+    lanes = 1 if alone else lanes_for(torch.get_num_threads())
+    return Causal(model, tokenizer, form, batch_tokens, _batches_at_once(model, batch_tokens, lanes), lanes)
 
 
 class Causal:
     """Holds a causal language model and its tokenizer; see `runner.backends.Backend`.
 
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
-    batches.
+    batches, of which as many as there are `lanes` are read side by side.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int = 1) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int = 1, lanes: int = 1
+    ) -> None:
         if batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
         self._model = model
@@ -100,6 +109,7 @@ class Causal:
         self._tokenizing = threading.Lock()
         self._kept: tuple[bytes, attention.KeysValues] = b"", {}
         self._at_once = at_once
+        self._lanes = lanes
         self._ends: tuple[list[int], list[int]] | None = None
 
     # --- what is read, and in which batches ------------------------------------------------------------------------
@@ -143,15 +153,13 @@ class Causal:
         answers: dict[int, Prediction] = {}
         with devices.deterministic():
             found = self._batches(prompts, encoded)
-            read_one = partial(self._read, prompts=prompts, encoded=encoded)
             for at in range(0, len(found), self._at_once):
-                several = found[at : at + self._at_once]
-                hidden = [part for batch in several for part in self._halving(read_one, batch, encoded)]
+                hidden = self._read(found[at : at + self._at_once], prompts, encoded)
                 for number, forms in self._score(hidden, encoded):
                     answers[number] = _prediction(prompts[number], encoded[number], forms)
             write_one = partial(self._write, prompts=prompts, encoded=encoded)
             for batch in writing.batches(prompts, encoded, self._fitting):
-                for part in self._halving(write_one, batch, encoded):
+                for part in self._halving(write_one, [batch], encoded):
                     answers.update(part)
         yield from [answers[number] for number in range(len(prompts))]
 
@@ -182,11 +190,32 @@ class Causal:
 
     # --- the model -------------------------------------------------------------------------------------------------
 
-    def _read(self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> "_Read":
-        """Hidden states of a batch."""
-        past = self._beginning(prompts[batch[0]], encoded[batch[0]])
-        packed = pack([encoded[number] for number in batch], len(past))
-        return _Read(batch, packed, self._forward(packed, self._keys_values(past)))
+    def _read(
+        self, batches: Sequence[Sequence[int]], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+    ) -> list["_Read"]:
+        """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
+        found = []
+        base = self._base
+        with attention.packed_attention(base.config), last_layer_only_at_places(base.base_model):
+            by_beginning = groupby(
+                batches, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
+            )
+            for past, alike in by_beginning:
+                [kept] = devices.by_halves(
+                    lambda pasts: self._keys_values(pasts[0]),
+                    [past],
+                    self._device,
+                    lambda one: f"beginning of {len(_tokens(one)):,} tokens",
+                )
+                read_one = partial(self._read_one, encoded=encoded, past=past, kept=kept)
+                found += self._halving(read_one, list(alike), encoded)
+        return found
+
+    def _read_one(
+        self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, kept: attention.KeysValues
+    ) -> "_Read":
+        packed = pack([encoded[number] for number in batch], len(_tokens(past)))
+        return _Read(batch, packed, self._forward(packed, kept))
 
     def _write(
         self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
@@ -202,19 +231,31 @@ class Causal:
         }
 
     def _halving(
-        self, do: Callable[[Sequence[int]], T], batch: Sequence[int], encoded: Sequence[EncodedPrompt]
+        self, do: Callable[[Sequence[int]], T], batches: Sequence[Sequence[int]], encoded: Sequence[EncodedPrompt]
     ) -> list[T]:
-        parts = devices.by_halves(
-            do, batch, self._device, lambda number: f"prompt of {len(encoded[number].prefix):,} tokens"
-        )
+        """What is done with batches, side by side; with one that does not fit into memory, by halves."""
+
+        def in_parts(batch: Sequence[int]) -> list[T]:
+            return devices.by_halves(
+                do, batch, self._device, lambda number: f"prompt of {len(encoded[number].prefix):,} tokens"
+            )
+
+        try:
+            found = side_by_side(in_parts, batches, self._lanes)
+        except BackendError:
+            if self._lanes == 1:
+                raise
+            # What does not fit beside others may fit alone.
+            self._lanes = 1
+            found = side_by_side(in_parts, batches, 1)
         # Batches of equal size come after it, which would be tried in vain.
-        self._fitting = max(1, self._fitting // len(parts))
-        return parts
+        self._fitting = max(1, self._fitting // max(map(len, found)))
+        return [part for parts in found for part in parts]
 
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
         places = self._on_device(np.unique(packed.places))
-        with attention.packed_attention(self._base.config), last_layer_at(places, self._base.base_model):
+        with looking_at(places, len(packed.ids)):
             states = self._base.base_model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
@@ -224,14 +265,14 @@ class Causal:
         found: Tensor = states[0, places.to(states.device)]
         return found
 
-    def _keys_values(self, past: NDArray[np.int32]) -> attention.KeysValues:
+    def _keys_values(self, past: bytes) -> attention.KeysValues:
         """Keys and values of the shared beginning; those of the last one are kept."""
-        if not len(past):
+        if not past:
             return {}
-        if self._kept[0] != past.tobytes():
+        if self._kept[0] != past:
             kept: attention.KeysValues = {}
-            self._forward(beginning_of(past), kept, keep=True)
-            self._kept = past.tobytes(), kept
+            self._forward(beginning_of(_tokens(past)), kept, keep=True)
+            self._kept = past, kept
         return self._kept[1]
 
     def _score(self, read: Sequence["_Read"], encoded: Sequence[EncodedPrompt]) -> Iterator[tuple[int, list[float]]]:
@@ -317,16 +358,22 @@ def _base_of(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _batches_at_once(model: Any) -> int:
-    """How many batches make the widening of the output head to float32 a hundredth of the work or less.
+def _tokens(past: bytes) -> NDArray[np.int32]:
+    return np.frombuffer(past, dtype=np.int32)
 
-    For a batch of 2,048 tokens, where widening a weight costs as much as 160 products with a token's state; 120 to 150
-    were measured on a CPU.
+
+def _batches_at_once(model: Any, batch_tokens: int, lanes: int) -> int:
+    """How many batches are a step, the same number for each lane.
+
+    As many as make the widening of the output head to float32, once for all, a hundredth of the work or less, where
+    widening a weight is taken for 160 products with a token's state; 120 to 150 were measured on a CPU. Of a small
+    model more, as long as they take seconds: at the end of a step lanes wait for the last.
     """
     base = _base_of(model)
     output: int = base.get_output_embeddings().weight.numel()
     layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
-    return min(_MOST_AT_ONCE, math.ceil(8 * output / layers))
+    tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SECONDS) / layers)
+    return lanes * math.ceil(tokens / batch_tokens / lanes)
 
 
 def _written(prompt: Prompt, encoded: EncodedPrompt, found: writing.Written) -> Prediction:

@@ -75,10 +75,16 @@ def context_limit(folder: Path) -> int:
 
 
 def limit_of(config: Any) -> int:
-    """`context_limit` of a loaded configuration: the positions it has, or its sliding window where that is less."""
-    window = getattr(config, "sliding_window", None)
-    positions = int(config.max_position_embeddings) - first_position(config)
-    return positions if window is None else min(positions, int(window))
+    """`context_limit` of a loaded configuration: the positions it has, or its sliding window where that is less.
+
+    Of one with longrope the length it was first trained for: a longer prompt turns the positions of all that are
+    computed with it, and those of what is kept of a beginning not.
+    """
+    limits = [config.max_position_embeddings - first_position(config), getattr(config, "sliding_window", None)]
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        limits.append(rope.get("original_max_position_embeddings"))
+    return min(int(limit) for limit in limits if limit is not None)
 
 
 def first_position(config: Any) -> int:

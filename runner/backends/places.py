@@ -1,47 +1,61 @@
 """The last layer of a causal language model, computed only where somebody looks at its result."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+# Each thread's own, so that several may ask one model at once: places in the row, and how many tokens that has.
+_LOOKED_AT: ContextVar[tuple[Tensor, int] | None] = ContextVar("_LOOKED_AT", default=None)
+
 
 @contextmanager
-def last_layer_at(places: Tensor, base: nn.Module) -> Iterator[None]:
-    """Within it the last layer of `base`, a model without its head, is right at `places` of a row of tokens only.
+def last_layer_only_at_places(base: nn.Module) -> Iterator[None]:
+    """Within it the last layer of `base`, a model without its head, is computed only at the places of `looking_at`.
 
-    Every token's keys and values are computed; queries, what attention gives and the feed-forward only at `places`,
-    since no later layer reads what they are elsewhere. Without places they are computed at the first token: not every
-    kernel takes no token at all.
+    Every token's keys and values are computed; queries, what attention gives and the feed-forward only at the places,
+    since no later layer reads what they are elsewhere: there they are zeros.
     """
-    if not len(places):
-        places = torch.zeros(1, dtype=torch.long)
     last: Any = base.layers[-1]  # type: ignore[index]
-    with ExitStack() as stack:
-        for part in (last.self_attn.q_proj, last.self_attn.o_proj, last.mlp):
-            stack.enter_context(_only_at(places, part))
-        yield
-
-
-@contextmanager
-def _only_at(places: Tensor, part: nn.Module) -> Iterator[None]:
-    """Within it `part` reads (1, tokens, size) only at `places` and gives zeros elsewhere."""
-    lengths = []
-
-    def take(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states, *rest = given
-        lengths.append(states.shape[1])
-        return states[:, places.to(states.device)], *rest
-
-    def put(_: nn.Module, __: Any, found: Tensor) -> Tensor:
-        whole = found.new_zeros(1, lengths.pop(), found.shape[2])
-        return whole.index_copy_(1, places.to(found.device), found)
-
-    hooks = part.register_forward_pre_hook(take), part.register_forward_hook(put)
+    hooks = [
+        hook
+        for part in (last.self_attn.q_proj, last.self_attn.o_proj, last.mlp)
+        for hook in (part.register_forward_pre_hook(_take), part.register_forward_hook(_put))
+    ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def looking_at(places: Tensor, tokens: int) -> Iterator[None]:
+    """Within it this thread looks only at `places` of a row of so many tokens.
+
+    Without places the first token is computed: not every kernel takes no token at all.
+    """
+    before = _LOOKED_AT.set((places if len(places) else torch.zeros(1, dtype=torch.long), tokens))
+    try:
+        yield
+    finally:
+        _LOOKED_AT.reset(before)
+
+
+def _take(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    looked_at = _LOOKED_AT.get()
+    if looked_at is None:
+        return given
+    states, *rest = given
+    return states[:, looked_at[0].to(states.device)], *rest
+
+
+def _put(_: nn.Module, __: Any, found: Tensor) -> Tensor:
+    looked_at = _LOOKED_AT.get()
+    if looked_at is None:
+        return found
+    places, tokens = looked_at
+    return found.new_zeros(1, tokens, found.shape[2]).index_copy_(1, places.to(found.device), found)

@@ -102,6 +102,20 @@ def test_no_adapter_cannot_be_switched_off(byte: Any) -> None:
     assert Causal(tiny.model("llama", len(byte)), byte, "plain", 400).without_adapter() is None
 
 
+def test_longrope_is_asked_within_its_first_length(byte: Any) -> None:
+    """Beyond it the positions of all prompts in a batch would be turned otherwise."""
+    half = tiny.model("llama", len(byte)).config.head_dim // 2
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+    factors = {"short_factor": [1.0] * half, "long_factor": [4.0] * half}
+    model = tiny.model("llama", len(byte), rope_parameters=rope | factors, max_position_embeddings=256)
+    backend = Causal(model, byte, "plain", 400)
+    assert backend.describe()["context_limit"] == 64
+    short = [prompt for prompt in tiny.prompts() if len(prompt.values["first"] + prompt.values["second"]) < 80]
+    assert furthest(scores(answer(backend, short)), naive(model, byte, short)) <= 1e-5
+    with pytest.raises(Exception, match="at most 64 were expected"):
+        backend.plan(tiny.prompts())
+
+
 def test_tied_head(byte: Any) -> None:
     model = tiny.model("llama", len(byte), tie_word_embeddings=True)
     prompts = tiny.prompts()

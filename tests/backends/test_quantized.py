@@ -13,7 +13,7 @@ from naive import label_log_scores
 from torch import nn
 
 from runner.backends import loading, quantized
-from runner.backends.causal import Causal, open_causal
+from runner.backends.causal import Causal, open_causal, wrap
 from runner.errors import BackendError
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
@@ -113,6 +113,17 @@ def test_neighbours_in_a_batch_do_not_matter(form: str, saved: tuple[Any, Path])
     alone = [next(iter(backend.predict([prompt]))).log_scores for prompt in prompts]
     assert furthest(together, alone) <= 1e-4
     assert backend.describe()["batch_tokens"] == (300 if form == "nf4" else 1)
+
+
+@pytest.mark.parametrize("form", ["nf4", "int8"])
+def test_layers_that_change_when_called_are_not_called_side_by_side(form: str, saved: tuple[Any, Path]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        assert wrap(saved[0], tiny.byte_tokenizer(), "plain")._lanes == 4
+        assert wrap(opened(saved[1], form)._model, tiny.byte_tokenizer(), "plain")._lanes == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
