@@ -34,7 +34,7 @@ from runner.verbalized import scores_or_none
 _DEFAULT_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 # Tokens of a step at most, and tokens times weights of the layers that are some seconds of a CPU's work.
 _MOST_AT_ONCE = 1 << 15
-_SECONDS = 1_200_000_000_000
+_SOME_SECONDS = 1_200_000_000_000
 _ENDS = 8
 T = TypeVar("T")
 _NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
@@ -372,7 +372,7 @@ def _batches_at_once(model: Any, batch_tokens: int, lanes: int) -> int:
     base = _base_of(model)
     output: int = base.get_output_embeddings().weight.numel()
     layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
-    tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SECONDS) / layers)
+    tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SOME_SECONDS) / layers)
     return lanes * math.ceil(tokens / batch_tokens / lanes)
 
 

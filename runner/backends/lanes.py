@@ -34,7 +34,7 @@ def side_by_side(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int)
             return do(part)
 
     try:
-        # Threads are new each time: how many of its own one has is its own matter for OpenMP, but not for MKL.
+        # OpenMP keeps this number for each thread, MKL one for all: so it is set anew, by new threads, each time.
         with ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (threads // lanes,)) as pool:
             return list(pool.map(alone, parts))
     finally:
