@@ -23,11 +23,14 @@ def side_by_side(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int)
 
     Threads that share a product wait for each other after each of some thousand passes; those of lanes do not. `do`
     is called by several threads at once; where there is one lane or one part, by this one with all of torch's threads.
+    Of parts that are no multiple of the lanes the last ones are done afterwards, with more threads each.
     """
     threads = torch.get_num_threads()
     lanes = min(lanes, threads, len(parts))
     if lanes <= 1:
         return [do(part) for part in parts]
+
+    many = len(parts) - len(parts) % lanes
 
     def alone(part: Part) -> Found:
         with torch.inference_mode():
@@ -36,6 +39,7 @@ def side_by_side(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int)
     try:
         # OpenMP keeps this number for each thread, MKL one for all: so it is set anew, by new threads, each time.
         with ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (threads // lanes,)) as pool:
-            return list(pool.map(alone, parts))
+            found = list(pool.map(alone, parts[:many]))
     finally:
         torch.set_num_threads(threads)
+    return found + side_by_side(do, parts[many:], lanes)

@@ -51,7 +51,7 @@ def test_lanes_are_few_and_use_nearly_all_threads(threads: int) -> None:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize(("lanes", "parts", "at_once"), [(2, 5, 2), (4, 9, 4), (4, 3, 3), (9, 8, 4)])
+@pytest.mark.parametrize(("lanes", "parts", "at_once"), [(2, 4, 2), (4, 8, 4), (4, 3, 3), (9, 8, 4)])
 def test_so_many_are_done_at_once_with_their_share_of_the_threads(lanes: int, parts: int, at_once: int) -> None:
     together = threading.Barrier(at_once)
 
@@ -65,6 +65,13 @@ def test_so_many_are_done_at_once_with_their_share_of_the_threads(lanes: int, pa
     assert {count for _, count, *_ in found} == {THREADS // at_once}
     assert all(bare for _, _, bare, _ in found)
     assert len({name for *_, name in found}) == at_once
+    assert torch.get_num_threads() == THREADS
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(("lanes", "counts"), [(2, [2, 2, 2, 2, 4]), (4, [1] * 4 + [2, 2]), (3, [1] * 6 + [4])])
+def test_the_last_ones_share_all_threads(lanes: int, counts: list[int]) -> None:
+    assert side_by_side(lambda _: torch.get_num_threads(), range(len(counts)), lanes) == counts
     assert torch.get_num_threads() == THREADS
 
 
