@@ -1,7 +1,6 @@
 """A causal language model asked for the log-probability of every option after a prompt: one pass for all of them."""
 
 import hashlib
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,25 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.backends import attention, devices, facts, head, loading, quantized, writing
+from runner.backends import attention, devices, facts, head, loading, predicted, quantized, writing
 from runner.backends.beginnings import LEAST_SHARED, Rest, packed_batches
 from runner.backends.gated import overwrite_gates
-from runner.backends.lanes import lanes_for, side_by_side
+from runner.backends.lanes import side_by_side
 from runner.backends.packing import Packed, beginning_of, pack
 from runner.backends.places import last_layer_only_at_places, looking_at
 from runner.backends.prepacked import prepack
+from runner.backends.sizes import default_sizes
 from runner.encoding import EncodedPrompt, Format, Reader, encode_with
 from runner.errors import BackendError, Fault
-from runner.predictions import MAX_TEXT
-from runner.prompts import prompt_sha256
 from runner.records import Prediction, Prompt, Submission
-from runner.verbalized import scores_or_none
 
-# On a CPU the time per token was the same from 512 to 4,096 tokens; each lane has a batch.
-_DEFAULT_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
-# Tokens of a step at most, and tokens times weights of the layers that are some seconds of a CPU's work.
-_MOST_AT_ONCE = 1 << 15
-_SOME_SECONDS = 1_200_000_000_000
 _ENDS = 8
 T = TypeVar("T")
 _NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
@@ -74,11 +66,8 @@ def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = No
         batch_tokens = 1
     if batch_tokens is not None:
         return Causal(model, tokenizer, form, batch_tokens)
-    batch_tokens = _DEFAULT_BATCH_TOKENS[model.device.type]
-    # A quantised layer lays its weights out when it is first called, which two threads must not do at once.
-    alone = model.device.type != "cpu" or quantized.describe(_base_of(model)) is not None
-    lanes = 1 if alone else lanes_for(torch.get_num_threads())
-    return Causal(model, tokenizer, form, batch_tokens, _batches_at_once(model, batch_tokens, lanes), lanes)
+    sizes = default_sizes(_base_of(model))
+    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, sizes.lanes)
 
 
 class Causal:
@@ -156,7 +145,7 @@ class Causal:
             for at in range(0, len(found), self._at_once):
                 hidden = self._read(found[at : at + self._at_once], prompts, encoded)
                 for number, forms in self._score(hidden, encoded):
-                    answers[number] = _prediction(prompts[number], encoded[number], forms)
+                    answers[number] = predicted.from_forms(prompts[number], encoded[number], forms)
             write_one = partial(self._write, prompts=prompts, encoded=encoded)
             for batch in writing.batches(prompts, encoded, self._fitting):
                 for part in self._halving(write_one, [batch], encoded):
@@ -201,13 +190,7 @@ class Causal:
                 batches, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
             )
             for past, alike in by_beginning:
-                [kept] = devices.by_halves(
-                    lambda pasts: self._keys_values(pasts[0]),
-                    [past],
-                    self._device,
-                    lambda one: f"beginning of {len(_tokens(one)):,} tokens",
-                )
-                read_one = partial(self._read_one, encoded=encoded, past=past, kept=kept)
+                read_one = partial(self._read_one, encoded=encoded, past=past, kept=self._keys_values(past))
                 found += self._halving(read_one, list(alike), encoded)
         return found
 
@@ -227,7 +210,8 @@ class Causal:
             ends = writing.special_tokens(self._tokenizer, self._base.config)
             found = writing.write(self._base, self._tokenizer, [encoded[number] for number in batch], most, ends)
         return {
-            number: _written(prompts[number], encoded[number], one) for number, one in zip(batch, found, strict=True)
+            number: predicted.from_text(prompts[number], encoded[number], one)
+            for number, one in zip(batch, found, strict=True)
         }
 
     def _halving(
@@ -271,7 +255,13 @@ class Causal:
             return {}
         if self._kept[0] != past:
             kept: attention.KeysValues = {}
-            self._forward(beginning_of(_tokens(past)), kept, keep=True)
+            whole = beginning_of(_tokens(past))
+            devices.by_halves(
+                lambda _: self._forward(whole, kept, keep=True),
+                [len(whole.ids)],
+                self._device,
+                lambda tokens: f"beginning of {tokens:,} tokens",
+            )
             self._kept = past, kept
         return self._kept[1]
 
@@ -360,68 +350,3 @@ def _base_of(model: Any) -> Any:
 
 def _tokens(past: bytes) -> NDArray[np.int32]:
     return np.frombuffer(past, dtype=np.int32)
-
-
-def _batches_at_once(model: Any, batch_tokens: int, lanes: int) -> int:
-    """How many batches are a step, the same number for each lane.
-
-    As many as make the widening of the output head to float32, once for all, a hundredth of the work or less, where
-    widening a weight is taken for 160 products with a token's state; 120 to 150 were measured on a CPU. Of a small
-    model more, as long as they take seconds: at the end of a step lanes wait for the last.
-    """
-    base = _base_of(model)
-    output: int = base.get_output_embeddings().weight.numel()
-    layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
-    tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SOME_SECONDS) / layers)
-    return lanes * math.ceil(tokens / batch_tokens / lanes)
-
-
-def _written(prompt: Prompt, encoded: EncodedPrompt, found: writing.Written) -> Prediction:
-    """From what the model wrote to one prediction; `LOGITS_NON_FINITE` where that had no probability."""
-    if prompt.writing is None or not np.isfinite(found.log_prob):
-        message = f"The model gives what follows item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
-        raise BackendError(Fault("LOGITS_NON_FINITE", message))
-    text = found.text[:MAX_TEXT]
-    return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
-        log_scores=scores_or_none(text, prompt.writing),
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
-        prompt_sha256=prompt_sha256(prompt),
-        prompt_tokens=len(encoded.prefix),
-        truncated=encoded.truncated,
-        text=text,
-        text_tokens=found.tokens,
-        text_log_prob=found.log_prob,
-    )
-
-
-def _prediction(prompt: Prompt, encoded: EncodedPrompt, forms: Sequence[float]) -> Prediction:
-    """From log-probabilities of surface forms to one prediction; `LOGITS_NON_FINITE` unless all are finite."""
-    if not np.isfinite(forms).all():
-        message = f"The model gives the options of item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
-        raise BackendError(Fault("LOGITS_NON_FINITE", message))
-    labels = range(len(prompt.options))
-    by_label = [
-        [value for value, owner in zip(forms, encoded.labels, strict=True) if owner == label] for label in labels
-    ]
-    lengths = [
-        max(len(tail) for tail, owner in zip(encoded.tails, encoded.labels, strict=True) if owner == label)
-        for label in labels
-    ]
-    log_scores = tuple(float(np.logaddexp.reduce(values)) for values in by_label)
-    return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
-        log_scores=log_scores,
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
-        prompt_sha256=prompt_sha256(prompt),
-        prompt_tokens=len(encoded.prefix),
-        token_counts=tuple(lengths),
-        truncated=encoded.truncated,
-        answer_mass=None if encoded.joined else min(1.0, float(np.exp(np.logaddexp.reduce(forms)))),
-    )

@@ -296,14 +296,20 @@ def test_a_model_whose_layers_are_moved_about_is_asked_as_ever(kind: str, byte: 
     assert scores(answer(Causal(moved, byte, "plain", 400), prompts)) == expected
 
 
-def test_one_prompt_that_does_not_fit_is_an_error(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("room", "named"), [(0, "beginning of 18 tokens"), (18, "prompt of ")])
+def test_what_cannot_be_halved_and_does_not_fit_is_an_error(
+    room: int, named: str, byte: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny.model("llama", len(byte))
+    forward = type(model.model).forward
 
-    def none(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+    def small(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs["input_ids"].numel() > room:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        return forward(self, *args, **kwargs)
 
-    monkeypatch.setattr(type(model.model), "forward", none)
-    with pytest.raises(BackendError, match="OUT_OF_MEMORY"):
+    monkeypatch.setattr(type(model.model), "forward", small)
+    with pytest.raises(BackendError, match=rf"not enough memory for one {named}(?s:.*)OUT_OF_MEMORY"):
         answer(Causal(model, byte, "plain", 10_000), tiny.prompts())
 
 

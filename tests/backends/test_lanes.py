@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from runner.backends import causal
 from runner.backends.causal import Causal
 from runner.backends.lanes import lanes_for, side_by_side
-from runner.errors import BackendError
 from runner.records import Prompt
 
 THREADS = 4
@@ -164,18 +163,6 @@ def test_what_does_not_fit_beside_others_is_done_alone(byte: Any, monkeypatch: p
     seen.clear()
     assert furthest(scores(backend, prompts), expected) <= 1e-5
     assert seen == {threading.get_ident()}, "it is not tried again"
-
-
-@pytest.mark.usefixtures("threads")
-def test_a_beginning_that_does_not_fit_is_an_error(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny.model("llama", len(byte))
-
-    def none(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
-
-    monkeypatch.setattr(type(model.model), "forward", none)
-    with pytest.raises(BackendError, match="not enough memory for one beginning of"):
-        scores(Causal(model, byte, "plain", 400), tiny.prompts())
 
 
 @pytest.mark.usefixtures("threads")
