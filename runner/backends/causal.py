@@ -239,12 +239,13 @@ class Causal:
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
         places = self._on_device(np.unique(packed.places))
+        model = self._base.base_model
         with looking_at(places, len(packed.ids)):
-            states = self._base.base_model(
+            states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
-                packing=attention.Batch(packed, kept, keep),
+                packing=attention.Batch(packed, kept, keep, last=model.layers[-1].self_attn.layer_idx),
             ).last_hidden_state
         found: Tensor = states[0, places.to(states.device)]
         return found

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.backends import attention
+from runner.backends import arranged, attention
 from runner.backends.beginnings import LEAST_SHARED, in_order
 from runner.backends.packing import Packed, pack
 from runner.encoding import EncodedPrompt
@@ -108,23 +108,39 @@ class Layer:
 @pytest.mark.parametrize("groups", [1, 3], ids=["each head its keys", "three heads share keys"])
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
 @settings(deadline=None, max_examples=40)
-@given(made=prompts(), seed=st.integers(0, 1000), scores=st.sampled_from([1, 1000, attention._SCORES]))
+@given(made=prompts(), seed=st.integers(0, 1000), scores=st.sampled_from([1, 1000, arranged._SCORES]))
 def test_attention(form: str, groups: int, made: tuple[list[EncodedPrompt], int], seed: int, scores: int) -> None:
-    with mock.patch.object(attention, "_SCORES", scores):
+    with mock.patch.object(arranged, "_SCORES", scores):
         assert error(pack(*made), form, groups, seed) < 1e-5
+        assert error(pack(*made), form, groups, seed, at_places=True) < 1e-5
 
 
 @settings(deadline=None, max_examples=40)
-@given(made=prompts(), heads=st.integers(1, 8), scores=st.sampled_from([1, 1000, attention._SCORES]))
+@given(made=prompts(), heads=st.integers(1, 8), scores=st.sampled_from([1, 1000, arranged._SCORES]))
 def test_short_segments_are_taken_in_parts_of_so_many_scores(
     made: tuple[list[EncodedPrompt], int], heads: int, scores: int
 ) -> None:
     packed = pack(*made)
-    with mock.patch.object(attention, "_SCORES", scores):
-        parts = attention.Batch(packed, {}).ready(torch.device("cpu"), heads).together
-    for part in parts:
+    with mock.patch.object(arranged, "_SCORES", scores):
+        everywhere, at_places = (arranged.for_blocks(packed, heads, at_places=which) for which in (False, True))
+    for part in everywhere.together:
         several, queries = part.queries.shape
         assert several == 1 or heads * several * queries * (part.keys.shape[1] + packed.kept) <= scores
+    for part in at_places.together:
+        several, queries = part.queries.shape
+        assert several == 1 or heads * several * max(queries, 64) * (part.keys.shape[1] + packed.kept) <= scores
+
+
+def test_at_places_no_other_answers_are_computed() -> None:
+    story = np.arange(400, dtype=np.int32)
+    packed = pack([EncodedPrompt(story, ((1, 2), (3, 4, 5)), (0, 1), False, False)], 0)
+    for found in (
+        arranged.for_blocks(packed, 2, at_places=True),
+        arranged.for_padded_calls(packed, at_places=True),
+    ):
+        assert not found.long
+        queries = np.concatenate([part.queries.numpy().ravel() for part in found.together])
+        assert set(queries) - {0} == set(packed.places)  # 0 is filler
 
 
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
@@ -135,21 +151,22 @@ def test_attention_of_a_text_longer_than_a_block(form: str) -> None:
     tails = tuple(tuple(generator.integers(0, 99, 40).tolist()) for _ in range(5))
     packed = pack([EncodedPrompt(each, tails, tuple(range(5)), False, False) for each in texts], 0)
     assert error(packed, form, 2, 1) < 1e-5
+    assert error(packed, form, 2, 1, at_places=True) < 1e-5
 
 
-def error(packed: Packed, form: str, groups: int, seed: int) -> float:
+def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool = False) -> float:
     """Largest difference to a softmax in float64 over all tokens and what is kept, one mask for all."""
     generator = torch.Generator().manual_seed(seed)
     heads, size, length = 2, 8, len(packed.ids)
     query = torch.randn(heads * groups, length, size, generator=generator)
     key, value = torch.randn(2, heads, length, size, generator=generator)
     kept = torch.randn(2, heads, packed.kept, size, generator=generator)
-    batch = attention.Batch(packed, {0: (kept[0], kept[1])} if packed.kept else {})
-    function: Any = attention._in_blocks
     if form == "in padded calls":
-        function = attention._in_padded_calls
-        batch._ready[query.device] = attention._arranged(batch._all, [])
-    found = function(query, key, value, batch, batch.kept.get(0), 0.3)
+        asked = arranged.for_padded_calls(packed, at_places=at_places)
+    else:
+        asked = arranged.for_blocks(packed, heads * groups, at_places=at_places)
+    function: Any = attention._in_padded_calls if form == "in padded calls" else attention._in_blocks
+    found = function(query, key, value, asked, (kept[0], kept[1]) if packed.kept else None, 0.3)
 
     all_keys, all_values = (
         torch.cat([one, other], dim=1).repeat_interleave(groups, dim=0).double()
@@ -158,4 +175,5 @@ def error(packed: Packed, form: str, groups: int, seed: int) -> float:
     sees = np.concatenate([np.ones((length, packed.kept), dtype=bool), visible(packed)], axis=1)
     scores = (0.3 * query.double() @ all_keys.transpose(1, 2)).masked_fill(~torch.from_numpy(sees), -torch.inf)
     exact = torch.softmax(scores, dim=-1) @ all_values
-    return float((found.transpose(0, 1).double() - exact).abs().max())
+    looked_at = torch.from_numpy(np.unique(packed.places)) if at_places else slice(None)
+    return float((found.transpose(0, 1).double() - exact)[:, looked_at].abs().max())
