@@ -182,10 +182,12 @@ def _joined(states: Tensor, ranges: tuple[Range, ...], kept: Tensor | None, dtyp
     parts = [states[:, start:stop] for start, stop in ranges]
     if kept is not None:
         parts.insert(0, kept)
-    lengths = [part.shape[1] for part in parts]
-    found = torch.empty(len(states), sum(lengths), states.shape[2], dtype=dtype)
-    for part, place in zip(parts, torch.split(found, lengths, dim=1), strict=True):
-        place.copy_(part)
+    found = torch.empty(len(states), sum(part.shape[1] for part in parts), states.shape[2], dtype=dtype)
+    start = 0
+    for part in parts:
+        # One slice at a time: with gradients, views that come several at once cannot be written to.
+        found[:, start : start + part.shape[1]].copy_(part)
+        start += part.shape[1]
     return found
 
 
