@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo encoders test test-unit test-faults fuzz lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo encoders test test-unit test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)

@@ -86,9 +86,7 @@ class _Asked:
 
     def seen(self, kept: int) -> int:
         """Keys that the segment's last token sees, if it has no branches."""
-        return kept + sum(
-            stop - start for start, stop in (*self.segment.before, (self.segment.start, self.segment.stop))
-        )
+        return kept + sum(stop - start for start, stop in self.segment.ranges)
 
 
 def _asked(packed: Packed, at_places: bool) -> list[_Asked]:
@@ -146,13 +144,7 @@ def _arranged(together: list[list[_Asked]], long: list[Segment], kept: int, toke
 
 def _pad(asked: list[_Asked], kept: int) -> Padded:
     lines = [
-        np.concatenate(
-            [
-                np.arange(kept),
-                *(np.arange(*each) + kept for each in (*one.segment.before, (one.segment.start, one.segment.stop))),
-            ]
-        )
-        for one in asked
+        np.concatenate([np.arange(kept), *(np.arange(*each) + kept for each in one.segment.ranges)]) for one in asked
     ]
     most = max(len(each.tokens) for each in asked)
     queries = np.zeros((len(asked), most), dtype=np.int64)

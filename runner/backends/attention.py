@@ -122,9 +122,8 @@ def _long(
     heads, groups, (tokens, size) = len(keys), len(queries) // len(keys), queries.shape[1:]
     # (heads, groups of heads that share keys, tokens, size)
     asked = queries.view(heads, groups, tokens, size)
-    ranges = (*segment.before, (segment.start, segment.stop))
-    own_keys = _joined(keys, ranges, kept[0] if kept else None, torch.float32)
-    own_values = _joined(values, ranges, kept[1] if kept else None, values.dtype)
+    own_keys = _joined(keys, segment.ranges, kept[0] if kept else None, torch.float32)
+    own_values = _joined(values, segment.ranges, kept[1] if kept else None, values.dtype)
     ahead = own_keys.shape[1] - tokens
     upper = torch.full((BLOCK, BLOCK), -torch.inf).triu(1)
     for start in range(0, tokens, BLOCK):

@@ -26,6 +26,11 @@ class Segment:
     before: tuple[Range, ...]
     branches: Ints | None = None
 
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """Where what the segment's tokens see lies in the row, its own tokens last."""
+        return *self.before, (self.start, self.stop)
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:

@@ -1,6 +1,5 @@
 """A packed batch shows every option exactly its own past, and both forms of attention answer as the plainest one."""
 
-from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -98,13 +97,6 @@ def test_what_two_prompts_begin_with_is_read_once() -> None:
     assert len(pack([encoded(5), encoded(5, 6, 7)], 0).ids) == LEAST_SHARED + 4  # one begins the other
 
 
-@dataclass
-class Layer:
-    """What attention knows of the layer that calls it."""
-
-    layer_idx: int = 0
-
-
 @pytest.mark.parametrize("groups", [1, 3], ids=["each head its keys", "three heads share keys"])
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
 @settings(deadline=None, max_examples=40)
@@ -155,12 +147,15 @@ def test_attention_of_a_text_longer_than_a_block(form: str) -> None:
 
 
 def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool = False) -> float:
-    """Largest difference to a softmax in float64 over all tokens and what is kept, one mask for all."""
+    """Largest difference, in answers and in gradients, to a softmax in float64 over all tokens and what is kept, one
+    mask for all.
+    """
     generator = torch.Generator().manual_seed(seed)
     heads, size, length = 2, 8, len(packed.ids)
     query = torch.randn(heads * groups, length, size, generator=generator)
-    key, value = torch.randn(2, heads, length, size, generator=generator)
+    key, value = (torch.randn(heads, length, size, generator=generator) for _ in range(2))
     kept = torch.randn(2, heads, packed.kept, size, generator=generator)
+    given = [each.requires_grad_() for each in (query, key, value)]
     if form == "in padded calls":
         asked = arranged.for_padded_calls(packed, at_places=at_places)
     else:
@@ -176,4 +171,8 @@ def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool 
     scores = (0.3 * query.double() @ all_keys.transpose(1, 2)).masked_fill(~torch.from_numpy(sees), -torch.inf)
     exact = torch.softmax(scores, dim=-1) @ all_values
     looked_at = torch.from_numpy(np.unique(packed.places)) if at_places else slice(None)
-    return float((found.transpose(0, 1).double() - exact)[:, looked_at].abs().max())
+    answers = found.transpose(0, 1).double()[:, looked_at], exact[:, looked_at]
+    weights = torch.randn(answers[0].shape, generator=generator, dtype=torch.float64)
+    ours, theirs = (torch.autograd.grad((each * weights).sum(), given) for each in answers)
+    pairs = [answers, *zip(ours, theirs, strict=True)]
+    return max(float((one - other).detach().abs().max()) for one, other in pairs)
