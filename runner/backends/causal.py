@@ -125,12 +125,7 @@ class Causal:
                     begins = np.array(self._reader.beginning(prompt), dtype=np.int32)
                     self._beginnings[prompt.template] = begins if len(begins) >= LEAST_SHARED else _NOTHING
         highest = max((max(int(each.prefix.max()), *map(max, each.tails), 0) for each in encoded), default=0)
-        vocabulary = self._base.get_input_embeddings().weight.shape[0]
-        if highest >= vocabulary:
-            message = (
-                f"The tokenizer gives token {highest:,}, but the model has {vocabulary:,}; they do not belong together."
-            )
-            raise BackendError(Fault("TOKENIZER_VOCABULARY", message))
+        loading.check_vocabulary(self._base, highest)
         return encoded
 
     def predict(self, prompts: Sequence[Prompt], read: Sequence[EncodedPrompt] | None = None) -> Iterator[Prediction]:

@@ -111,11 +111,7 @@ class Encoder:
             raise InvalidInput(*list(faults)[:_MOST_FAULTS])
         distinct = list(dict.fromkeys(texts for each in read for texts in each))
         encoded = encode_texts(distinct, self._tokenizer, self._head.max_tokens)
-        highest = max((max(each.ids) for each in encoded), default=0)
-        vocabulary = self._base.get_input_embeddings().weight.shape[0]
-        if highest >= vocabulary:
-            message = f"The tokenizer gives token {highest:,}, the model has {vocabulary:,}; they do not go together."
-            raise InvalidInput(Fault("TOKENIZER_VOCABULARY", message))
+        loading.check_vocabulary(self._base, max((max(each.ids) for each in encoded), default=0))
         return read, dict(zip(distinct, encoded, strict=True))
 
     def _score(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from transformers import (
 
 from runner.backends import devices, quantized
 from runner.backends.libraries import quiet, told
-from runner.errors import BackendError, Fault
+from runner.errors import BackendError, Fault, InvalidInput
 from runner.records import HeadSpec
 
 # Architectures whose forward pass takes a ready attention mask, explicit positions and a filled cache as they are, and
@@ -46,6 +46,14 @@ def load_tokenizer(folder: Path) -> Any:
         message = "The tokenizer is not a fast one; a tokenizer.json was expected."
         raise BackendError(Fault("TOKENIZER_KIND", message, file=str(folder)))
     return tokenizer
+
+
+def check_vocabulary(model: Any, highest: int) -> None:
+    """Raises `InvalidInput` (`TOKENIZER_VOCABULARY`) if `model` has no token `highest`, which its tokenizer gave."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    if highest >= vocabulary:
+        message = f"The tokenizer gives token {highest:,}, the model has {vocabulary:,}; they do not belong together."
+        raise InvalidInput(Fault("TOKENIZER_VOCABULARY", message))
 
 
 def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:

@@ -17,7 +17,7 @@ from runner.backends import head
 from runner.backends.beginnings import LEAST_SHARED
 from runner.backends.causal import Causal
 from runner.encoding import EncodedPrompt
-from runner.errors import BackendError
+from runner.errors import BackendError, InvalidInput
 from runner.prompts import text as prompt_text
 from runner.records import Prediction, Prompt
 
@@ -396,7 +396,7 @@ def test_facts_of_the_model(byte: Any) -> None:
 
 def test_a_tokenizer_of_another_model_is_refused(byte: Any) -> None:
     backend = Causal(tiny.model("llama", 300), byte, "plain", 400)
-    with pytest.raises(BackendError, match="TOKENIZER_VOCABULARY"):
+    with pytest.raises(InvalidInput, match="TOKENIZER_VOCABULARY"):
         backend.plan(tiny.prompts())
 
 

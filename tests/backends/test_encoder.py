@@ -250,6 +250,14 @@ def test_no_more_is_read_than_there_are_positions(family: str, most: int, tmp_pa
     assert refused.value.faults[0].code == "HEAD_TOKENS"
 
 
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer("bert")
+    tiny.model("bert", "ranking", len(tokenizer) // 2).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InvalidInput, match="TOKENIZER_VOCABULARY"):
+        opened(tiny.submission(tmp_path, tiny.RANKING)).plan(tiny.dilemmas())
+
+
 def test_what_the_head_does_not_answer_is_refused(tmp_path: Path) -> None:
     ranking = opened(tiny.submission(saved(tmp_path / "a", "bert", "ranking"), tiny.RANKING))
     with pytest.raises(InvalidInput) as refused:
