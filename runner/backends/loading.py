@@ -53,7 +53,8 @@ def check_vocabulary(model: Any, highest: int) -> None:
     vocabulary = model.get_input_embeddings().weight.shape[0]
     if highest >= vocabulary:
         message = f"The tokenizer gives token {highest:,}, the model has {vocabulary:,}; they do not belong together."
-        raise InvalidInput(Fault("TOKENIZER_VOCABULARY", message))
+        hint = "Give the tokenizer that the model was trained with, or a model whose embeddings hold all of its tokens."
+        raise InvalidInput(Fault("TOKENIZER_VOCABULARY", message, hint=hint))
 
 
 def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
