@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.measure import prior_log_probs
 from runner.predictions import to_line
 from runner.records import Array, Item, Prediction, ScoringSpec

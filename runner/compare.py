@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from runner import run_names
+from runner.answers import Answers
 from runner.canonical import sha256_file
 from runner.errors import Fault, InvalidInput, NotComparable, VerificationError
 from runner.keyring import Keyring
 from runner.measure import Measured, measure
-from runner.predictions import Answers, read
+from runner.predictions import read
 from runner.recompute import benchmark_of, selection_of
 from runner.records import Array
 from runner.scoring import comparison

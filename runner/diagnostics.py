@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from runner.answers import Answers
 from runner.measure import Measured
-from runner.predictions import Answers
 from runner.records import Array, ScoringSpec, Task
 from runner.scoring import calibration, rules
 

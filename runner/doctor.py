@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from runner import resources, signing
+from runner import keys, resources
 from runner.api.access import DEFAULT_KEY_VARIABLE
 from runner.dataset.check import check as check_data
 from runner.errors import BackendError
@@ -87,7 +87,7 @@ def _shared_memory() -> Finding:
 
 
 def _key() -> Finding:
-    path = signing.default_key_path()
+    path = keys.default_key_path()
     if not path.exists():
         return Finding("signing key", "ok", f"none yet; the first run makes {path}")
     if not os.access(path, os.R_OK):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import environment, run_folder, run_names, submitted
+from runner import clock, environment, run_folder, run_names, submitted
 from runner.api import Access, allowed_key, open_service
 from runner.artifacts import (
     Kind,
@@ -24,7 +24,7 @@ from runner.artifacts import (
 from runner.backends import Backend, resolve_model
 from runner.canonical import digest, manifest_digest
 from runner.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.records import Prediction, Prompt, Submission
 from runner.run_folder import RunFolder
 from runner.scorecard import assemble, build_tasks
@@ -135,7 +135,7 @@ def evaluate(
             submission=submitted.describe(submission, files, facts, answers),
             run={
                 **{name: run.journal.header[name] for name in ("id", "nonce", "started_at")},
-                "finished_at": run_folder.now(),
+                "finished_at": clock.now(),
                 "limit": selection.limit,
                 "self_check": self_check,
                 "isolation": dict(opened.isolation),

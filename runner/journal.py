@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from runner import strict_json
+from runner.files import sync_folder
 from runner.predictions import from_row, to_line
 from runner.records import Prediction
 
@@ -69,7 +70,7 @@ class Journal:
         journal._stream = _locked(journal.path, "xb", fcntl.LOCK_EX)
         try:
             journal._write(_seal(json.dumps(header, sort_keys=True)))
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError:
             journal.close()
             raise
@@ -174,7 +175,7 @@ def begin(parent: Path, name: str, header: Mapping[str, Any]) -> tuple[Path, Jou
             for attempt in range(1, 1000):
                 folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
                 if not folder.exists() and _renamed(hidden, folder):
-                    _sync_folder(parent)
+                    sync_folder(parent)
                     made.path = folder / NAME
                     return folder, made
             raise FileExistsError(errno.EEXIST, "no free name is left", str(parent / name))
@@ -207,22 +208,3 @@ def _sweep(parent: Path) -> None:
         except OSError:
             continue
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name, fsync, rename: a reader sees the old file or the new one, never a part."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from runner import resources, strict_json
 from runner.errors import Fault, InvalidInput, raise_faults
 from runner.json_schema import mismatches, shown
-from runner.signing import PREDICATE_TYPE, PublicKey, keyid
+from runner.keys import PublicKey, keyid
+from runner.signing import PREDICATE_TYPE
 
 ED25519 = "ed25519"
 ECDSA_P256 = "ecdsa-p256-sha256"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
-from runner.predictions import Answers
+from runner.answers import Answers
 from runner.records import Array, Item, ScoringSpec
 from runner.scoring import calibration, rules
 from runner.scoring.metrics import METRICS

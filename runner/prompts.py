@@ -7,11 +7,6 @@ from runner.canonical import sha256_bytes
 from runner.records import Item, Prompt, PromptSpec, Writing
 
 
-def variables(template: str) -> list[str]:
-    """Names that `template` refers to as `$name` or `${name}`."""
-    return Template(template).get_identifiers()
-
-
 def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item) -> Iterator[Prompt]:
     """The prompts that `spec` puts for `item`, one per order; `options` come back in the order of `labels`."""
     texts = {label: Template(shows).substitute(item.fields) for label, shows in spec.shows.items()}

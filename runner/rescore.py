@@ -8,10 +8,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import environment, run_folder, run_names
+from runner import clock, environment, run_folder, run_names
 from runner.canonical import manifest, manifest_digest
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.predictions import read
 from runner.scorecard import assemble, build_tasks
 from runner.selection import Choice, Selection, aligned, select
@@ -30,7 +30,7 @@ def score_file(
     Rows of the fitting split are used to fit on, where there are any; without them, fitted values are cross-fitted on
     the scored rows and the card says so. A task of the suite that has no rows is left out of the card, which says so.
     """
-    started = run_folder.now()
+    started = clock.now()
     title = _title(name, path)
     rows = list(read(path))
     selection = _answered(select(choice), {row.task for row in rows}, str(path))
@@ -54,7 +54,7 @@ def score_file(
                 "id": str(uuid.uuid4()),
                 "nonce": nonce,
                 "started_at": started,
-                "finished_at": run_folder.now(),
+                "finished_at": clock.now(),
                 "limit": selection.limit,
                 "self_check": None,
                 "isolation": None,

@@ -1,6 +1,5 @@
 """One run's folder: found again after a crash, written so that the signed card is the last thing to appear."""
 
-import datetime
 import json
 import tempfile
 import uuid
@@ -13,17 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runner import journal
 from runner.canonical import digest, sha256_bytes
+from runner.clock import now
 from runner.errors import Fault, OutputError
-from runner.journal import Journal, write_whole
+from runner.files import write_whole
+from runner.journal import Journal
 from runner.predictions import to_line
 from runner.records import Prediction
 from runner.run_names import BUNDLE, CARD, ENVIRONMENT, PREDICTIONS
 from runner.signing import sign
-
-
-def now() -> str:
-    """The time as RFC 3339 in UTC, to the second, ending in `Z`."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner import diagnostics, served, unread
+from runner.answers import Answers, View
 from runner.canonical import digest
 from runner.estimates import baseline_means, by_stratum, summarise
 from runner.measure import Measured, baseline_prior, baseline_uniform, counts_of, measure
-from runner.predictions import Answers, View
 from runner.records import Benchmark, Task
 from runner.scoring import rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet

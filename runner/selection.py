@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner import verbalized
+from runner.answers import Answers, align, by_task_and_split
 from runner.dataset.read import LoadedSplit, find_file, load_items
 from runner.errors import Fault, InvalidInput, UserError, raise_faults
-from runner.predictions import Answers, align, by_task_and_split
 from runner.prompts import all_prompts, writing_of
 from runner.records import Benchmark, Item, Prediction, Prompt, Submission, Task
 from runner.spec.benchmark import load_benchmark

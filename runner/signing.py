@@ -1,35 +1,19 @@
-"""Keys, and the making of a signed scorecard.
+"""The making of a signed scorecard.
 
 The file has four layers, each of them public: a Sigstore bundle v0.3 holds a DSSE envelope, which holds an in-toto
 Statement v1, whose predicate is the scorecard. What is signed, with Ed25519, is the DSSE pre-authentication encoding of
 the canonical (RFC 8785) bytes of the statement.
 """
 
-import hashlib
-import os
 import re
-import stat
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runner import canonical, envelope, strict_json
 from runner.envelope import Envelope
-from runner.errors import Fault, InvalidInput
-
-PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
+from runner.keys import keyid
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 # `.example` is reserved for ever (RFC 2606), so nobody can take the name over and serve another meaning for it.
@@ -43,147 +27,7 @@ SUBJECTS: Mapping[str, str] = {
     "runner-source": "gitCommit",
 }
 
-_MAX_KEY_BYTES = 64 << 10
 _DIGESTS = {"sha256": re.compile(r"[0-9a-f]{64}"), "gitCommit": re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")}
-
-
-# --- keys ----------------------------------------------------------------------------------------------------------
-
-
-def default_key_path() -> Path:
-    """The user's own key: `moral-ambiguity-benchmark/signing-key.pem` in `$XDG_CONFIG_HOME`, or else in `~/.config`."""
-    configured = os.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG base directory specification: a relative path is invalid and to be ignored.
-    folder = Path(configured) if Path(configured).is_absolute() else Path.home() / ".config"
-    return folder / "moral-ambiguity-benchmark" / "signing-key.pem"
-
-
-def new_key(path: Path, passphrase: str | None = None) -> Ed25519PrivateKey:
-    """Make an Ed25519 key and write it to `path` as PEM PKCS#8, readable by its owner only; the file is synced.
-
-    A missing folder is made (mode 0700). Raises `InvalidInput`: KEY_EXISTS (a key is never overwritten, nor a link
-    followed), KEY_UNWRITABLE, KEY_PASSPHRASE (an empty one).
-    """
-    if passphrase == "":
-        raise InvalidInput(Fault("KEY_PASSPHRASE", "the passphrase is empty; give none, or one of some length."))
-    key = Ed25519PrivateKey.generate()
-    encryption: KeySerializationEncryption = (
-        BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        hint = "Choose another file, and keep the old key: its public half verifies the cards that it signed."
-        raise InvalidInput(Fault("KEY_EXISTS", "a file is there already.", file=str(path), hint=hint)) from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(stream.fileno(), 0o600)
-            stream.write(pem)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _sync_folder(path.parent)
-    except OSError as error:
-        path.unlink(missing_ok=True)  # ours, and perhaps half written: O_EXCL made it a moment ago
-        raise _unwritable(path, error) from None
-    return key
-
-
-def _unwritable(path: Path, error: OSError) -> InvalidInput:
-    return InvalidInput(Fault("KEY_UNWRITABLE", f"cannot be written: {error.strerror}.", file=str(path)))
-
-
-def load_key(path: Path, passphrase: Callable[[], str] | None = None) -> Ed25519PrivateKey:
-    """The private key in the PEM file `path`; `passphrase` is called only when the file is encrypted.
-
-    As with ssh, a file of one's own that others can read is refused: the key counts as known to them. A file that
-    belongs to somebody else (a mounted secret) is not ours to judge. A pipe such as `/dev/fd/3` will do.
-
-    Raises `InvalidInput`: KEY_MISSING, KEY_UNREADABLE, KEY_PERMISSIONS, KEY_FORMAT, KEY_TYPE, KEY_PASSPHRASE.
-    """
-    pem = _read_private(path)
-
-    def refuse(code: str, message: str, hint: str | None = None) -> InvalidInput:
-        return InvalidInput(Fault(code, message, file=str(path), hint=hint))
-
-    if b"-----BEGIN OPENSSH PRIVATE KEY-----" in pem:
-        hint = "Make one with `benchmark keys new`; ssh keys are for logging in."
-        raise refuse("KEY_FORMAT", "is an OpenSSH key; a PEM PKCS#8 private key was expected.", hint)
-    if b"-----BEGIN" not in pem or b"PRIVATE KEY-----" not in pem:
-        public = "a public key" if b"PUBLIC KEY-----" in pem else "not PEM"
-        raise refuse("KEY_FORMAT", f"is {public}; a PEM PKCS#8 private key was expected.")
-    encrypted = b"ENCRYPTED" in pem
-    if encrypted and passphrase is None:
-        raise refuse("KEY_PASSPHRASE", "is encrypted, and no passphrase was given.")
-    secret = passphrase() if encrypted and passphrase is not None else None
-    if encrypted and not secret:
-        raise refuse("KEY_PASSPHRASE", "is encrypted, and the passphrase given is empty.")
-    try:
-        key = load_pem_private_key(pem, secret.encode() if secret else None)
-    except ValueError:
-        # The library has one exception for a wrong passphrase and for broken bytes: under encryption they look alike.
-        if encrypted:
-            raise refuse(
-                "KEY_PASSPHRASE", "cannot be decrypted: the passphrase is wrong, or the file damaged."
-            ) from None
-        raise refuse("KEY_FORMAT", "is damaged; a PEM PKCS#8 private key was expected.") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        kind = type(key).__name__.removesuffix("PrivateKey")
-        hint = "Make one with `benchmark keys new`."
-        raise refuse("KEY_TYPE", f"is a key of type {kind}; scorecards are signed with Ed25519.", hint)
-    return key
-
-
-def _read_private(path: Path) -> bytes:
-    """The bytes of a key file, after its permissions; both through one descriptor, so they are of one file."""
-    try:
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            pem = stream.read(_MAX_KEY_BYTES + 1)
-    except FileNotFoundError:
-        hint = "Make one with `benchmark keys new`."
-        raise InvalidInput(Fault("KEY_MISSING", "there is no key file.", file=str(path), hint=hint)) from None
-    except OSError as error:
-        raise InvalidInput(Fault("KEY_UNREADABLE", f"cannot be read: {error.strerror}.", file=str(path))) from None
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 and status.st_uid == os.getuid():
-        message = f"has mode {mode:04o}: others than its owner can reach the private key; 0600 was expected."
-        hint = "`chmod 600` it; if others could have read it, make a new key."
-        raise InvalidInput(Fault("KEY_PERMISSIONS", message, file=str(path), hint=hint))
-    if len(pem) > _MAX_KEY_BYTES:
-        raise InvalidInput(Fault("KEY_FORMAT", "is too large for a PEM private key.", file=str(path)))
-    return pem
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def public_pem(key: PublicKey | Ed25519PrivateKey) -> str:
-    """The public key as PEM SubjectPublicKeyInfo, the form of `trusted_keys.json` and of `openssl`."""
-    return _public(key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
-
-
-def keyid(key: PublicKey | Ed25519PrivateKey) -> str:
-    """Lower-case hex sha256 of the public key's SubjectPublicKeyInfo in DER."""
-    return hashlib.sha256(_public(key).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-def _public(key: PublicKey | Ed25519PrivateKey) -> PublicKey:
-    return key.public_key() if isinstance(key, Ed25519PrivateKey) else key
-
-
-# --- signing -------------------------------------------------------------------------------------------------------
 
 
 def digest_is_well_formed(digest: Mapping[str, Any], kind: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner import verbalized
-from runner.predictions import Answers
+from runner.answers import Answers
 from runner.prompts import writing_of
 from runner.records import Benchmark, ScoringSpec, Task
 from runner.scoring.metrics import METRICS

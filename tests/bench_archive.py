@@ -21,11 +21,11 @@ from runner.archive.check import check
 from runner.archive.store import Store, open_store
 from runner.baselines import write_baseline
 from runner.canonical import sha256_bytes
+from runner.keys import keyid
 from runner.leaderboard import leaderboard
 from runner.leaderboard.formats import render
 from runner.rescore import score_file
 from runner.selection import Choice
-from runner.signing import keyid
 
 
 def main(cards: int, checked: int) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 
 from runner import resources, run_names
+from runner.answers import Answers, align
 from runner.keyring import Keyring, keyring_of
-from runner.predictions import Answers, align, to_line
+from runner.predictions import to_line
 from runner.records import Benchmark, Item, Prediction
 from runner.rescore import score_file
 from runner.run_folder import write_card

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import resources, run_names, signing
+from runner import keys, resources, run_names, signing
 from runner.archive.heads import HEAD_TYPE
 from runner.canonical import manifest_digest, sha256_bytes
 from runner.keyring import Keyring, parse_keyring
@@ -21,9 +21,9 @@ Json = dict[str, Any]
 
 def key_entry(key: Ed25519PrivateKey, role: str, owner: str, **more: Any) -> Json:
     return {
-        "keyid": signing.keyid(key),
+        "keyid": keys.keyid(key),
         "owner": owner,
-        "pem": signing.public_pem(key),
+        "pem": keys.public_pem(key),
         "scheme": "ed25519",
         "predicate_types": [signing.PREDICATE_TYPE],
         "role": role,
@@ -119,7 +119,7 @@ def maker(card: Json, place: Path, parent: Path, default_key: Ed25519PrivateKey)
         )
         made["predictions"] = {"sha256": sha256_bytes(predictions or b""), "rows": 1}
         edit(made)
-        folder = parent / f"{abs(hash((name, again)))}-{signing.keyid(key)[:8]}"
+        folder = parent / f"{abs(hash((name, again)))}-{keys.keyid(key)[:8]}"
         folder.mkdir(parents=True)
         (folder / run_names.ENVIRONMENT).write_bytes(environment)
         (folder / run_names.BENCHMARK).write_bytes(benchmark)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import journal
-from runner.journal import NAME, Journal, begin, unfinished, write_whole
+from runner.files import write_whole
+from runner.journal import NAME, Journal, begin, unfinished
 from runner.records import Prediction
 
 HEADER = {"key": "sha256:0", "nonce": None, "id": "1", "started_at": "2026-01-01T00:00:00Z", "who": "ümlaut\n\u2028"}
@@ -270,7 +271,7 @@ def test_a_failure_in_between_leaves_the_old_file(tmp_path, monkeypatch, old, st
 KILLED = """
 import os, sys
 from pathlib import Path
-from runner.journal import write_whole
+from runner.files import write_whole
 step = sys.argv[2]
 setattr(os, step, lambda *_: os._exit(9))
 write_whole(Path(sys.argv[1]), b"new" * 100000)

@@ -199,7 +199,7 @@ def test_legacy_losses_are_missing_where_some_rows_do_not_know_their_mass():
     part = selection.tasks[0]
     rows = made.rows("dilemmas", part.scored, np.zeros((4, 1, 2)), answer_mass=0.1)
     rows[2] = replace(rows[2], answer_mass=None)
-    from runner.predictions import align
+    from runner.answers import align
 
     answers = {("dilemmas", "test"): align(part.scored, part.task.labels, rows)}
     found = measure(part, answers, selection.benchmark.scoring)

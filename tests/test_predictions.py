@@ -17,8 +17,9 @@ from hypothesis.extra import numpy as hnp
 from jsonschema import Draft202012Validator
 
 from runner import resources
+from runner.answers import align, by_task_and_split
 from runner.errors import InvalidInput
-from runner.predictions import align, by_task_and_split, from_row, read, to_line
+from runner.predictions import from_row, read, to_line
 from runner.records import Prediction
 from runner.strict_json import JsonFault, parse
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.prompts import all_prompts, prompt_sha256, prompts_of, text, variables
+from runner.prompts import all_prompts, prompt_sha256, prompts_of, text
 from runner.records import Item, PromptSpec, Writing
+from runner.spec.agreement import variables
 from runner.verbalized import form
 
 ITEM = Item("i", {"first": "eating", "second": "sleeping", "title": "t"}, (3, 2), None, None)

@@ -18,8 +18,9 @@ from hypothesis.extra import numpy as hnp
 from jsonschema import Draft202012Validator
 
 from runner import canonical, resources, strict_json
+from runner.answers import align
 from runner.baselines import write_baseline
-from runner.predictions import align, read
+from runner.predictions import read
 from runner.records import Item
 from runner.scorecard import build_tasks, scope
 from runner.scoring.ceiling import ceiling

@@ -12,7 +12,7 @@ from runner.archive.index import Entry, Index, read_index
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
 from runner.errors import Fault, InvalidInput, OutputError, VerificationError
-from runner.journal import write_whole
+from runner.files import write_whole
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 _SHOWN = 10

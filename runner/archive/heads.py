@@ -11,11 +11,12 @@ from runner import envelope, strict_json
 from runner.archive.index import Index, name_of
 from runner.archive.store import Store
 from runner.canonical import to_bytes
+from runner.clock import now
 from runner.envelope import PAYLOAD_TYPE, Envelope
 from runner.errors import Fault, VerificationError
 from runner.keyring import Keyring, TrustedKey, instant
-from runner.run_folder import now
-from runner.signing import STATEMENT_TYPE, keyid
+from runner.keys import keyid
+from runner.signing import STATEMENT_TYPE
 from runner.verification import signer
 
 # A type of its own: a head can never be taken for a scorecard, nor a key that may sign one for a key of the other.

@@ -9,10 +9,10 @@ from runner import strict_json
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
 from runner.canonical import sha256_bytes, to_bytes
+from runner.clock import now
 from runner.errors import Fault, InvalidInput, OutputError
 from runner.json_schema import shown
 from runner.keyring import instant
-from runner.run_folder import now
 
 MARKER = "archive.json"
 _MARKER_BYTES = to_bytes({"format": "moral-ambiguity-archive", "version": "1"}) + b"\n"

@@ -13,6 +13,7 @@ import fsspec  # type: ignore[import-untyped]
 from filelock import FileLock
 
 from runner.errors import BackendError, Fault, InvalidInput, OutputError
+from runner.files import sync_folder
 
 # Stores that can be told "write this only if nothing is there" in one step. Others can be read, not added to: two
 # writers at once could overwrite each other.
@@ -176,11 +177,7 @@ def _create_file(root: Path, name: str, data: bytes) -> bool:
                 return False
         finally:
             part.unlink(missing_ok=True)
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(path.parent)
     except OSError as problem:
         message = f"cannot be written: {problem.strerror}."
         raise OutputError(Fault("ARCHIVE_UNWRITABLE", message, str(path))) from None

@@ -135,14 +135,14 @@ def new(path: Path | None, passphrase: bool) -> None:
 
     An existing file is never overwritten.
     """
-    from runner import public_half, signing
+    from runner import keys
 
-    chosen = path or signing.default_key_path()
+    chosen = path or keys.default_key_path()
     secret = None
     if passphrase:
         secret = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True))
-    made = signing.new_key(chosen, secret)
-    public_half.keep(chosen, made.public_key())
+    made = keys.new_key(chosen, secret)
+    keys.keep_public_half(chosen, made.public_key())
     _show(chosen, made)
 
 
@@ -153,15 +153,15 @@ def show(path: Path | None) -> None:
 
     The last two are what a keyring entry needs.
     """
-    from runner import signing
+    from runner import keys
 
-    chosen = path or signing.default_key_path()
-    _show(chosen, signing.load_key(chosen, lambda: options.ask_passphrase(chosen)))
+    chosen = path or keys.default_key_path()
+    _show(chosen, keys.load_key(chosen, lambda: options.ask_passphrase(chosen)))
 
 
 def _show(path: Path, key: "Ed25519PrivateKey") -> None:
-    from runner import signing
+    from runner import keys
 
     click.echo(f"key    {path}")
-    click.echo(f"keyid  {signing.keyid(key)}")
-    click.echo(signing.public_pem(key), nl=False)
+    click.echo(f"keyid  {keys.keyid(key)}")
+    click.echo(keys.public_pem(key), nl=False)

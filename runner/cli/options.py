@@ -161,11 +161,11 @@ def access(
 
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
     """Make the user's own key if it is wanted and not there; return a function that reads the key when it is needed."""
-    from runner import environment, public_half, signing
+    from runner import environment, keys
 
-    path = key_file or signing.default_key_path()
+    path = key_file or keys.default_key_path()
     if key_file is None and not path.exists():
-        signing.new_key(path)
+        keys.new_key(path)
         click.echo(f"Made your signing key (keep it secret): {path}", err=True)
         if environment.in_container():
             click.echo(
@@ -173,10 +173,10 @@ def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
             )
     passphrase = cache(partial(ask_passphrase, path))
     # A key that cannot be read is told before any work is done, and a passphrase is asked for while someone is there.
-    public = signing.load_key(path, passphrase).public_key()
+    public = keys.load_key(path, passphrase).public_key()
     if key_file is None:
-        public_half.keep(path, public)
-    return lambda: signing.load_key(path, passphrase)
+        keys.keep_public_half(path, public)
+    return lambda: keys.load_key(path, passphrase)
 
 
 def warn_of_loss(output_dir: Path) -> None:
@@ -192,16 +192,16 @@ def warn_of_loss(output_dir: Path) -> None:
 
 def trusted_keys(keyring_file: Path | None) -> "Keyring":
     """The keys of the keyring file, or the user's own key alone."""
-    from runner import keyring, public_half, signing
+    from runner import keyring, keys
     from runner.errors import Fault, InvalidInput
 
     if keyring_file is not None:
         return keyring.load_keyring(keyring_file)
-    own = signing.default_key_path()
-    if not own.exists() and not public_half.place(own).exists():
+    own = keys.default_key_path()
+    if not own.exists() and not keys.public_half_path(own).exists():
         message = "No keyring was given, and there is no key of your own whose cards could be trusted."
         raise InvalidInput(Fault("KEYRING_MISSING", message, hint="Give the keys that you trust with --keyring."))
-    return keyring.keyring_of(public_half.own_public_key(own, partial(ask_passphrase, own)))
+    return keyring.keyring_of(keys.own_public_key(own, partial(ask_passphrase, own)))
 
 
 def ask_passphrase(path: Path) -> str:

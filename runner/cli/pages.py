@@ -165,7 +165,7 @@ def _differences(
 
 
 def _write(text: str, path: Path) -> None:
-    from runner.journal import write_whole
+    from runner.files import write_whole
     from runner.run_folder import unwritable
 
     if str(path) == "-":

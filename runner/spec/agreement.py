@@ -6,7 +6,6 @@ from string import Template
 from typing import Any
 
 from runner.errors import Fault
-from runner.prompts import variables
 from runner.spec.check import did_you_mean
 from runner.spec.scalars import shown
 from runner.spec.source import Document, JsonPath, fault_at
@@ -201,6 +200,11 @@ def _templates(
     elif shorten is not None and shorten not in used:
         message = f"The field {shorten!r} may be shortened, but the template does not use it."
         yield fault_at(document, "SHORTEN", (*path, "shorten"), message)
+
+
+def variables(template: str) -> list[str]:
+    """Names that `template` refers to as `$name` or `${name}`."""
+    return Template(template).get_identifiers()
 
 
 def _template(document: Document, path: JsonPath, template: str, known: list[str]) -> Iterator[Fault]:

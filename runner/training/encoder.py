@@ -17,7 +17,7 @@ from runner.backends.encoder_inputs import arranged, inputs_of, outputs_of
 from runner.canonical import digest
 from runner.encoding import EncodedTexts, encode_texts
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.recipes import Recipe
 from runner.records import Item, Prompt
 from runner.training import lora

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from runner.answers import align
 from runner.backends import Backend
 from runner.measure import counts_of
-from runner.predictions import align
 from runner.records import Prediction, Prompt
 from runner.scorecard import Json, build_tasks
 from runner.scoring import rules

@@ -15,7 +15,7 @@ from runner.artifacts import check_folders, model_manifest
 from runner.backends import devices, resolve_model
 from runner.canonical import digest, manifest_digest, sha256_file
 from runner.errors import BackendError, Fault, Interrupted, raise_faults
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.recipes import Recipe
 from runner.scoring.dirichlet import fit_dirichlet
 from runner.spec.recipe import base_of, load_recipe
@@ -24,7 +24,8 @@ from runner.training.checkpoints import Observer
 from runner.training.items import Material, gather
 from runner.training.loop import train
 from runner.training.memory import capped
-from runner.training.trainee import Example, open_trainee
+from runner.training.open_trainee import open_trainee
+from runner.training.trainee import Example
 
 Plot = Callable[[Sequence[Mapping[str, Any]]], bytes]
 """Draws the rows of a loss curve."""

@@ -12,7 +12,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save
 
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.recipes import Method
 
 _WEIGHTS = "adapter_model.safetensors"

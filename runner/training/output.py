@@ -14,7 +14,7 @@ import yaml
 
 from runner.canonical import digest
 from runner.errors import Fault, InvalidInput
-from runner.journal import write_whole
+from runner.files import write_whole
 from runner.recipes import Recipe
 from runner.records import ModelRef
 from runner.run_folder import check_writable

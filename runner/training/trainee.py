@@ -15,7 +15,6 @@ from runner.backends.causal import wrap
 from runner.backends.packing import pack
 from runner.canonical import digest
 from runner.encoding import EncodedPrompt, Format, encode_all
-from runner.errors import Fault, InvalidInput
 from runner.recipes import Recipe
 from runner.records import HeadSpec, Item, Prompt
 from runner.training import lora
@@ -65,19 +64,6 @@ class Trainee(Protocol):
 
     def load(self, folder: Path) -> None:
         """Take up what `save`, or a checkpoint, left in `folder`."""
-
-
-def open_trainee(recipe: Recipe, folder: Path, device: torch.device) -> Trainee:
-    """The recipe's base from `folder` with fresh weights to train, seeded; raises `BackendError`, `InvalidInput`."""
-    match recipe.base.backend:
-        case "causal":
-            return CausalTrainee(recipe, folder, device)
-        case "encoder":
-            from runner.training.encoder import EncoderTrainee
-
-            return EncoderTrainee(recipe, folder, device)
-        case other:
-            raise InvalidInput(Fault("RECIPE", f"The backend {other!r} cannot be trained."))
 
 
 class CausalTrainee:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
-from runner import signing
+from runner import keys, signing
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -108,10 +108,10 @@ def test_the_commands_of_the_guide(tmp_path: Path) -> None:
     """What docs/signing.md tells a reader to type accepts a fresh card, and refuses it after one changed byte."""
     blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     commands = next(block for block in blocks if "openssl pkeyutl" in block)
-    key = signing.new_key(tmp_path / "key.pem")
+    key = keys.new_key(tmp_path / "key.pem")
     subject = {"name": "submission", "digest": {"sha256": "0" * 64}}
     card = signing.sign({"value": 0.5, "name": "é€😀"}, [subject], key)
-    (tmp_path / "pub.pem").write_text(signing.public_pem(key))
+    (tmp_path / "pub.pem").write_text(keys.public_pem(key))
 
     def run(data: bytes) -> subprocess.CompletedProcess[str]:
         (tmp_path / "scorecard.sigstore.json").write_bytes(data)

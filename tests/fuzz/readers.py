@@ -25,8 +25,8 @@ from runner.envelope import Envelope, pae, write
 from runner.errors import Fault, InvalidInput, UserError, VerificationError
 from runner.journal import NAME, Journal
 from runner.keyring import keyring_of, parse_keyring
+from runner.keys import keyid
 from runner.predictions import from_row, to_line
-from runner.signing import keyid
 from runner.spec.benchmark import benchmark_faults
 from runner.spec.source import BENCHMARK_BYTES, SUBMISSION_BYTES, parse
 from runner.spec.submission import submission_faults

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import signing
+from runner import keys, signing
 from runner.errors import InvalidInput
 from runner.keyring import (
     benchmark_version,
@@ -32,8 +32,8 @@ FIELD = 2**255 - 19
 
 def _entry(**changes: Any) -> dict[str, Any]:
     return {
-        "keyid": signing.keyid(KEY),
-        "pem": signing.public_pem(KEY),
+        "keyid": keys.keyid(KEY),
+        "pem": keys.public_pem(KEY),
         "scheme": "ed25519",
         "predicate_types": [signing.PREDICATE_TYPE],
         "role": "lab",
@@ -68,7 +68,7 @@ def test_a_keyring_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(_ring(entry)))
     ring = load_keyring(path)
     (key,) = ring.keys
-    assert (key.keyid, key.role, key.owner, key.scheme) == (signing.keyid(KEY), "verifier", "Example", "ed25519")
+    assert (key.keyid, key.role, key.owner, key.scheme) == (keys.keyid(KEY), "verifier", "Example", "ed25519")
     assert key.public_key == KEY.public_key()
     assert (key.not_before, key.not_after) == (datetime(2026, 1, 1, tzinfo=UTC), None)
     assert key.revoked is not None
@@ -202,7 +202,7 @@ def test_why_they_are_refused() -> None:
 @given(st.binary(min_size=32, max_size=32))
 def test_ordinary_keys_are_not_of_small_order(seed: bytes) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
-    ring = parse_keyring(json.dumps(_ring(_entry(keyid=signing.keyid(key), pem=signing.public_pem(key)))).encode())
+    ring = parse_keyring(json.dumps(_ring(_entry(keyid=keys.keyid(key), pem=keys.public_pem(key)))).encode())
     assert ring.keys[0].public_key == key.public_key()
     point = _decode(key.public_key().public_bytes_raw())
     assert point is not None
@@ -212,7 +212,7 @@ def test_ordinary_keys_are_not_of_small_order(seed: bytes) -> None:
 def test_the_own_key_alone() -> None:
     ring = keyring_of(KEY.public_key())
     assert ring.own
-    assert [(key.keyid, key.role) for key in ring.keys] == [(signing.keyid(KEY), "lab")]
+    assert [(key.keyid, key.role) for key in ring.keys] == [(keys.keyid(KEY), "lab")]
     with pytest.raises(ValueError, match="P-256"):
         keyring_of(ec.generate_private_key(ec.SECP384R1()).public_key())
 
@@ -315,5 +315,5 @@ def test_the_schema_is_a_schema_and_its_example_holds() -> None:
     guide = (Path(__file__).resolve().parents[2] / "docs" / "signing.md").read_text(encoding="utf-8")
     example = json.loads(guide.split("```json\n")[1].split("```")[0])
     assert list(Draft202012Validator(schema).iter_errors(example)) == []
-    example["keys"][0]["pem"], example["keys"][0]["keyid"] = signing.public_pem(KEY), signing.keyid(KEY)
+    example["keys"][0]["pem"], example["keys"][0]["keyid"] = keys.public_pem(KEY), keys.keyid(KEY)
     assert parse_keyring(json.dumps(example).encode()).keys[0].owner == "Example Laboratory"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import envelope, signing, strict_json
+from runner import envelope, keys, signing, strict_json
 from runner.errors import VerificationError
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -91,7 +91,7 @@ def test_the_file_is_the_four_layers() -> None:
     assert data.endswith(b"}\n")
     bundle = json.loads(data)
     assert bundle.pop("mediaType") == "application/vnd.dev.sigstore.bundle.v0.3+json"
-    assert bundle.pop("verificationMaterial") == {"publicKey": {"hint": signing.keyid(KEY)}, "tlogEntries": []}
+    assert bundle.pop("verificationMaterial") == {"publicKey": {"hint": keys.keyid(KEY)}, "tlogEntries": []}
     dsse = bundle.pop("dsseEnvelope")
     assert bundle == {}
     payload = base64.b64decode(dsse.pop("payload"))
@@ -102,7 +102,7 @@ def test_the_file_is_the_four_layers() -> None:
     )
     (signature,) = dsse.pop("signatures")
     assert dsse == {"payloadType": "application/vnd.in-toto+json"}
-    assert signature["keyid"] == signing.keyid(KEY)
+    assert signature["keyid"] == keys.keyid(KEY)
     signed = b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload), payload)
     KEY.public_key().verify(base64.b64decode(signature["sig"]), signed)
 

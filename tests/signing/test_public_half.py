@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import public_half, signing
+from runner import keys
 from runner.cli import main
 from runner.errors import InvalidInput
 
@@ -30,14 +30,14 @@ def test_a_locked_key_is_not_needed_to_verify(tmp_path: Path, monkeypatch: pytes
         input="secret\n",
     )
     assert scored.exit_code == 0, scored.output
-    signing.default_key_path().unlink()  # not even the locked key is there
+    keys.default_key_path().unlink()  # not even the locked key is there
     verified = CliRunner().invoke(main, ["verify", scored.stdout.splitlines()[-1]])
     assert verified.exit_code == 0, verified.output
     assert "Passphrase" not in verified.output
 
 
 def test_the_public_half_of_an_older_key_is_made_once(tmp_path: Path) -> None:
-    made = signing.new_key(tmp_path / "key.pem", "secret")
+    made = keys.new_key(tmp_path / "key.pem", "secret")
     asked = []
 
     def ask() -> str:
@@ -45,34 +45,34 @@ def test_the_public_half_of_an_older_key_is_made_once(tmp_path: Path) -> None:
         return "secret"
 
     for _ in range(2):
-        found = public_half.own_public_key(tmp_path / "key.pem", ask)
-        assert signing.keyid(found) == signing.keyid(made)
+        found = keys.own_public_key(tmp_path / "key.pem", ask)
+        assert keys.keyid(found) == keys.keyid(made)
     assert asked == [1]
-    assert public_half.place(tmp_path / "key.pem").name == "key.pub.pem"
+    assert keys.public_half_path(tmp_path / "key.pem").name == "key.pub.pem"
 
 
 def test_a_key_that_was_exchanged_gets_its_own_half_when_it_signs(tmp_path: Path) -> None:
-    public_half.keep(tmp_path / "key.pem", Ed25519PrivateKey.generate().public_key())
-    made = signing.new_key(tmp_path / "key.pem")
-    public_half.keep(tmp_path / "key.pem", made.public_key())
-    assert signing.keyid(public_half.own_public_key(tmp_path / "key.pem", never)) == signing.keyid(made)
+    keys.keep_public_half(tmp_path / "key.pem", Ed25519PrivateKey.generate().public_key())
+    made = keys.new_key(tmp_path / "key.pem")
+    keys.keep_public_half(tmp_path / "key.pem", made.public_key())
+    assert keys.keyid(keys.own_public_key(tmp_path / "key.pem", never)) == keys.keyid(made)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", b"\xff" * 9000]
 )
 def test_a_damaged_public_half_is_told(tmp_path: Path, content: bytes) -> None:
-    signing.new_key(tmp_path / "key.pem")
-    public_half.place(tmp_path / "key.pem").write_bytes(content)
+    keys.new_key(tmp_path / "key.pem")
+    keys.public_half_path(tmp_path / "key.pem").write_bytes(content)
     with pytest.raises(InvalidInput) as caught:
-        public_half.own_public_key(tmp_path / "key.pem", never)
+        keys.own_public_key(tmp_path / "key.pem", never)
     assert [fault.code for fault in caught.value.faults] == ["KEY_FORMAT"]
 
 
 def test_a_public_half_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    made = signing.new_key(tmp_path / "key.pem")
-    public_half.keep(tmp_path / "key.pem", made.public_key())
-    public_half.place(tmp_path / "key.pem").chmod(0o666)
+    made = keys.new_key(tmp_path / "key.pem")
+    keys.keep_public_half(tmp_path / "key.pem", made.public_key())
+    keys.public_half_path(tmp_path / "key.pem").chmod(0o666)
     with pytest.raises(InvalidInput) as caught:
-        public_half.own_public_key(tmp_path / "key.pem", never)
+        keys.own_public_key(tmp_path / "key.pem", never)
     assert [fault.code for fault in caught.value.faults] == ["KEY_PERMISSIONS"]

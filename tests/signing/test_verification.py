@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from runner import canonical, envelope, signing, verification
+from runner import canonical, envelope, keys, signing, verification
 from runner.errors import VerificationError
 from runner.expectations import Expectations
 from runner.keyring import Keyring, keyring_of, load_keyring
@@ -44,7 +44,7 @@ def _refusal(data: bytes, keyring: Keyring = OWN, expected: Expectations | None 
 def _resigned(statement: Any) -> bytes:
     payload = canonical.to_bytes(statement)
     signature = KEY.sign(envelope.pae(envelope.PAYLOAD_TYPE, payload))
-    return envelope.write(envelope.Envelope(payload, signature, signing.keyid(KEY)))
+    return envelope.write(envelope.Envelope(payload, signature, keys.keyid(KEY)))
 
 
 def test_what_sign_makes_is_verified() -> None:
@@ -52,7 +52,7 @@ def test_what_sign_makes_is_verified() -> None:
     verified = verify_bundle(data, OWN, schema=SCHEMA)
     assert verified.predicate == CARD
     assert verified.statement == STATEMENT
-    assert verified.keyid == signing.keyid(KEY)
+    assert verified.keyid == keys.keyid(KEY)
     assert (verified.role, verified.assurance) == ("lab", "self-reported")
     assert verified.sha256 == canonical.sha256_bytes(data)
 

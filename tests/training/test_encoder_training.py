@@ -29,7 +29,7 @@ from runner.spec.recipe import load_recipe
 from runner.training import Settings, finetune
 from runner.training.items import gather
 from runner.training.objectives import losses
-from runner.training.trainee import open_trainee
+from runner.training.open_trainee import open_trainee
 from runner.validate import check
 
 HEADS: dict[str, Any] = {

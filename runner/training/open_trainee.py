@@ -1,0 +1,21 @@
+"""Which trainee a recipe asks for: the one place that knows both kinds."""
+
+from pathlib import Path
+
+import torch
+
+from runner.errors import Fault, InvalidInput
+from runner.recipes import Recipe
+from runner.training.encoder import EncoderTrainee
+from runner.training.trainee import CausalTrainee, Trainee
+
+
+def open_trainee(recipe: Recipe, folder: Path, device: torch.device) -> Trainee:
+    """The recipe's base from `folder` with fresh weights to train, seeded; raises `BackendError`, `InvalidInput`."""
+    match recipe.base.backend:
+        case "causal":
+            return CausalTrainee(recipe, folder, device)
+        case "encoder":
+            return EncoderTrainee(recipe, folder, device)
+        case other:
+            raise InvalidInput(Fault("RECIPE", f"The backend {other!r} cannot be trained."))
