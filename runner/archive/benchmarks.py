@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from runner import run_names
 from runner.archive import objects
 from runner.archive.objects import FILES
 from runner.archive.store import Store
-from runner.records import Benchmark
-from runner.spec.benchmark import load_benchmark
+from runner.config.benchmark import load_benchmark
+from runner.core.types import Benchmark
+from runner.scorecard import filenames
 
 
 @contextlib.contextmanager
 def benchmark_file(data: bytes) -> Iterator[Path]:
     """A temporary file that holds `data`, for readers that want a path."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / run_names.BENCHMARK
+        path = Path(folder) / filenames.BENCHMARK
         path.write_bytes(data)
         yield path
 

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner import resources
 from runner.archive import benchmarks, heads, index, objects
 from runner.archive.add import summary
 from runner.archive.heads import Head
 from runner.archive.index import Entry
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
-from runner.canonical import sha256_bytes
-from runner.errors import Fault, UserError, VerificationError
-from runner.keyring import Keyring
-from runner.records import Benchmark
-from runner.verification import Verified, verify_bundle
+from runner.core import resources
+from runner.core.canonical import sha256_bytes
+from runner.core.errors import Fault, UserError, VerificationError
+from runner.core.types import Benchmark
+from runner.signing.keyring import Keyring
+from runner.signing.verifier import Verified, verify_bundle
 
 
 @dataclass(frozen=True, slots=True)

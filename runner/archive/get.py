@@ -6,13 +6,15 @@ import shutil
 import uuid
 from pathlib import Path
 
-from runner import envelope, run_names, strict_json
 from runner.archive import objects
 from runner.archive.index import Entry, Index, read_index
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
-from runner.errors import Fault, InvalidInput, OutputError, VerificationError
-from runner.files import write_whole
+from runner.core import strict_json
+from runner.core.errors import Fault, InvalidInput, OutputError, VerificationError
+from runner.core.files import write_whole
+from runner.scorecard import filenames
+from runner.signing import dsse
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 _SHOWN = 10
@@ -72,14 +74,14 @@ def get(store: Store, wanted: str, output_dir: Path) -> Path:
             faults.extend(problem.faults)
     if faults:
         raise VerificationError(*faults)
-    contents[run_names.CARD] = _plain(contents[run_names.BUNDLE])
+    contents[filenames.CARD] = _plain(contents[filenames.BUNDLE])
     _write(folder, contents)
     return folder
 
 
 def _plain(bundle: bytes) -> bytes:
     """The plain copy for the eye, made anew from the signed card."""
-    card = strict_json.parse(envelope.read(bundle).payload)["predicate"]
+    card = strict_json.parse(dsse.read(bundle).payload)["predicate"]
     return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

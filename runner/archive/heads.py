@@ -7,17 +7,18 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import envelope, strict_json
 from runner.archive.index import Index, name_of
 from runner.archive.store import Store
-from runner.canonical import to_bytes
-from runner.clock import now
-from runner.envelope import PAYLOAD_TYPE, Envelope
-from runner.errors import Fault, VerificationError
-from runner.keyring import Keyring, TrustedKey, instant
-from runner.keys import keyid
-from runner.signing import STATEMENT_TYPE
-from runner.verification import signer
+from runner.core import strict_json
+from runner.core.canonical import to_bytes
+from runner.core.clock import now
+from runner.core.errors import Fault, VerificationError
+from runner.signing import dsse
+from runner.signing.dsse import PAYLOAD_TYPE, Envelope
+from runner.signing.keyring import Keyring, TrustedKey, instant
+from runner.signing.keys import keyid
+from runner.signing.sign import STATEMENT_TYPE
+from runner.signing.verifier import signer
 
 # A type of its own: a head can never be taken for a scorecard, nor a key that may sign one for a key of the other.
 HEAD_TYPE = "https://moral-ambiguity.example/archive-head/v1"
@@ -55,7 +56,7 @@ def sign_head(store: Store, sequence: int, entry: str, key: Ed25519PrivateKey) -
         "predicate": {"sequence": sequence, "entry": entry, "signed_at": now()},
     }
     payload = to_bytes(statement)
-    data = envelope.write(Envelope(payload, key.sign(envelope.pae(PAYLOAD_TYPE, payload)), keyid(key)))
+    data = dsse.write(Envelope(payload, key.sign(dsse.pae(PAYLOAD_TYPE, payload)), keyid(key)))
     return store.create(head_name(sequence), data)
 
 
@@ -80,7 +81,7 @@ def read_heads(store: Store, keyring: Keyring) -> tuple[list[Head], list[Fault]]
 
 
 def _read(data: bytes, keyring: Keyring) -> Head:
-    opened = envelope.read(data)
+    opened = dsse.read(data)
     key = signer(opened, keyring)
     try:
         statement = strict_json.parse(opened.payload)

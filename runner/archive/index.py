@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner import strict_json
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
-from runner.canonical import sha256_bytes, to_bytes
-from runner.clock import now
-from runner.errors import Fault, InvalidInput, OutputError
-from runner.json_schema import shown
-from runner.keyring import instant
+from runner.core import strict_json
+from runner.core.canonical import sha256_bytes, to_bytes
+from runner.core.clock import now
+from runner.core.errors import Fault, InvalidInput, OutputError
+from runner.core.json_schema import shown
+from runner.signing.keyring import instant
 
 MARKER = "archive.json"
 _MARKER_BYTES = to_bytes({"format": "moral-ambiguity-archive", "version": "1"}) + b"\n"

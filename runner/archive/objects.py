@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from runner import run_names
 from runner.archive.store import Store
-from runner.canonical import sha256_bytes
-from runner.errors import Fault, VerificationError
+from runner.core.canonical import sha256_bytes
+from runner.core.errors import Fault, VerificationError
+from runner.scorecard import filenames
 
 MOST_BYTES = 1 << 30
 """The most that a file may hold: more is neither added nor unpacked."""
@@ -33,12 +33,12 @@ class Kind:
         return found[2] if found and found[2].startswith(found[1]) else None
 
 
-CARD = Kind("cards", ".sigstore.json", run_names.BUNDLE)
+CARD = Kind("cards", ".sigstore.json", filenames.BUNDLE)
 FILES: Mapping[str, Kind] = {
-    "predictions": Kind("predictions", ".jsonl.xz", run_names.PREDICTIONS, packed=True),
-    "environment": Kind("environments", ".json", run_names.ENVIRONMENT),
-    "benchmark": Kind("benchmarks", ".yaml", run_names.BENCHMARK),
-    "submission": Kind("submissions", ".yaml", run_names.SUBMISSION),
+    "predictions": Kind("predictions", ".jsonl.xz", filenames.PREDICTIONS, packed=True),
+    "environment": Kind("environments", ".json", filenames.ENVIRONMENT),
+    "benchmark": Kind("benchmarks", ".yaml", filenames.BENCHMARK),
+    "submission": Kind("submissions", ".yaml", filenames.SUBMISSION),
 }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 from filelock import FileLock
 
-from runner.errors import BackendError, Fault, InvalidInput, OutputError
-from runner.files import sync_folder
+from runner.core.errors import BackendError, Fault, InvalidInput, OutputError
+from runner.core.files import sync_folder
 
 # Stores that can be told "write this only if nothing is there" in one step. Others can be read, not added to: two
 # writers at once could overwrite each other.

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from runner.archive.check import Checked
 from runner.archive.index import Entry
-from runner.printable import printable
+from runner.core.text import printable
 
 _WIDTH = 80
 _NAME = 22

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from runner.artifacts.adapter import Lora
 from runner.artifacts.reading import capped, shown, shown_some
 from runner.artifacts.safetensors_header import FLOATS, Header
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 _PREFIX = "base_model.model."
 _TENSOR = re.compile(r"(?P<module>.+)\.(?P<part>lora_(?:A\.weight|B\.(?:weight|bias)|embedding_[AB]|magnitude_vector))")

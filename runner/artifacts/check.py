@@ -18,8 +18,8 @@ from runner.artifacts.template import template_faults
 from runner.artifacts.tokenizer import tokenizer_faults
 from runner.artifacts.tree import walk
 from runner.artifacts.weights import read_weights
-from runner.errors import Fault
-from runner.records import Submission
+from runner.core.errors import Fault
+from runner.core.types import Submission
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from runner.artifacts.json_files import read_object
 from runner.artifacts.reading import shown
 from runner.artifacts.tree import Tree
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 FAMILIES: Mapping[str, Literal["causal", "encoder"]] = {
     "llama": "causal",

@@ -7,8 +7,8 @@ from typing import Any
 
 from runner.artifacts.reading import capped, open_regular, read_exactly, shown
 from runner.artifacts.tree import Tree
-from runner.errors import Fault
-from runner.strict_json import JsonFault, parse
+from runner.core.errors import Fault
+from runner.core.strict_json import JsonFault, parse
 
 # tokenizer_config.json says "no limit" as int(1e30).
 _MAX_INTEGER = 10**31

@@ -8,9 +8,9 @@ from typing import Any
 
 from runner.artifacts.reading import open_regular
 from runner.artifacts.tree import Kind, Tree, walk
-from runner.canonical import manifest_digest
-from runner.errors import Fault, InvalidInput, raise_faults
-from runner.records import Submission
+from runner.core.canonical import manifest_digest
+from runner.core.errors import Fault, InvalidInput, raise_faults
+from runner.core.types import Submission
 
 
 def file_manifest(folder: Path, kind: Kind) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 _SHOWN = 80
 _FAULTS_OF_A_KIND = 8

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.artifacts.reading import capped, open_regular, read_exactly, shown
-from runner.errors import Fault
-from runner.strict_json import JsonFault, parse
+from runner.core.errors import Fault
+from runner.core.strict_json import JsonFault, parse
 
 MAX_HEADER = 16 << 20
 MAX_TENSORS = 50_000

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from runner.artifacts.config import FAMILIES, Config
 from runner.artifacts.reading import shown, shown_some
 from runner.artifacts.safetensors_header import FLOATS, Header
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 Shape = tuple[int, ...]
 _LAYER = re.compile(r"(?:model\.layers|bert\.encoder\.layer|roberta\.encoder\.layer)\.(\d{1,9})\.")

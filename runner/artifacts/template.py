@@ -6,7 +6,7 @@ from typing import Any
 from runner.artifacts.json_files import read_object
 from runner.artifacts.reading import open_regular, read_exactly, shown
 from runner.artifacts.tree import Tree
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 MAX_TEMPLATE = 16 << 10
 _MAX_TEMPLATES = 16

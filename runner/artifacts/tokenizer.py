@@ -7,7 +7,7 @@ from typing import Any, Literal
 from runner.artifacts.json_files import members, read_object, spelt
 from runner.artifacts.reading import capped, shown
 from runner.artifacts.tree import Tree
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 _MAX_TOKENIZER = 64 << 20
 _MAX_SETTINGS = 8 << 20

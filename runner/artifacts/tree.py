@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from runner.artifacts.reading import capped, open_regular
-from runner.errors import Fault
-from runner.printable import printable
+from runner.core.errors import Fault
+from runner.core.text import printable
 
 Kind = Literal["model", "adapter"]
 

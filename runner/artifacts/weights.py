@@ -4,7 +4,7 @@ from runner.artifacts.json_files import read_object
 from runner.artifacts.reading import capped, shown, shown_some
 from runner.artifacts.safetensors_header import Header, read_header
 from runner.artifacts.tree import Tree
-from runner.errors import Fault
+from runner.core.errors import Fault
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

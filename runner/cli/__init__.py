@@ -10,7 +10,7 @@ import click
 
 from runner import __version__
 from runner.cli import archive, cards, inspection, pages, runs, training
-from runner.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
+from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 
 _HELP = """Measure how closely a language model's answer probabilities match the distribution of human moral judgment.
 
@@ -43,13 +43,13 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            from runner.faults_report import render
+            from runner.report.faults import render
 
             click.echo(render(error.faults, "rich"), err=True, nl=False)
             ctx.exit(error.exit_code)
         except PermissionError as problem:
             # A path that not even its existence can be asked of, as a home that belongs to another user.
-            from runner.faults_report import render
+            from runner.report.faults import render
 
             message = f"It cannot be reached by the user who runs this: {problem.strerror}."
             click.echo(render((Fault("FILE_UNREADABLE", message, problem.filename),), "rich"), err=True, nl=False)

@@ -11,11 +11,11 @@ import click
 from runner.cli import options
 
 if TYPE_CHECKING:
-    from runner.leaderboard.formats import Format
+    from runner.archive.leaderboard.formats import Format
 
 
 # Pages are a room of their own, which an installation can do without.
-_FORMATS = ["rich", "markdown", "json", "csv", *(["html"] if find_spec("runner.pages") else [])]
+_FORMATS = ["rich", "markdown", "json", "csv", *(["html"] if find_spec("runner.report.html") else [])]
 
 
 @click.group()
@@ -60,7 +60,7 @@ def add(
     head_key = options.signing_key(key_file)() if key_file else None
     rebuild = None
     if recompute:
-        from runner.recompute import recompute as rebuild_card
+        from runner.scorecard.recompute import recompute as rebuild_card
 
         rebuild = partial(rebuild_card, predictions=None, benchmark_file=benchmark_file, data_dir=data_dir)
 
@@ -93,7 +93,7 @@ def list_entries(address: str, output_format: str) -> None:
 
     from runner.archive.index import opened, read_index
     from runner.archive.store import open_store
-    from runner.errors import VerificationError
+    from runner.core.errors import VerificationError
 
     found = read_index(opened(open_store(address)))
     if output_format == "json":
@@ -118,7 +118,7 @@ def check(address: str, keyring: Path | None, expect_head: str | None, output_fo
     """
     from runner.archive.check import check as look
     from runner.archive.store import open_store
-    from runner.errors import VerificationError
+    from runner.core.errors import VerificationError
 
     found = look(open_store(address), options.trusted_keys(keyring), expect_head)
     if output_format == "json":
@@ -179,16 +179,16 @@ def leaderboard(
     The others are listed with the reason. Exit code 4 if the archive is damaged: a card that
     was taken out cannot be ranked.
     """
+    from runner.archive.leaderboard import leaderboard as build
     from runner.archive.store import open_store
-    from runner.leaderboard import leaderboard as build
 
     board = build(open_store(address), options.trusted_keys(keyring), task=task, split=split, data_dir=data_dir)
     if output_format == "html":
-        from runner.pages import leaderboard_page
+        from runner.report.html import leaderboard_page
 
         click.echo(leaderboard_page(board), nl=False)
     else:
-        from runner.leaderboard.formats import render
+        from runner.archive.leaderboard.formats import render
 
         click.echo(render(board, cast("Format", output_format)), nl=False)
     if board.damage:

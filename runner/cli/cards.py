@@ -11,7 +11,7 @@ from runner.cli import options
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from runner.compare import Gate
+    from runner.scorecard.compare import Gate
 
 
 @click.command()
@@ -43,7 +43,7 @@ def verify(
 
     SCORECARD is a scorecard.sigstore.json, or the folder of a run. Exit code 4 says that it does not verify.
     """
-    from runner import verify as verification
+    from runner.scorecard import verify as verification
 
     report = verification.verify(
         scorecard,
@@ -53,13 +53,13 @@ def verify(
         nonce=nonce,
     )
     if recompute:
-        from runner.recompute import recompute as rebuild
+        from runner.scorecard.recompute import recompute as rebuild
 
         report = rebuild(report, predictions, benchmark_file, data_dir)
     if output_format == "json":
         click.echo(json.dumps(report.to_json(), indent=2))
     elif not quiet:
-        from runner import terminal
+        from runner.report import terminal
 
         terminal.print_verification(report)
 
@@ -91,14 +91,14 @@ def compare(
 
     Needs the predictions beside both cards, and the data. Cards that do not measure the same thing are refused.
     """
-    from runner import compare as comparison
+    from runner.scorecard import compare as comparison
 
     wanted = [_gate(text) for text in gates]
     result = comparison.compare(a, b, options.trusted_keys(keyring), benchmark_file, data_dir, wanted)
     if output_format == "json":
         click.echo(json.dumps(result, indent=2))
     else:
-        from runner import terminal
+        from runner.report import terminal
 
         terminal.print_comparison(result)
     if any(not gate["passed"] for gate in result["gates"]):
@@ -106,7 +106,7 @@ def compare(
 
 
 def _gate(text: str) -> "Gate":
-    from runner.compare import Gate
+    from runner.scorecard.compare import Gate
     from runner.scoring.metrics import METRICS
 
     name, _, margin = text.partition("=")
@@ -135,7 +135,7 @@ def new(path: Path | None, passphrase: bool) -> None:
 
     An existing file is never overwritten.
     """
-    from runner import keys
+    from runner.signing import keys
 
     chosen = path or keys.default_key_path()
     secret = None
@@ -153,14 +153,14 @@ def show(path: Path | None) -> None:
 
     The last two are what a keyring entry needs.
     """
-    from runner import keys
+    from runner.signing import keys
 
     chosen = path or keys.default_key_path()
     _show(chosen, keys.load_key(chosen, lambda: options.ask_passphrase(chosen)))
 
 
 def _show(path: Path, key: "Ed25519PrivateKey") -> None:
-    from runner import keys
+    from runner.signing import keys
 
     click.echo(f"key    {path}")
     click.echo(f"keyid  {keys.keyid(key)}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from runner import resources
 from runner.cli import options
+from runner.core import resources
 
 
 @click.command()
@@ -20,7 +20,7 @@ from runner.cli import options
 @options.elicitation
 def prompts(chosen: tuple[str, ...], submission: Path | None, elicitation: str, **selected: Any) -> None:
     """Show exactly what a model is asked, as JSON lines."""
-    from runner.show_prompts import rows
+    from runner.evaluation.show_prompts import rows
 
     for row in rows(options.choice(**selected, prompts=chosen, elicitation=elicitation), submission):
         click.echo(json.dumps(row, ensure_ascii=False))
@@ -37,14 +37,14 @@ def ceiling(counts: Path | None, draws: int | None, seed: int | None, output_for
 
     For a task of the benchmark, or for COUNTS: a JSON file with an array of items × labels.
     """
-    from runner.ceilings import of_counts_file, of_tasks
+    from runner.evaluation.ceilings import of_counts_file, of_tasks
 
     choice = options.choice(**selected)
     found = of_counts_file(counts, choice, draws, seed) if counts else of_tasks(choice, draws, seed)
     if output_format == "json":
         click.echo(json.dumps(found, indent=2))
     else:
-        from runner import terminal
+        from runner.report import terminal
 
         terminal.print_ceilings(found)
 
@@ -65,10 +65,10 @@ def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
     A file gets its name only after its digest was found right. A broken download goes on where it stopped. The
     data is for research use; see the Scruples project.
     """
-    from runner import console
-    from runner.dataset.fetch import fetch as download
-    from runner.dataset.place import default_data_dir
-    from runner.spec.benchmark import load_benchmark
+    from runner.config.benchmark import load_benchmark
+    from runner.report import console
+    from runner.tasks.data.fetch import fetch as download
+    from runner.tasks.data.locate import default_data_dir
 
     folder = data_dir or default_data_dir()
     with console.download_progress(quiet) as progress:
@@ -89,9 +89,9 @@ def check(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 
     Exit code 1 unless all of them are.
     """
-    from runner import terminal
-    from runner.dataset.check import check as look
-    from runner.spec.benchmark import load_benchmark
+    from runner.config.benchmark import load_benchmark
+    from runner.report import terminal
+    from runner.tasks.data.check import check as look
 
     found = look(load_benchmark(options.benchmark_path(benchmark_file)), data_dir, datasets or None)
     terminal.print_data_check(found, output_format)
@@ -104,9 +104,9 @@ def check(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 @options.output_format
 def stats(output_format: str, **selected: Any) -> None:
     """Describe the votes and texts of the chosen tasks."""
-    from runner import terminal
-    from runner.dataset.stats import stats as describe
-    from runner.selection import select
+    from runner.report import terminal
+    from runner.tasks.data.stats import stats as describe
+    from runner.tasks.selection import select
 
     selection = select(options.choice(**selected))
     found = {f"{part.task.name} ({part.split})": describe(part.scored, part.task.labels) for part in selection.tasks}
@@ -124,7 +124,7 @@ def baseline(name: str, output: Path, **selected: Any) -> None:
     other folds where that split itself is scored. panel: a second group of people, where the data has one, as the
     posterior mean of their votes under a Dirichlet fitted to those votes.
     """
-    from runner.baselines import write_baseline
+    from runner.evaluation.baselines import write_baseline
 
     click.echo(f"{write_baseline(name, options.choice(**selected), output):,} rows", err=True)
     click.echo(output)
@@ -156,8 +156,8 @@ def doctor(output_dir: Path, data_dir: Path | None, device: str | None, output_f
 
     Disk, memory, device, driver, data, key, writable output; exit code 3 when something would stop a run.
     """
-    from runner import terminal
-    from runner.doctor import examine
+    from runner.evaluation.doctor import examine
+    from runner.report import terminal
 
     found = examine(output_dir, data_dir, device)
     terminal.print_examination(found, output_format)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from runner import resources
+from runner.core import resources
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from runner.api import Access
-    from runner.keyring import Keyring
-    from runner.selection import Choice
+    from runner.models.api import Access
+    from runner.signing.keyring import Keyring
+    from runner.tasks.selection import Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,7 +131,7 @@ def choice(
     elicitation: str = "logprob",
 ) -> "Choice":
     """The options of `selection` as the value the runner takes."""
-    from runner.selection import Choice
+    from runner.tasks.selection import Choice
 
     return Choice(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts, elicitation)
 
@@ -145,7 +145,7 @@ def access(
     api_unanswered: int | None,
 ) -> "Access | None":
     """The options of `api` as the value the runner takes; None where none of them is given."""
-    from runner.api import Access
+    from runner.models.api import Access
 
     given = {
         "base_url": api_base_url,
@@ -161,7 +161,8 @@ def access(
 
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
     """Make the user's own key if it is wanted and not there; return a function that reads the key when it is needed."""
-    from runner import environment, keys
+    from runner.core import environment
+    from runner.signing import keys
 
     path = key_file or keys.default_key_path()
     if key_file is None and not path.exists():
@@ -181,7 +182,7 @@ def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
 
 def warn_of_loss(output_dir: Path) -> None:
     """Say that results go with the container, where nothing is mounted for them."""
-    from runner import environment
+    from runner.core import environment
 
     if environment.in_container() and not environment.is_mounted(output_dir):
         message = (
@@ -192,8 +193,8 @@ def warn_of_loss(output_dir: Path) -> None:
 
 def trusted_keys(keyring_file: Path | None) -> "Keyring":
     """The keys of the keyring file, or the user's own key alone."""
-    from runner import keyring, keys
-    from runner.errors import Fault, InvalidInput
+    from runner.core.errors import Fault, InvalidInput
+    from runner.signing import keyring, keys
 
     if keyring_file is not None:
         return keyring.load_keyring(keyring_file)
@@ -206,7 +207,7 @@ def trusted_keys(keyring_file: Path | None) -> "Keyring":
 
 def ask_passphrase(path: Path) -> str:
     """Ask a person, on the terminal, without showing it; `InvalidInput` (KEY_PASSPHRASE) where nobody answers."""
-    from runner.errors import Fault, InvalidInput
+    from runner.core.errors import Fault, InvalidInput
 
     try:
         return str(click.prompt(f"Passphrase of {path}", hide_input=True, err=True))

@@ -10,8 +10,8 @@ from runner.cli import options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.card_reading import OpenCard
-    from runner.differences import Difference
+    from runner.scorecard.disagreements import Difference
+    from runner.scorecard.load import OpenCard
 
 _UNVERIFIED = click.option("--unverified", is_flag=True, help="Do not check who signed; the result says so.")
 
@@ -55,21 +55,21 @@ def report(
 
     One HTML file that needs no network and no scripts. SCORECARD is a scorecard.sigstore.json, or the folder of a run.
     """
-    from runner.export import portable
+    from runner.report.export import portable
 
     if len(scorecards) > 2:
         raise click.UsageError("A page shows one scorecard or compares two; `benchmark leaderboard` ranks more.")
     if len(scorecards) == 2:
         if unverified:
             raise click.UsageError("A comparison is of verified cards only.")
-        from runner.compare import compare
-        from runner.pages import comparison_page
+        from runner.report.html import comparison_page
+        from runner.scorecard.compare import compare
 
         found = compare(*scorecards, options.trusted_keys(keyring), benchmark_file, data_dir)
         text, name = comparison_page(found), f"{found['b']['name']}-against-{found['a']['name']}"
     else:
-        from runner.card_reading import open_card
-        from runner.pages import card_page
+        from runner.report.html import card_page
+        from runner.scorecard.load import open_card
 
         opened = open_card(scorecards[0], None if unverified else options.trusted_keys(keyring), benchmark_file)
         differences, without = _differences(opened, items, benchmark_file, data_dir, show_texts)
@@ -120,8 +120,8 @@ def export(
     """
     import time
 
-    from runner import export as formats
-    from runner.card_reading import open_card
+    from runner.report import export as formats
+    from runner.scorecard.load import open_card
 
     if target == "hf-eval-results" and dataset_id is None:
         raise click.UsageError("--to hf-eval-results needs --dataset-id: a result there belongs to a benchmark.")
@@ -151,8 +151,8 @@ def _differences(
     opened: "OpenCard", most: int, benchmark_file: Path | None, data_dir: Path | None, show_texts: bool
 ) -> "tuple[Mapping[str, list[Difference]] | None, str | None]":
     """The items, or why there are none; data that was named has to be there."""
-    from runner.differences import largest_differences
-    from runner.errors import UserError
+    from runner.core.errors import UserError
+    from runner.scorecard.disagreements import largest_differences
 
     if most == 0:
         return None, "none were asked for."
@@ -165,8 +165,8 @@ def _differences(
 
 
 def _write(text: str, path: Path) -> None:
-    from runner.files import write_whole
-    from runner.run_folder import unwritable
+    from runner.core.files import write_whole
+    from runner.evaluation.run_dir import unwritable
 
     if str(path) == "-":
         click.echo(text.encode(), nl=False)

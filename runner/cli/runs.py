@@ -19,9 +19,9 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
 
     All at once, each with its place. Files are read, not run: no model is loaded, and no library that could load one.
     """
-    from runner.errors import Fault, UserError
-    from runner.faults_report import render
-    from runner.validate import check
+    from runner.core.errors import Fault, UserError
+    from runner.evaluation.validate import check
+    from runner.report.faults import render
 
     faults: list[Fault] = []
     for path in submissions:
@@ -97,8 +97,8 @@ def evaluate(
     **more: Any,
 ) -> None:
     """Run a submission and leave a signed scorecard."""
-    from runner import console, terminal
-    from runner import evaluate as walk
+    from runner.evaluation import evaluate as walk
+    from runner.report import console, terminal
 
     tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
@@ -140,8 +140,8 @@ def score(
 
     No model is needed. A row needs task, item_id and log_scores (natural log, one per label in the task's order).
     """
-    from runner import console, terminal
-    from runner.rescore import score_file
+    from runner.evaluation.score import score_file
+    from runner.report import console, terminal
 
     options.warn_of_loss(output_dir)
     with console.progress(quiet) as progress:

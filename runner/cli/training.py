@@ -30,11 +30,12 @@ def finetune(
     Only the recipe's training split is read for it; an item that is scored, by id or by text, is refused. Stopped or
     killed, the same command goes on from the last evaluation.
     """
-    from runner.backends import need_libraries
+    from runner.models.local.open import need_libraries
 
     need_libraries("accelerate")
-    from runner import training, training_view
-    from runner.pages import loss_curve
+    from runner import training
+    from runner.report import training as training_view
+    from runner.report.html import loss_curve
 
     settings = training.Settings(output_dir, data_dir, device, resume)
     with training_view.progress(quiet) as observe:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import digamma, gammaln, log_softmax, softmax
 
-from runner.records import Array
+from runner.core.types import Array
 from runner.scoring import rules
 
 TEMPERATURES = (0.01, 100.0)

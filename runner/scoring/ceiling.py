@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runner.records import Array
+from runner.core.types import Array
 from runner.scoring import distances, posterior, rules
 from runner.scoring.dirichlet import DirichletFit as DirichletFit
 from runner.scoring.dirichlet import fit_dirichlet as fit_dirichlet

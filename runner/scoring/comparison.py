@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from runner.records import Array
+from runner.core.types import Array
 from runner.scoring.f1 import confusion_columns, macro_f1
 from runner.scoring.intervals import bootstrap_means, percentile_interval
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import digamma
 
-from runner.records import Array
+from runner.core.types import Array
 from runner.scoring.rules import log_rising, shares
 
 TOTALS = (1e-4, 1e6)

@@ -10,7 +10,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.records import Array
+from runner.core.types import Array
 
 # Multiplied by a probability of 0 its logarithm gives 0, as the limit of p·log p does.
 _TINY = float(np.finfo(np.float64).tiny)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from runner.records import Array
+from runner.core.types import Array
 
 
 def confusion_columns(predicted: ArrayLike, human: ArrayLike, labels: int) -> Array:

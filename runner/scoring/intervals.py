@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from runner.records import Array
+from runner.core.types import Array
 
 # Elements of one block of weights: 8 MB, so that memory does not grow with the number of draws.
 _BLOCK = 1 << 20

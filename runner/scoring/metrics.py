@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runner.records import Array
+from runner.core.types import Array
 
 
 @dataclass(frozen=True, slots=True)

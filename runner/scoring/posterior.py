@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.special import betainc, betaln, digamma, expit, gammainc, gammaln, log_expit, xlogy
 
-from runner.records import Array
+from runner.core.types import Array
 from runner.scoring import distances, rules
 
 Expected = Callable[[Array, Array], Array]

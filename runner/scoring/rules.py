@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, gammaln, logsumexp, xlogy
 
-from runner.records import Array
+from runner.core.types import Array
 from runner.scoring import distances
 
 Rule = Callable[[Array, Array], Array]

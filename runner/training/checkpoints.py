@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from transformers import TrainerCallback
 
-from runner.files import write_whole
+from runner.core.files import write_whole
 from runner.training.curve import Curve
 
 _COMPLETE = "complete.json"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from runner.files import write_whole
+from runner.core.files import write_whole
 
 NAME = "loss.jsonl"
 

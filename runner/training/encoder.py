@@ -11,15 +11,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from runner.artifacts import walk
-from runner.backends import Backend, loading
-from runner.backends.encoder import Encoder
-from runner.backends.encoder_inputs import arranged, inputs_of, outputs_of
-from runner.canonical import digest
-from runner.encoding import EncodedTexts, encode_texts
-from runner.errors import Fault, InvalidInput
-from runner.files import write_whole
-from runner.recipes import Recipe
-from runner.records import Item, Prompt
+from runner.core.canonical import digest
+from runner.core.errors import Fault, InvalidInput
+from runner.core.files import write_whole
+from runner.core.recipe_types import Recipe
+from runner.core.types import Item, Prompt
+from runner.models.base import Backend
+from runner.models.local import loading
+from runner.models.local.encoder import Encoder
+from runner.models.local.encoder_inputs import arranged, inputs_of, outputs_of
+from runner.models.tokenization import EncodedTexts, encode_texts
 from runner.training import lora
 from runner.training.trainee import ADAPTER, MODEL, Example
 

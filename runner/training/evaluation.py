@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from runner.answers import align
-from runner.backends import Backend
-from runner.measure import counts_of
-from runner.records import Prediction, Prompt
-from runner.scorecard import Json, build_tasks
+from runner.core.types import Prediction, Prompt
+from runner.evaluation.batching import plan
+from runner.models.base import Backend
+from runner.scorecard.build import Json, build_tasks
+from runner.scorecard.task_metrics import counts_of
 from runner.scoring import rules
-from runner.selection import Selection, aligned, prompts
-from runner.steps import plan
+from runner.tasks.answers import align
+from runner.tasks.selection import Selection, aligned, prompts
 from runner.training.items import Material, Part
 from runner.training.trainee import Example, Trainee
 

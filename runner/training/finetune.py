@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from runner import environment
 from runner.artifacts import check_folders, model_manifest
-from runner.backends import devices, resolve_model
-from runner.canonical import digest, manifest_digest, sha256_file
-from runner.errors import BackendError, Fault, Interrupted, raise_faults
-from runner.files import write_whole
-from runner.recipes import Recipe
+from runner.config.recipe import base_of, load_recipe
+from runner.core import environment
+from runner.core.canonical import digest, manifest_digest, sha256_file
+from runner.core.errors import BackendError, Fault, Interrupted, raise_faults
+from runner.core.files import write_whole
+from runner.core.recipe_types import Recipe
+from runner.models.hub import resolve_model
+from runner.models.local import devices
 from runner.scoring.dirichlet import fit_dirichlet
-from runner.spec.recipe import base_of, load_recipe
 from runner.training import curve, evaluation, output
 from runner.training.checkpoints import Observer
 from runner.training.items import Material, gather

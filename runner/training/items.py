@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from runner import resources
-from runner.dataset.read import find_file, load_items
-from runner.errors import Fault, InvalidInput, raise_faults
-from runner.prompts import all_prompts
-from runner.recipes import Recipe
-from runner.records import Benchmark, Item, Prompt, Task
-from runner.selection import Choice, Selection, select
+from runner.core import resources
+from runner.core.errors import Fault, InvalidInput, raise_faults
+from runner.core.recipe_types import Recipe
+from runner.core.types import Benchmark, Item, Prompt, Task
+from runner.tasks.data.load import find_file, load_items
+from runner.tasks.prompts import all_prompts
+from runner.tasks.selection import Choice, Selection, select
 from runner.training import leaks
 
 _SHOWN = 5

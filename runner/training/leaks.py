@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from runner.records import Item
+from runner.core.types import Item
 
 LONG = 200
 """From so many letters on, one field alone identifies an item: a story under another title is the same story."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from runner.backends import devices
-from runner.backends.libraries import quiet
-from runner.recipes import Recipe
+from runner.core.recipe_types import Recipe
+from runner.models.local import devices
+from runner.models.local.library_errors import quiet
 from runner.training.checkpoints import Notes, Observer, last_checkpoint, state_of
 from runner.training.curve import Curve
 from runner.training.trainee import Example, Trainee

@@ -11,9 +11,9 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save
 
-from runner.errors import Fault, InvalidInput
-from runner.files import write_whole
-from runner.recipes import Method
+from runner.core.errors import Fault, InvalidInput
+from runner.core.files import write_whole
+from runner.core.recipe_types import Method
 
 _WEIGHTS = "adapter_model.safetensors"
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
-from runner.backends import devices
-from runner.errors import BackendError, Fault
+from runner.core.errors import BackendError, Fault
+from runner.models.local import devices
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from runner.recipes import Objective
+from runner.core.recipe_types import Objective
 
 
 def losses(

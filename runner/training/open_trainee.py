@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from runner.errors import Fault, InvalidInput
-from runner.recipes import Recipe
+from runner.core.errors import Fault, InvalidInput
+from runner.core.recipe_types import Recipe
 from runner.training.encoder import EncoderTrainee
 from runner.training.trainee import CausalTrainee, Trainee
 

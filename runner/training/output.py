@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from runner.canonical import digest
-from runner.errors import Fault, InvalidInput
-from runner.files import write_whole
-from runner.recipes import Recipe
-from runner.records import ModelRef
-from runner.run_folder import check_writable
+from runner.core.canonical import digest
+from runner.core.errors import Fault, InvalidInput
+from runner.core.files import write_whole
+from runner.core.recipe_types import Recipe
+from runner.core.types import ModelRef
+from runner.evaluation.run_dir import check_writable
 from runner.training.trainee import ADAPTER, MODEL, Trainee
 
 WORK = ".training"

@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runner import verbalized
-from runner.backends import Backend, attention, head, loading
-from runner.backends.causal import wrap
-from runner.backends.packing import pack
-from runner.canonical import digest
-from runner.encoding import EncodedPrompt, Format, encode_all
-from runner.recipes import Recipe
-from runner.records import HeadSpec, Item, Prompt
+from runner.core.canonical import digest
+from runner.core.recipe_types import Recipe
+from runner.core.types import HeadSpec, Item, Prompt
+from runner.models.base import Backend
+from runner.models.local import lm_head, loading
+from runner.models.local.causal import wrap
+from runner.models.local.packed import attention
+from runner.models.local.packed.layout import pack
+from runner.models.tokenization import EncodedPrompt, Format, encode_all
+from runner.tasks import verbalized
 from runner.training import lora
 
 ADAPTER, MODEL = "adapter", "model"
@@ -70,7 +72,7 @@ class CausalTrainee:
     """Holds a causal language model with a LoRA adapter; see `Trainee`.
 
     The log-scores are those of the scored options, after the same prompts, token for token: the encodings are
-    `runner.encoding`'s, the layout of a batch and the float32 head those of the backend.
+    `runner.models.tokenization`'s, the layout of a batch and the float32 head those of the backend.
     """
 
     place = ADAPTER
@@ -119,7 +121,7 @@ class CausalTrainee:
             packing=attention.Batch(packed, {}),
         ).last_hidden_state
         places, which = np.unique(packed.places, return_inverse=True)
-        tokens = head.log_probs(
+        tokens = lm_head.log_probs(
             self._base.get_output_embeddings(),
             states[0, self._on_device(places)],
             self._on_device(which),

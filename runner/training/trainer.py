@@ -11,8 +11,8 @@ from torch.utils.data import Dataset, Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from runner.errors import BackendError, Fault
-from runner.recipes import Recipe
+from runner.core.errors import BackendError, Fault
+from runner.core.recipe_types import Recipe
 from runner.training.objectives import losses
 from runner.training.trainee import Example, Trainee
 

@@ -29,11 +29,11 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from runner.dataset import find_file, load_items
-from runner.prompts import prompts_of, text
-from runner.records import Benchmark, Item, Prompt, PromptSpec
-from runner.resources import benchmark_file
-from runner.spec import load_benchmark
+from runner.config import load_benchmark
+from runner.core.resources import benchmark_file
+from runner.core.types import Benchmark, Item, Prompt, PromptSpec
+from runner.tasks.data import find_file, load_items
+from runner.tasks.prompts import prompts_of, text
 
 SEED = 2
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"

@@ -30,15 +30,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from naive import form_log_probs
+from support.reference_scorer import form_log_probs
 
-from runner.backends.causal import Causal
-from runner.backends.loading import apply_adapter, limit_of, load_model, load_tokenizer
-from runner.encoding import EncodedPrompt, Format, encode_all
-from runner.prompts import all_prompts, text
-from runner.records import Item, Prompt
-from runner.resources import benchmark_file
-from runner.spec.benchmark import load_benchmark
+from runner.config.benchmark import load_benchmark
+from runner.core.resources import benchmark_file
+from runner.core.types import Item, Prompt
+from runner.models.local.causal import Causal
+from runner.models.local.loading import apply_adapter, limit_of, load_model, load_tokenizer
+from runner.models.tokenization import EncodedPrompt, Format, encode_all
+from runner.tasks.prompts import all_prompts, text
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
+from support import tiny_models
 
 SCRIPT = Path(__file__).with_name("compare.py")
 PEER = "BENCHMARK_PEER_PYTHON"
@@ -18,11 +18,11 @@ PEER = "BENCHMARK_PEER_PYTHON"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, an adapter, and rows of data in the released form."""
     folder = tmp_path_factory.mktemp("agreement")
-    tokenizer = tiny.piece_tokenizer()
-    base = tiny.model("mistral", len(tokenizer), sliding_window=1024, max_position_embeddings=1024)
-    tiny.save(folder / "model", base, tokenizer)
-    tiny.save(folder / "adapter", tiny.adapter(base))
-    pairs = zip(tiny.ACTIONS, tiny.ACTIONS[1:], strict=False)
+    tokenizer = tiny_models.piece_tokenizer()
+    base = tiny_models.model("mistral", len(tokenizer), sliding_window=1024, max_position_embeddings=1024)
+    tiny_models.save(folder / "model", base, tokenizer)
+    tiny_models.save(folder / "adapter", tiny_models.adapter(base))
+    pairs = zip(tiny_models.ACTIONS, tiny_models.ACTIONS[1:], strict=False)
     rows = [
         {"id": str(number), "actions": [{"description": one}, {"description": other}]}
         for number, (one, other) in enumerate(pairs)
@@ -44,7 +44,7 @@ def test_transformers(folder: Path, form: str) -> None:
     said = compare(folder, "--format", form, "--adapter", str(folder / "adapter"), "--tolerance", "1e-5")
     found = re.search(r"one option at a time, transformers .*over (\d+) options", said)
     assert found is not None
-    assert int(found[1]) == 2 * 2 * (len(tiny.ACTIONS) - 1)
+    assert int(found[1]) == 2 * 2 * (len(tiny_models.ACTIONS) - 1)
 
 
 @pytest.mark.slow

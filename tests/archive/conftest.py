@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from made_cards import Json, People, maker
+from support.card_factory import Json, People, maker
 
-from runner import resources
-from runner.baselines import write_baseline
-from runner.rescore import score_file
-from runner.selection import Choice
+from runner.core import resources
+from runner.evaluation.baselines import write_baseline
+from runner.evaluation.score import score_file
+from runner.tasks.selection import Choice
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,8 @@ import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_cards import People, keyring_document, keyring_of, maker
+from support.card_factory import People, keyring_document, keyring_of, maker
 
-from runner import run_names
 from runner.archive import index, objects
 from runner.archive.add import add
 from runner.archive.check import Checked, check
@@ -26,10 +25,11 @@ from runner.archive.heads import HEAD_TYPE, head_name
 from runner.archive.index import Appender, name_of, read_index
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store, open_store
-from runner.canonical import sha256_bytes, sha256_file
-from runner.errors import BackendError, InvalidInput, OutputError, VerificationError
-from runner.keyring import parse_keyring
-from runner.verify import verify
+from runner.core.canonical import sha256_bytes, sha256_file
+from runner.core.errors import BackendError, InvalidInput, OutputError, VerificationError
+from runner.scorecard import filenames
+from runner.scorecard.verify import verify
+from runner.signing.keyring import parse_keyring
 
 Make = Callable[..., Path]
 
@@ -97,14 +97,14 @@ def test_nothing_is_added_when_one_card_is_refused(store: Store, make: Make, peo
 
 
 def test_an_edited_card_and_an_edited_copy_are_refused(store: Store, make: Make, people: People) -> None:
-    bundle = make("edited") / run_names.BUNDLE
+    bundle = make("edited") / filenames.BUNDLE
     text = bundle.read_text()
     document = json.loads(text)
     payload = document["dsseEnvelope"]["payload"]
     document["dsseEnvelope"]["payload"] = payload[:400] + ("A" if payload[400] != "A" else "B") + payload[401:]
     bundle.write_text(json.dumps(document))
     plain = make("plain")
-    (plain / run_names.CARD).write_text((plain / run_names.CARD).read_text().replace('"full"', '"sample"'))
+    (plain / filenames.CARD).write_text((plain / filenames.CARD).read_text().replace('"full"', '"sample"'))
     with pytest.raises(VerificationError) as refused:
         add(store, [bundle, plain], people.keyring)
     assert {fault.code for fault in refused.value.faults} == {"SIG_UNTRUSTED", "SIG_FILES"}
@@ -112,14 +112,14 @@ def test_an_edited_card_and_an_edited_copy_are_refused(store: Store, make: Make,
 
 def test_swapped_predictions_are_refused_at_the_door(store: Store, make: Make, people: People) -> None:
     folder = make("swapped")
-    (folder / run_names.PREDICTIONS).write_bytes(b'{"task":"dilemmas","item_id":"1","log_scores":[-2.0,-1.0]}\n')
+    (folder / filenames.PREDICTIONS).write_bytes(b'{"task":"dilemmas","item_id":"1","log_scores":[-2.0,-1.0]}\n')
     with pytest.raises(VerificationError, match="the file was changed"):
         add(store, [folder], people.keyring)
 
 
 def test_an_unsigned_run_is_refused(store: Store, make: Make, people: People) -> None:
     folder = make("unsigned")
-    (folder / run_names.BUNDLE).unlink()
+    (folder / filenames.BUNDLE).unlink()
     with pytest.raises(InvalidInput, match="cannot be read"):
         add(store, [folder], people.keyring)
 
@@ -139,17 +139,17 @@ def test_the_recomputation_is_asked_for_and_its_refusal_counts(store: Store, mak
 
 
 def _fault(code: str) -> tuple[Any, ...]:
-    from runner.errors import Fault
+    from runner.core.errors import Fault
 
     return (Fault(code, "no"),)
 
 
 def test_files_that_come_later_make_an_entry_of_their_own(store: Store, make: Make, people: People) -> None:
     folder = make("late")
-    rows = (folder / run_names.PREDICTIONS).read_bytes()
-    (folder / run_names.PREDICTIONS).unlink()
+    rows = (folder / filenames.PREDICTIONS).read_bytes()
+    (folder / filenames.PREDICTIONS).unlink()
     assert add(store, [folder], people.keyring)[0].missing == ("predictions",)
-    (folder / run_names.PREDICTIONS).write_bytes(rows)
+    (folder / filenames.PREDICTIONS).write_bytes(rows)
     assert add(store, [folder], people.keyring)[0].sequence == 2
     assert add(store, [folder], people.keyring)[0].sequence is None
     found = check(store, people.keyring)
@@ -161,17 +161,17 @@ def test_a_lost_object_is_named_and_comes_back_when_the_card_is_added_again(
 ) -> None:
     folder = make("model 0", again=7)
     add(filled, [folder], people.keyring)
-    lost = object_of(filled, "predictions", sha256_file(folder / run_names.PREDICTIONS))
+    lost = object_of(filled, "predictions", sha256_file(folder / filenames.PREDICTIONS))
     lost.unlink()
     assert codes(check(filled, people.keyring)) == {"ARCHIVE_MISSING"}
-    assert add(filled, [folder], people.keyring)[0].restored == (run_names.PREDICTIONS,)
+    assert add(filled, [folder], people.keyring)[0].restored == (filenames.PREDICTIONS,)
     assert check(filled, people.keyring).faults == ()
 
 
 def test_a_damaged_object_is_not_taken_for_the_card_that_is_added(filled: Store, make: Make, people: People) -> None:
     folder = make("model 0", again=7)
     add(filled, [folder], people.keyring)
-    object_of(filled, "card", sha256_file(folder / run_names.BUNDLE)).write_bytes(b"{}")
+    object_of(filled, "card", sha256_file(folder / filenames.BUNDLE)).write_bytes(b"{}")
     with pytest.raises(VerificationError, match="ARCHIVE_DAMAGED"):
         add(filled, [folder], people.keyring)
 
@@ -209,7 +209,7 @@ def test_what_could_not_be_unpacked_again_is_not_added(
 ) -> None:
     run = make("too much")
     largest = max(path.stat().st_size for path in run.iterdir())
-    (run / run_names.SUBMISSION).write_bytes(b"#" * (largest + 1))
+    (run / filenames.SUBMISSION).write_bytes(b"#" * (largest + 1))
     monkeypatch.setattr(objects, "MOST_BYTES", largest)
     with pytest.raises(InvalidInput) as refused:
         add(store, [run], people.keyring)
@@ -342,7 +342,7 @@ def test_an_entry_that_names_anothers_predictions_is_found(store: Store, make: M
 
 
 def test_a_card_put_in_beside_the_index_is_found(filled: Store, make: Make, people: People) -> None:
-    data = (make("slipped in") / run_names.BUNDLE).read_bytes()
+    data = (make("slipped in") / filenames.BUNDLE).read_bytes()
     filled.create(CARD.name(sha256_bytes(data)), data)
     assert codes(check(filled, people.keyring)) == {"ARCHIVE_UNLISTED"}
 
@@ -351,7 +351,7 @@ def test_an_adding_that_was_broken_off_is_finished_by_the_same_command(
     filled: Store, make: Make, people: People
 ) -> None:
     folder = make("broken off")
-    data = (folder / run_names.BUNDLE).read_bytes()
+    data = (folder / filenames.BUNDLE).read_bytes()
     filled.create(CARD.name(sha256_bytes(data)), data)  # the entry was never written
     assert add(filled, [folder], people.keyring)[0].sequence == 6
     assert check(filled, people.keyring).faults == ()
@@ -376,7 +376,7 @@ def test_a_head_by_a_stranger_does_not_count(filled: Store, make: Make, people: 
 
 
 def test_a_signed_card_is_no_head(filled: Store, make: Make, people: People) -> None:
-    data = (make("card as head") / run_names.BUNDLE).read_bytes()
+    data = (make("card as head") / filenames.BUNDLE).read_bytes()
     filled.create(head_name(4), data)
     assert codes(check(filled, people.keyring)) == {"HEAD_FORMAT"}
 
@@ -409,18 +409,18 @@ def test_signing_alone_covers_what_others_added(filled: Store, make: Make, peopl
 
 def test_what_comes_back_verifies_and_is_the_same(filled: Store, make: Make, people: People, tmp_path: Path) -> None:
     folder = make("there and back", 0.7)
-    (folder / run_names.SUBMISSION).write_text("name: there and back\n")
+    (folder / filenames.SUBMISSION).write_text("name: there and back\n")
     add(filled, [folder], people.keyring)
     back = get(filled, "there and back", tmp_path / "back")
-    assert back == get(filled, sha256_file(folder / run_names.BUNDLE), tmp_path / "again").parent.parent / "back" / (
+    assert back == get(filled, sha256_file(folder / filenames.BUNDLE), tmp_path / "again").parent.parent / "back" / (
         back.name
     )
-    for name in (run_names.BUNDLE, run_names.PREDICTIONS, run_names.ENVIRONMENT, run_names.BENCHMARK):
+    for name in (filenames.BUNDLE, filenames.PREDICTIONS, filenames.ENVIRONMENT, filenames.BENCHMARK):
         assert (back / name).read_bytes() == (folder / name).read_bytes()
-    assert (back / run_names.SUBMISSION).read_text() == "name: there and back\n"
+    assert (back / filenames.SUBMISSION).read_text() == "name: there and back\n"
     report = verify(back, people.keyring)
     # These cards bear no digest of the YAML.
-    assert [check.name for check in report.checks if check.state not in {"ok", "note"}] == [run_names.SUBMISSION]
+    assert [check.name for check in report.checks if check.state not in {"ok", "note"}] == [filenames.SUBMISSION]
     with pytest.raises(InvalidInput, match="is there already"):
         get(filled, "there and back", tmp_path / "back")
 

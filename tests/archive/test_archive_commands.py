@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from command import Command
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from made_cards import People, keyring_document
+from support.card_factory import People, keyring_document
+from support.command import Command
 
-from runner import run_names
 from runner.archive.index import name_of
-from runner.canonical import sha256_file
 from runner.cli import archive, main
+from runner.core.canonical import sha256_file
+from runner.scorecard import filenames
 
 Make = Callable[..., Path]
 
@@ -77,7 +77,7 @@ def test_the_life_of_an_archive(
     head = found["head"]
     assert head in command("archive", "check", "kept", "--keyring", keyring, "--expect-head", head).stdout
 
-    digest = sha256_file(first / run_names.BUNDLE)
+    digest = sha256_file(first / filenames.BUNDLE)
     place = command("archive", "get", "kept", digest[:12], "--output-dir", "back").stdout.splitlines()[-1]
     command("verify", place, "--keyring", keyring)
     assert "No card" in command("archive", "get", "kept", "third", code=1).stderr

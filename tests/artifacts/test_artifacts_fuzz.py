@@ -7,19 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import make_hostile as hostile
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support import hostile_submissions as hostile
 
 from runner.artifacts import check_adapter, check_model
 from runner.artifacts.reading import capped
 from runner.artifacts.safetensors_header import MAX_HEADER, Tensor, check_header, read_header
-from runner.errors import Fault
-from runner.strict_json import JsonFault, parse
+from runner.core.errors import Fault
+from runner.core.strict_json import JsonFault, parse
 
 DTYPES = {
     "F64": "f8",

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import make_hostile as hostile
 import pytest
 from click.testing import CliRunner, Result
+from support import hostile_submissions as hostile
 
-from runner import console, run_folder, run_names
 from runner.artifacts import binding, model_manifest
-from runner.canonical import manifest_digest
 from runner.cli import main
-from runner.journal import Journal
-from runner.worker import process
+from runner.core.canonical import manifest_digest
+from runner.evaluation import run_dir
+from runner.evaluation.journal import Journal
+from runner.models.worker import process
+from runner.report import console
+from runner.scorecard import filenames
 
 pytestmark = pytest.mark.slow
 
@@ -47,8 +49,7 @@ Evaluate = Callable[..., Result]
 @pytest.fixture
 def evaluate(submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
     """Evaluate on two items; `at` a stage of the run, when so much is done of it, `disturb` is called once."""
-    monkeypatch.setattr(process, "ENTRY", "misbehave:sound")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "worker")
+    monkeypatch.setattr(process, "ENTRY", "support.misbehaving_worker:sound")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
     def run(*options: str, at: tuple[str, int] | None = None, disturb: Callable[[], Any] | None = None) -> Result:
@@ -80,7 +81,7 @@ def folder_of(done: Result) -> Path:
 
 
 def card_of(done: Result) -> dict[str, Any]:
-    return json.loads((folder_of(done) / run_names.CARD).read_text(encoding="utf-8"))
+    return json.loads((folder_of(done) / filenames.CARD).read_text(encoding="utf-8"))
 
 
 def rewritten(path: Path) -> Callable[[], None]:
@@ -130,7 +131,7 @@ def test_what_is_answered_after_a_change_is_not_kept(
     done = evaluate(at=("predict", answered), disturb=how(path))
     assert done.exit_code == 1
     assert "BYTES_CHANGED" in done.output
-    assert list(tmp_path.rglob(run_names.BUNDLE)) == []
+    assert list(tmp_path.rglob(filenames.BUNDLE)) == []
     (journal,) = tmp_path.rglob("journal.jsonl")
     assert journal.read_bytes().count(b"\n") == 1 + answered
     # With the bytes that were hashed in place again the run goes on from the answers that are theirs.
@@ -138,7 +139,7 @@ def test_what_is_answered_after_a_change_is_not_kept(
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     run = folder_of(evaluate())
     assert run == journal.parent
-    timing = json.loads((run / run_names.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]
+    timing = json.loads((run / filenames.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]
     assert timing["prompts_resumed"] == answered
 
 
@@ -233,8 +234,8 @@ def test_data_and_descriptions_are_read_once(evaluate: Evaluate, submission: Pat
     for name in ("tasks", "data", "benchmark", "submission", "predictions"):
         assert card[name] == undisturbed[name], name
     run = folder_of(done)
-    assert (run / run_names.BENCHMARK).read_bytes() == before[benchmark]
-    assert (run / run_names.SUBMISSION).read_bytes() == before[submission]
+    assert (run / filenames.BENCHMARK).read_bytes() == before[benchmark]
+    assert (run / filenames.SUBMISSION).read_bytes() == before[submission]
     assert CliRunner().invoke(main, ["verify", str(run)]).exit_code == 0
     changed = CliRunner().invoke(main, ["verify", str(run), "--recompute", *options[2:]])
     assert changed.exit_code == 1
@@ -256,12 +257,12 @@ def test_a_clock_that_jumps_loses_no_run_and_is_told(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[str]
 ) -> None:
     clock = [times[0]]
-    monkeypatch.setattr(run_folder, "now", lambda: clock[0])
+    monkeypatch.setattr(run_dir, "now", lambda: clock[0])
     done = evaluate(at=("predict", 3), disturb=lambda: clock.__setitem__(0, times[1]))
     card = card_of(done)
     assert [card["run"]["started_at"], card["run"]["finished_at"]] == times
     assert folder_of(done).name == times[0].replace(":", "-")
-    timing = json.loads((folder_of(done) / run_names.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]
+    timing = json.loads((folder_of(done) / filenames.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]
     assert 0 <= timing["predict_seconds"] < 100  # by another clock, which nobody can set
     verified = CliRunner().invoke(main, ["verify", str(folder_of(done)), "--recompute"])
     assert verified.exit_code == 0, verified.output
@@ -277,9 +278,9 @@ def test_a_stopped_run_goes_on_though_the_clock_was_set_back(
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_folder, "now", lambda: "2026-06-01T12:00:00Z")
+    monkeypatch.setattr(run_dir, "now", lambda: "2026-06-01T12:00:00Z")
     assert evaluate(at=("predict", 3), disturb=stop).exit_code == 5
-    monkeypatch.setattr(run_folder, "now", lambda: "2001-01-01T00:00:00Z")
+    monkeypatch.setattr(run_dir, "now", lambda: "2001-01-01T00:00:00Z")
     run = folder_of(evaluate())
     assert run.name == "2026-06-01T12-00-00Z"
     assert list(run.parent.iterdir()) == [run]
@@ -304,5 +305,5 @@ def test_a_disk_without_room_keeps_what_is_there(
     assert "No space left on device) after 3 of 8 prompts" in " ".join(done.output.split())
     monkeypatch.setattr(Journal, "append", append)
     run = folder_of(evaluate())
-    assert json.loads((run / run_names.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]["prompts_resumed"] == 3
+    assert json.loads((run / filenames.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]["prompts_resumed"] == 3
     assert list(run.parent.iterdir()) == [run]

@@ -3,15 +3,17 @@
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import made
-import make_hostile as hostile
 import pytest
+from support import factories
+from support import hostile_submissions as hostile
+
+# What is tried from inside lies beside the tests of the process.
+from support import sandbox_probes as hostile_code
 
 from runner.artifacts import (
     adapter_manifest,
@@ -23,15 +25,11 @@ from runner.artifacts import (
     model_manifest,
     submission_manifest,
 )
-from runner.canonical import manifest, manifest_digest
-from runner.errors import Fault, InvalidInput
-from runner.records import AdapterRef, ModelRef, Submission
-from runner.rescore import score_file
-from runner.spec import check_file
-
-# What is tried from inside lies beside the tests of the process.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "worker"))
-import attempts as hostile_code
+from runner.config import check_file
+from runner.core.canonical import manifest, manifest_digest
+from runner.core.errors import Fault, InvalidInput
+from runner.core.types import AdapterRef, ModelRef, Submission
+from runner.evaluation.score import score_file
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "hostile-submissions.md"
 
@@ -353,7 +351,7 @@ def row_codes(name: str, folder: Path) -> list[str]:
     assert spoilt != sound
     (folder / "rows.jsonl").write_bytes(b"".join(spoilt))
     with pytest.raises(InvalidInput) as refused:
-        score_file(folder / "rows.jsonl", made.choice(), None, folder, None, lambda: made.KEY)
+        score_file(folder / "rows.jsonl", factories.choice(), None, folder, None, lambda: factories.KEY)
     return sorted({fault.code for fault in refused.value.faults})
 
 
@@ -402,7 +400,7 @@ INTRODUCTION = (
     "`benchmark validate` looks at the folders a submission names, and `benchmark evaluate` does the same with what it",
     "fetched, before any library opens a file. It reads names, JSON files and the headers of safetensors files; no",
     "tensor is read and nothing is run. All faults are reported at once. Every row is a folder that",
-    "`tests/artifacts/make_hostile.py` makes; the test that checks them writes this page (`--update-golden`).",
+    "`tests/support/hostile_submissions.py` makes; the test that checks them writes this page (`--update-golden`).",
     "",
     "Rules: 1 YAML, 2 the tree of files, 3 the bytes, 4 JSON files, 5 safetensors, 6 adapters, 7 what a loader would",
     "hide, 8 tokenizer and chat template, 9 generation settings, 10 what is out of reach, 11 the process that holds",
@@ -440,11 +438,11 @@ IN_ITS_PROCESS = (
 )
 TRIES = (
     "",
-    "Rule 10: code in the place of the model's tries the following (`tests/worker/attempts.py`), with the protections",
-    "and without; without, all of it succeeds that an ordinary process of the user may do. And with the check of files",
-    "switched off, whole submissions reach for the labels, the key, the network and the environment through weights,",
-    "tokenizer, template and adapter (`tests/artifacts/test_reaching_out.py`): none gets anything; and where one would",
-    "but for a protection, it is shown that without the protection it does.",
+    "Rule 10: code in the place of the model's tries the following (`tests/support/sandbox_probes.py`), with the",
+    "protections and without; without, all of it succeeds that an ordinary process of the user may do. And with the",
+    "check of files switched off, whole submissions reach for the labels, the key, the network and the environment",
+    "through weights, tokenizer, template and adapter (`tests/artifacts/test_exfiltration.py`): none gets anything;",
+    "and where one would but for a protection, it is shown that without the protection it does.",
     "",
     "| what is tried | stopped by |",
     "| --- | --- |",

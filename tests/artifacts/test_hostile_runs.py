@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import make_hostile as hostile
 import pytest
-import tiny
 from click.testing import CliRunner, Result
+from support import hostile_submissions as hostile
+from support import tiny_models
 
-from runner import run_names
 from runner.cli import main
-from runner.errors import BackendError, InvalidInput
-from runner.worker import Limits, client, process
+from runner.core.errors import BackendError, InvalidInput
+from runner.models.worker import Limits, client, process
+from runner.scorecard import filenames
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +34,10 @@ model:
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and an adapter with no fault."""
     top = tmp_path_factory.mktemp("sound")
-    tokenizer = tiny.byte_tokenizer()
-    model = tiny.model("llama", len(tokenizer), max_position_embeddings=2048)
-    tiny.save(top / "model", model, tokenizer)
-    tiny.save(top / "adapter", tiny.adapter(model))
+    tokenizer = tiny_models.byte_tokenizer()
+    model = tiny_models.model("llama", len(tokenizer), max_position_embeddings=2048)
+    tiny_models.save(top / "model", model, tokenizer)
+    tiny_models.save(top / "adapter", tiny_models.adapter(model))
     return top
 
 
@@ -61,7 +61,6 @@ def submitted(sound: Path, tmp_path: Path) -> Callable[[Any], Path]:
 def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`benchmark evaluate` on two items of the sample; it may end in words only."""
     monkeypatch.setattr(client, "LIMITS", QUICK)
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "worker")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
@@ -95,7 +94,7 @@ def asked_of_the_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def scores(results: Path) -> list[Path]:
-    return [path for name in (run_names.CARD, run_names.BUNDLE, run_names.PREDICTIONS) for path in results.rglob(name)]
+    return [path for name in (filenames.CARD, filenames.BUNDLE, filenames.PREDICTIONS) for path in results.rglob(name)]
 
 
 @pytest.mark.parametrize("attack", hostile.DYNAMIC, ids=lambda attack: attack.name)
@@ -123,7 +122,7 @@ def test_a_process_that_misbehaves_ends_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process, "ENTRY", f"misbehave:{attack.name.partition('/')[2]}")
+    monkeypatch.setattr(process, "ENTRY", f"support.misbehaving_worker:{attack.name.partition('/')[2]}")
     monkeypatch.setattr(
         client, "LIMITS", Limits(call_seconds=3 if attack.name == "worker/sleep" else 60, memory_bytes=1 << 30)
     )
@@ -135,7 +134,7 @@ def test_a_process_that_misbehaves_ends_the_run(
     # Not tried again in silence: the journal holds no answer, and asking again is the user's to do.
     (journal,) = (tmp_path / "results").rglob("journal.jsonl")
     assert len(journal.read_bytes().splitlines()) == 1
-    monkeypatch.setattr(process, "ENTRY", "misbehave:sound")
+    monkeypatch.setattr(process, "ENTRY", "support.misbehaving_worker:sound")
     assert evaluate(submission).exit_code == 0
     assert list((tmp_path / "results").rglob("journal.jsonl")) == []
 
@@ -148,7 +147,7 @@ def test_generation_settings_do_not_change_a_score(
     for _ in range(2):
         done = evaluate(submission, "--quiet")
         assert done.exit_code == 0, done.output
-        rows.append((Path(done.stdout.splitlines()[-1]) / run_names.PREDICTIONS).read_bytes())
+        rows.append((Path(done.stdout.splitlines()[-1]) / filenames.PREDICTIONS).read_bytes())
         hostile.write_json(
             submission.parent / "model" / "generation_config.json",
             {"suppress_tokens": list(range(400)), "forced_bos_token_id": 5, "temperature": 9.0, "do_sample": True},
@@ -160,6 +159,6 @@ def test_the_card_names_the_protections(
     submitted: Callable[[Any], Path], evaluate: Callable[..., Result], tmp_path: Path
 ) -> None:
     done = evaluate(submitted(hostile.MISBEHAVIOUR[0]), "--quiet")
-    card = json.loads((Path(done.stdout.splitlines()[-1]) / run_names.CARD).read_text(encoding="utf-8"))
+    card = json.loads((Path(done.stdout.splitlines()[-1]) / filenames.CARD).read_text(encoding="utf-8"))
     assert card["run"]["isolation"]["environment"] == "active"
     assert set(card["run"]["isolation"]) >= {"files", "network", "processes", "memory"}

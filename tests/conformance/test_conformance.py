@@ -7,11 +7,11 @@ from typing import Any
 import make_vectors
 import pytest
 
-from runner.errors import InvalidInput, VerificationError
-from runner.expectations import Expectations
-from runner.keyring import Keyring, instant, load_keyring
-from runner.resources import schema_folder
-from runner.verification import ASSURANCE, verify_bundle
+from runner.core.errors import InvalidInput, VerificationError
+from runner.core.resources import schema_folder
+from runner.signing.keyring import Keyring, instant, load_keyring
+from runner.signing.policy import Expectations
+from runner.signing.verifier import ASSURANCE, verify_bundle
 
 HERE = Path(__file__).resolve().parent
 INDEX = json.loads((HERE / "index.json").read_text(encoding="utf-8"))

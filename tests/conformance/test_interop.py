@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
-from runner import keys, signing
+from runner.signing import keys, sign
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -110,7 +110,7 @@ def test_the_commands_of_the_guide(tmp_path: Path) -> None:
     commands = next(block for block in blocks if "openssl pkeyutl" in block)
     key = keys.new_key(tmp_path / "key.pem")
     subject = {"name": "submission", "digest": {"sha256": "0" * 64}}
-    card = signing.sign({"value": 0.5, "name": "é€😀"}, [subject], key)
+    card = sign.sign({"value": 0.5, "name": "é€😀"}, [subject], key)
     (tmp_path / "pub.pem").write_text(keys.public_pem(key))
 
     def run(data: bytes) -> subprocess.CompletedProcess[str]:

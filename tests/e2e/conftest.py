@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from command import Command
+from support import tiny_models
+from support.command import Command
 
 DOCUMENT = """\
 schema_version: "1"
@@ -45,21 +45,21 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="session")
 def submissions(tmp_path_factory: pytest.TempPathFactory) -> Submissions:
     top = tmp_path_factory.mktemp("submissions")
-    tokenizer = tiny.byte_tokenizer()
+    tokenizer = tiny_models.byte_tokenizer()
 
     def make(folder: str, seed: int) -> Path:
-        made = tiny.model("llama", len(tokenizer), seed, max_position_embeddings=2048)
-        tiny.save(top / folder / "model", made, tokenizer)
+        made = tiny_models.model("llama", len(tokenizer), seed, max_position_embeddings=2048)
+        tiny_models.save(top / folder / "model", made, tokenizer)
         (top / folder / "base.yaml").write_text(DOCUMENT.format(name="tiny-base"), encoding="utf-8")
-        tiny.save(top / folder / "adapter", tiny.adapter(made))
+        tiny_models.save(top / folder / "adapter", tiny_models.adapter(made))
         (top / folder / "lora.yaml").write_text(DOCUMENT.format(name="tiny-lora") + ADAPTER, encoding="utf-8")
         return top / folder
 
     one, two = make("one", 0), make("two", 1)
-    broken = tiny.model("llama", len(tokenizer), 2, max_position_embeddings=2048)
+    broken = tiny_models.model("llama", len(tokenizer), 2, max_position_embeddings=2048)
     with torch.no_grad():
         broken.model.layers[1].mlp.down_proj.weight[3, 5] = torch.nan
-    tiny.save(top / "broken" / "model", broken, tokenizer)
+    tiny_models.save(top / "broken" / "model", broken, tokenizer)
     (top / "broken" / "base.yaml").write_text(DOCUMENT.format(name="tiny-broken"), encoding="utf-8")
     return Submissions(one / "base.yaml", one / "lora.yaml", two / "base.yaml", top / "broken" / "base.yaml")
 

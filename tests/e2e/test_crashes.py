@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Command
+from support.command import Command
+from support.paths import ROOT, SUPPORT, TESTS
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +43,8 @@ class Forks:
     def __init__(self, command: Command, small: tuple[object, ...]) -> None:
         self.small = small
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("forked.py"))],
-            env=command.environment({"PYTHONPATH": str(Path(__file__).resolve().parents[2])}),
+            [sys.executable, str(SUPPORT / "forked_runner.py")],
+            env=command.environment({"PYTHONPATH": str(ROOT)}),
             cwd=command.home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -573,7 +574,7 @@ def test_an_unfinished_run_of_another_user_is_passed_over(forks: Forks, foreign:
 )
 def test_what_belongs_to_another_user_is_said(forks: Forks, foreign: Path, arguments: list[str]) -> None:
     (foreign / "closed").chmod(0o700)
-    shutil.copy(Path(__file__).resolve().parents[1] / "conformance" / "keyring.json", foreign / "keyring.json")
+    shutil.copy(TESTS / "conformance" / "keyring.json", foreign / "keyring.json")
     places = {
         "CLOSED": str(foreign / "closed"),
         "OPEN": str(foreign / "submission"),

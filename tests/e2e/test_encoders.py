@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_encoders
-from command import Command
+from support import tiny_encoders
+from support.command import Command
 
-from runner import resources
+from runner.core import resources
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from command import Command
+from support.command import Command
+from support.paths import EXAMPLES
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "invalid"
+EXAMPLES = EXAMPLES / "invalid"
 DATA = json.loads((EXAMPLES / "data" / "index.json").read_text(encoding="utf-8"))
 ONE_TASK = ("--suite", "sample", "--task", "dilemmas")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Command
+from support.command import Command
 
 FILES = {
     "benchmark.yaml",

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from command import Command
-from naive import label_log_scores
+from support import tiny_models
+from support.command import Command
+from support.reference_scorer import label_log_scores
 from tokenizers import pre_tokenizers
 
-from runner import resources
-from runner.prompts import text
-from runner.selection import Choice, prompts, select
+from runner.core import resources
+from runner.tasks.prompts import text
+from runner.tasks.selection import Choice, prompts, select
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +35,8 @@ class Family:
 
 def llama() -> Family:
     """Llama 3.1: shared keys and values, rotary positions scaled by frequency; byte-level BPE, a BOS before."""
-    tokenizer = tiny.byte_tokenizer(template=tiny.HEADERS)
-    model = tiny.model("llama", len(tokenizer), **POSITIONS)
+    tokenizer = tiny_models.byte_tokenizer(template=tiny_models.HEADERS)
+    model = tiny_models.model("llama", len(tokenizer), **POSITIONS)
     assert model.config.num_key_value_heads < model.config.num_attention_heads
     assert model.config.rope_parameters["rope_type"] == "llama3"
     begins = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n"
@@ -46,19 +46,19 @@ def llama() -> Family:
 
 def mistral() -> Family:
     """Mistral 7B v0.3: no sliding window; pieces with bytes for what is unknown, ▁ before the first word only."""
-    tokenizer = tiny.piece_tokenizer(template=tiny.BRACKETS, letters=True)
+    tokenizer = tiny_models.piece_tokenizer(template=tiny_models.BRACKETS, letters=True)
     backend = tokenizer.backend_tokenizer
     backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
-    model = tiny.model("mistral", len(tokenizer), sliding_window=None, **POSITIONS)
+    model = tiny_models.model("mistral", len(tokenizer), sliding_window=None, **POSITIONS)
     facts = {"model_type": "mistral", "context_limit": 2048}
     return Family(model, tokenizer, "▁A", "<s>[INST] ", "[/INST]Answer:", facts)
 
 
 def zephyr() -> Family:
     """Zephyr: Mistral 7B v0.1, with its sliding window and its ▁ before every text, and a chat format without BOS."""
-    tokenizer = tiny.piece_tokenizer(template=tiny.LINES, letters=True)
-    model = tiny.model("mistral", len(tokenizer), sliding_window=1024, **POSITIONS)
+    tokenizer = tiny_models.piece_tokenizer(template=tiny_models.LINES, letters=True)
+    model = tiny_models.model("mistral", len(tokenizer), sliding_window=1024, **POSITIONS)
     facts = {"model_type": "mistral", "context_limit": 1024}
     return Family(model, tokenizer, "▁A", "<s><|user|>\n", "</s>\n<|assistant|>\nAnswer:", facts)
 
@@ -79,7 +79,7 @@ def form(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def submission(family: Family, form: str, submissions: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("family")
-    tiny.save(folder / "model", family.model, family.tokenizer)
+    tiny_models.save(folder / "model", family.model, family.tokenizer)
     document = submissions.base.read_text(encoding="utf-8").replace("format: plain", f"format: {form}")
     (folder / "submission.yaml").write_text(document, encoding="utf-8")
     return folder / "submission.yaml"

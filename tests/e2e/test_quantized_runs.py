@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from command import Command
+from support import tiny_models
+from support.command import Command
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +18,11 @@ def reduced(submissions: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The same tiny model as it is, in 4 and in 8 bits."""
     pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
     top = tmp_path_factory.mktemp("reduced")
-    tokenizer = tiny.byte_tokenizer()
-    made = tiny.model("llama", len(tokenizer), hidden_size=64, intermediate_size=128, max_position_embeddings=2048)
-    tiny.save(top / "model", made, tokenizer)
+    tokenizer = tiny_models.byte_tokenizer()
+    made = tiny_models.model(
+        "llama", len(tokenizer), hidden_size=64, intermediate_size=128, max_position_embeddings=2048
+    )
+    tiny_models.save(top / "model", made, tokenizer)
     document = submissions.base.read_text(encoding="utf-8")
     found = {}
     for form in ("none", "nf4", "int8"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Command
+from support.command import Command
 
 CHOSEN = ("--suite", "sample", "--task", "dilemmas", "--limit", 2, "--quiet")
 CONTAINER = {"BENCHMARK_CONTAINER": "1"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Command
+from support.command import Command
 from test_crashes import children, folders, is_gone, wait_for_rows
 
 pytestmark = pytest.mark.slow

@@ -13,27 +13,27 @@ import safetensors
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import canonical, resources
 from runner.archive import index as archive_index
 from runner.archive.heads import HEAD_TYPE
 from runner.archive.objects import FILES
 from runner.artifacts import check_adapter, check_model
 from runner.artifacts.safetensors_header import check_header
-from runner.canonical import sha256_bytes
-from runner.envelope import PAYLOAD_TYPE as ENVELOPE_TYPE
-from runner.envelope import Envelope, pae, write
-from runner.errors import Fault, InvalidInput, UserError, VerificationError
-from runner.journal import NAME, Journal
-from runner.keyring import keyring_of, parse_keyring
-from runner.keys import keyid
-from runner.predictions import from_row, to_line
-from runner.spec.benchmark import benchmark_faults
-from runner.spec.source import BENCHMARK_BYTES, SUBMISSION_BYTES, parse
-from runner.spec.submission import submission_faults
-from runner.strict_json import JsonFault
-from runner.strict_json import parse as parse_json
-from runner.verification import verify_bundle
-from runner.worker import wire
+from runner.config.benchmark import benchmark_faults
+from runner.config.source import BENCHMARK_BYTES, SUBMISSION_BYTES, parse
+from runner.config.submission import submission_faults
+from runner.core import canonical, resources
+from runner.core.canonical import sha256_bytes
+from runner.core.errors import Fault, InvalidInput, UserError, VerificationError
+from runner.core.strict_json import JsonFault
+from runner.core.strict_json import parse as parse_json
+from runner.evaluation.journal import NAME, Journal
+from runner.models.worker import protocol
+from runner.signing.dsse import PAYLOAD_TYPE as ENVELOPE_TYPE
+from runner.signing.dsse import Envelope, pae, write
+from runner.signing.keyring import keyring_of, parse_keyring
+from runner.signing.keys import keyid
+from runner.signing.verifier import verify_bundle
+from runner.tasks.predictions import from_row, to_line
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
@@ -119,20 +119,20 @@ def predictions(data: bytes) -> None:
 
 def process_reply(data: bytes) -> None:
     try:
-        message = wire.message_of(data)
+        message = protocol.message_of(data)
         value = next(iter(message.values()))
-    except wire.Unfit:
+    except protocol.Unfit:
         return
     for check in (
-        wire.error_of,
-        wire.facts_of,
-        wire.states_of,
-        wire.number_of,
-        lambda found: wire.batches_of(found, 3),
+        protocol.error_of,
+        protocol.facts_of,
+        protocol.states_of,
+        protocol.number_of,
+        lambda found: protocol.batches_of(found, 3),
     ):
         try:
             found = check(value)
-        except wire.Unfit:
+        except protocol.Unfit:
             continue
         if isinstance(found, UserError):
             _told(found)
@@ -202,11 +202,11 @@ _SOUND: dict[str, bytes] = {}
 
 def _sound(folder: Path) -> None:
     if not _SOUND:
-        from artifacts import make_hostile
+        from support import hostile_submissions
 
         with tempfile.TemporaryDirectory() as made:
-            make_hostile.make_model(Path(made) / "model")
-            make_hostile.make_adapter(Path(made) / "adapter")
+            hostile_submissions.make_model(Path(made) / "model")
+            hostile_submissions.make_adapter(Path(made) / "adapter")
             for path in Path(made).rglob("*.*"):
                 _SOUND[str(path.relative_to(made))] = path.read_bytes()
     for name, content in _SOUND.items():
@@ -299,9 +299,9 @@ READERS = {
     "process-reply": Reader(
         process_reply,
         lambda: [
-            wire.to_line({"error": {"kind": "BackendError", "faults": [_FAULT]}}),
-            wire.to_line({"ok": [[0, 2], [1]]}),
-            wire.to_line({"item": {"files": "active", "network": "unavailable: x"}}),
+            protocol.to_line({"error": {"kind": "BackendError", "faults": [_FAULT]}}),
+            protocol.to_line({"ok": [[0, 2], [1]]}),
+            protocol.to_line({"item": {"files": "active", "network": "unavailable: x"}}),
         ],
     ),
     "journal": Reader(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command import Command
 from engine import UID, Containers, Key, Service
+from support.command import Command
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from command import Command
+from support.command import Command
 
 HARDENED = (
     *("--network", "none", "--read-only", "--tmpfs", "/tmp:rw,nosuid,nodev,noexec,size=256m", "--cap-drop", "ALL"),

@@ -13,18 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from support.paths import ROOT
 
-from runner import keys, signing
-from runner.errors import InvalidInput
-from runner.keyring import (
-    benchmark_version,
-    instant,
-    keyring_of,
-    load_keyring,
-    parse_keyring,
-    schema_version,
-)
-from runner.resources import schema_folder
+from runner.core.errors import InvalidInput
+from runner.core.resources import schema_folder
+from runner.signing import keys
+from runner.signing import sign as signing
+from runner.signing.keyring import benchmark_version, instant, keyring_of, load_keyring, parse_keyring, schema_version
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FIELD = 2**255 - 19
@@ -312,7 +307,7 @@ def test_the_schema_is_a_schema_and_its_example_holds() -> None:
 
     schema = json.loads((schema_folder() / "keyring.schema.json").read_text())
     Draft202012Validator.check_schema(schema)
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "signing.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "signing.md").read_text(encoding="utf-8")
     example = json.loads(guide.split("```json\n")[1].split("```")[0])
     assert list(Draft202012Validator(schema).iter_errors(example)) == []
     example["keys"][0]["pem"], example["keys"][0]["keyid"] = keys.public_pem(KEY), keys.keyid(KEY)

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import keys
-from runner.errors import InvalidInput
+from runner.core.errors import InvalidInput
+from runner.signing import keys
 
 
 def _code(call: Callable[[], object]) -> str:

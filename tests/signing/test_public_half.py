@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner import keys
 from runner.cli import main
-from runner.errors import InvalidInput
+from runner.core.errors import InvalidInput
+from runner.signing import keys
 
 
 def never() -> str:

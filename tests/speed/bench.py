@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "agreement"))
 import numpy as np
 import torch
 from compare import peer_request
-from naive import form_log_probs
 from plots import ratios
+from support.reference_scorer import form_log_probs
 from workloads import TOKENS, Workload, corpus, make_model, workloads
 
-from runner.backends import open_backend
-from runner.backends.beginnings import in_order
-from runner.encoding import EncodedPrompt, encode_all
-from runner.records import ModelRef, Prompt, Submission
+from runner.core.types import ModelRef, Prompt, Submission
+from runner.models.local.open import open_backend
+from runner.models.local.packed.prefix_grouping import in_order
+from runner.models.tokenization import EncodedPrompt, encode_all
 
 # 64 is what the harness's `auto` arrives at where memory allows; its search for that is not counted.
 BATCHES = (1, 8, 32, 64)

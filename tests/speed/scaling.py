@@ -31,13 +31,13 @@ from plots import curves
 from transformers import LlamaConfig, LlamaForCausalLM
 from workloads import LARGE, make_model, make_words
 
-from runner.backends.causal import Causal, wrap
-from runner.backends.loading import load_tokenizer
-from runner.backends.prepacked import prepack
-from runner.encoding import encode_all
-from runner.records import ModelRef, Prompt, Submission
-from runner.steps import plan
-from runner.worker import open_isolated
+from runner.core.types import ModelRef, Prompt, Submission
+from runner.evaluation.batching import plan
+from runner.models.local.causal import Causal, wrap
+from runner.models.local.loading import load_tokenizer
+from runner.models.local.prepacked import prepack
+from runner.models.tokenization import encode_all
+from runner.models.worker import open_isolated
 
 _EXAMPLE = Prompt(
     task="made",

@@ -11,10 +11,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from runner.prompts import all_prompts, text
-from runner.records import Item, Prompt
-from runner.resources import benchmark_file
-from runner.spec.benchmark import load_benchmark
+from runner.config.benchmark import load_benchmark
+from runner.core.resources import benchmark_file
+from runner.core.types import Item, Prompt
+from runner.tasks.prompts import all_prompts, text
 
 DILEMMAS = "dev.scruples-dilemmas.jsonl"
 ANECDOTES = "selected60.scruples-anecdotes.jsonl"

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import yaml
-from made_recipes import Workshop
+from support import tiny_models
+from support.recipe_factory import Workshop
 
-from runner import resources
+from runner.core import resources
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = tiny.byte_tokenizer()
-    made = tiny.model("llama", len(tokenizer), max_position_embeddings=4096)
-    return tiny.save(tmp_path_factory.mktemp("base") / "model", made, tokenizer)
+    tokenizer = tiny_models.byte_tokenizer()
+    made = tiny_models.model("llama", len(tokenizer), max_position_embeddings=4096)
+    return tiny_models.save(tmp_path_factory.mktemp("base") / "model", made, tokenizer)
 
 
 @pytest.fixture

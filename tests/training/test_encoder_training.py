@@ -7,30 +7,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_encoders
 import torch
 import yaml
-from command import Command
 from hypothesis import given
 from hypothesis import strategies as st
-from made_recipes import changed
 from safetensors.torch import load_file
 from scipy.special import gammaln, log_softmax
+from support import tiny_encoders
+from support.command import Command
+from support.recipe_factory import changed
 
-from runner.backends import open_backend
-from runner.errors import InvalidInput
-from runner.measure import counts_of
-from runner.prompts import prompts_of
-from runner.recipes import Objective
-from runner.records import Prompt
+from runner.config import load_submission
+from runner.config.recipe import load_recipe
+from runner.core.errors import InvalidInput
+from runner.core.recipe_types import Objective
+from runner.core.types import Prompt
+from runner.evaluation.validate import check
+from runner.models.local.open import open_backend
+from runner.scorecard.task_metrics import counts_of
 from runner.scoring import rules
-from runner.spec import load_submission
-from runner.spec.recipe import load_recipe
+from runner.tasks.prompts import prompts_of
 from runner.training import Settings, finetune
 from runner.training.items import gather
 from runner.training.objectives import losses
 from runner.training.open_trainee import open_trainee
-from runner.validate import check
 
 HEADS: dict[str, Any] = {
     "ranking": {"task": "dilemmas", "kind": "ranking", "max_tokens": 92},

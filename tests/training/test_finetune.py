@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from command import Command
-from made_recipes import Workshop
+from support.command import Command
+from support.recipe_factory import Workshop
 
-from runner.errors import BackendError, Fault, InvalidInput
-from runner.spec import load_submission
+from runner.config import load_submission
+from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.evaluation.validate import check
 from runner.training import trainer
 from runner.training.curve import rows_of
 from runner.training.finetune import _device
-from runner.validate import check
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from made_recipes import Workshop, dilemma
+from support.recipe_factory import Workshop, dilemma
 
-from runner.errors import InvalidInput
-from runner.records import Item
+from runner.core.errors import InvalidInput
+from runner.core.types import Item
 from runner.training.leaks import Leak, find
 
 STORY = "I told my neighbour that I would water her plants while she was away, and then I forgot it for two weeks. " * 3

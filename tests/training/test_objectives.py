@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from runner.recipes import Objective
+from runner.core.recipe_types import Objective
 from runner.scoring import rules
 from runner.scoring.calibration import fit_concentration
 from runner.training.objectives import dirichlet_multinomial, losses

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from command import Command
-from made_recipes import Workshop
+from support import tiny_models
+from support.command import Command
+from support.recipe_factory import Workshop
 
 from runner.training.curve import rows_of
 
@@ -17,9 +17,9 @@ pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not install
 @pytest.fixture
 def wide(tmp_path: Path) -> Workshop:
     """A base whose layers are wide enough for blocks of 64 weights."""
-    tokenizer = tiny.byte_tokenizer()
+    tokenizer = tiny_models.byte_tokenizer()
     shape = {"hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 4096}
-    tiny.save(tmp_path / "model", tiny.model("llama", len(tokenizer), **shape), tokenizer)
+    tiny_models.save(tmp_path / "model", tiny_models.model("llama", len(tokenizer), **shape), tokenizer)
     return Workshop(tmp_path)
 
 

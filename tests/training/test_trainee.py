@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from made_recipes import Workshop
 from safetensors.torch import load_file
+from support import tiny_models
+from support.recipe_factory import Workshop
 
-from runner import verbalized
-from runner.backends.causal import wrap
-from runner.errors import InvalidInput
-from runner.prompts import text
-from runner.records import Item, Prompt, Writing
-from runner.spec.recipe import load_recipe
+from runner.config.recipe import load_recipe
+from runner.core.errors import InvalidInput
+from runner.core.types import Item, Prompt, Writing
+from runner.models.local.causal import wrap
+from runner.tasks import verbalized
+from runner.tasks.prompts import text
 from runner.training.trainee import CausalTrainee
 
 CPU = torch.device("cpu")
@@ -43,14 +43,16 @@ def made(folder: Path, workshop: Workshop, form: str = "plain", **changes: Any) 
     return stirred(CausalTrainee(replace(recipe, base=replace(recipe.base, format=form)), folder, CPU))
 
 
-@pytest.mark.parametrize("options", [((" A",), (" B",)), tiny.WORDS], ids=["one token", "several tokens and forms"])
+@pytest.mark.parametrize(
+    "options", [((" A",), (" B",)), tiny_models.WORDS], ids=["one token", "several tokens and forms"]
+)
 @pytest.mark.parametrize("form", ["plain", "chat"])
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["lm_head", "down_proj"]], ids=["layers", "head"])
 def test_log_scores_are_those_of_evaluation(
     model_folder: Path, workshop: Workshop, options: Any, form: str, targets: list[str]
 ) -> None:
     trainee = made(model_folder, workshop, form, method={"target_modules": targets})
-    prompts = tiny.prompts(options)
+    prompts = tiny_models.prompts(options)
     trainee.model.train()  # without dropout it changes nothing
     found = trainee.log_scores(trainee.examples(asked(prompts)))
     trainee.model.eval()
@@ -61,7 +63,7 @@ def test_log_scores_are_those_of_evaluation(
 
 def test_an_example_is_known_by_a_digest_of_what_is_read(model_folder: Path, workshop: Workshop) -> None:
     trainee = made(model_folder, workshop)
-    one, other = tiny.prompts()[:2]
+    one, other = tiny_models.prompts()[:2]
     found = [each.identity for each in trainee.examples(asked([one, other, one]))]
     assert all(re.fullmatch("sha256:[0-9a-f]{64}", identity) for identity in found)
     assert found[0] == found[2] != found[1]
@@ -69,7 +71,7 @@ def test_an_example_is_known_by_a_digest_of_what_is_read(model_folder: Path, wor
 
 def test_gradients_reach_the_adapter_alone(model_folder: Path, workshop: Workshop) -> None:
     trainee = made(model_folder, workshop, method={"target_modules": ["q_proj", "lm_head"]})
-    scores = trainee.log_scores(trainee.examples(asked(tiny.prompts())))
+    scores = trainee.log_scores(trainee.examples(asked(tiny_models.prompts())))
     torch.stack(scores).sum().backward()
     touched = {name for name, value in trainee.model.named_parameters() if value.grad is not None}
     assert touched == {name for name, _ in trainee.model.named_parameters() if "lora_" in name}
@@ -79,7 +81,7 @@ def test_gradients_reach_the_adapter_alone(model_folder: Path, workshop: Worksho
 def test_what_is_saved_is_taken_up_again_and_is_what_evaluation_loads(
     model_folder: Path, workshop: Workshop, tmp_path: Path
 ) -> None:
-    from runner.backends import loading
+    from runner.models.local import loading
 
     trainee = made(model_folder, workshop)
     trainee.save(tmp_path / "adapter")
@@ -87,7 +89,7 @@ def test_what_is_saved_is_taken_up_again_and_is_what_evaluation_loads(
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    prompts = tiny.prompts()
+    prompts = tiny_models.prompts()
     expected = [row.log_scores for row in trainee.backend().predict(prompts)]
     other = CausalTrainee(load_recipe(workshop.recipe()), model_folder, CPU)
     other.load(tmp_path / "adapter")
@@ -117,8 +119,8 @@ def test_layers_that_the_model_does_not_have_are_named(model_folder: Path, works
 def test_a_text_is_trained_as_it_is_read(model_folder: Path, workshop: Workshop) -> None:
     """The log-score is the log-probability of the line, token by token, which the verbalized track would parse."""
     trainee = made(model_folder, workshop)
-    tokenizer = tiny.byte_tokenizer()
-    prompt = replace(tiny.prompt(), options=(), writing=Writing(("A", "B"), (1, 0), 0.5, 64))
+    tokenizer = tiny_models.byte_tokenizer()
+    prompt = replace(tiny_models.prompt(), options=(), writing=Writing(("A", "B"), (1, 0), 0.5, 64))
     item = Item("1", {}, (2, 1), None, None)
     [example] = trainee.examples([(prompt, item)])
     [scores] = trainee.log_scores([example])
@@ -135,7 +137,7 @@ def test_a_text_is_trained_as_it_is_read(model_folder: Path, workshop: Workshop)
 
 def test_prompts_are_shortened_as_the_recipe_says(model_folder: Path, workshop: Workshop) -> None:
     trainee = made(model_folder, workshop, training={"max_tokens": 60})
-    long = tiny.prompt("a word " * 100, template="Said $first or $second?", shorten="first")
+    long = tiny_models.prompt("a word " * 100, template="Said $first or $second?", shorten="first")
     [example] = trainee.examples(asked([long]))
     assert example.truncated
     assert example.tokens <= 60

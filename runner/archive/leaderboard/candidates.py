@@ -1,0 +1,239 @@
+"""From the cards of an archive to what can be ranked, and what cannot and why."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+from runner.archive import benchmarks
+from runner.archive.index import Entry, Index
+from runner.archive.leaderboard.values import Apart, Measures
+from runner.archive.objects import CARD
+from runner.archive.store import Store
+from runner.config.released import is_released
+from runner.core.canonical import sha256_bytes
+from runner.core.errors import UserError, VerificationError
+from runner.core.types import Benchmark
+from runner.scorecard import isolation
+from runner.signing.keyring import Keyring
+from runner.signing.verifier import ASSURANCE, read_signed
+from runner.tasks.api_usage import model_name
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One task of one card: the primary metric with its interval, who, and by whom it is signed."""
+
+    measures: Measures
+    assurance: str
+    name: str
+    kind: str
+    model: str | None
+    submission: str
+    card: str
+    sequence: int
+    added_at: str
+    finished_at: str
+    keyid: str
+    owner: str | None
+    value: float
+    standard_error: float | None
+    bounds: tuple[float, float] | None
+    references: Mapping[str, float]
+    predictions: str | None
+    benchmark_file: str
+    unprotected: tuple[str, ...]
+
+
+class _Misfit(Exception):
+    """A signed card without the form that is needed here, and where."""
+
+
+def _take(value: Any, kind: type | tuple[type, ...], *path: str) -> Any:
+    """What lies at `path` inside nested objects, if it is of this kind."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise _Misfit(f"$.{'.'.join(path)} is missing or has another form than that of a scorecard")
+    return value
+
+
+def candidates(
+    store: Store,
+    index: Index,
+    keyring: Keyring,
+    wanted: Callable[[str, str], bool],
+    observe: Callable[[int, int], None],
+) -> tuple[list[Candidate], list[Apart], list[str]]:
+    """Every task of every comparable card for which `wanted(task, split)`; the cards apart; damage to the archive.
+
+    Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
+    That the rest of it is sound was checked when it was added, and is checked again by `archive check`.
+    """
+    by_card = index.by_card()
+    load = cache(partial(benchmarks.benchmark, store))
+    ranked: list[Candidate] = []
+    apart: list[Apart] = []
+    damage: list[str] = []
+    for done, (name, data) in enumerate(store.read_many(CARD.name(card) for card in by_card), start=1):
+        observe(done, len(by_card))
+        sha256 = CARD.sha256_in(name) or ""
+        entries = by_card[sha256]
+        if data is None or sha256_bytes(data) != sha256:
+            problem = "is gone" if data is None else "was changed"
+            damage.append(f"{store.place(name)} {problem}")
+            apart.append(_refused(entries[0], f"its file {problem}"))
+            continue
+        try:
+            card, key = read_signed(data, keyring)
+            found = list(_of_card(load, card, entries, wanted))
+        except VerificationError as problem:
+            apart.append(_refused(entries[0], *(f"{fault.message} [{fault.code}]" for fault in problem.faults)))
+            continue
+        except _Misfit as problem:
+            apart.append(_refused(entries[0], str(problem)))
+            continue
+        for one in found:
+            if isinstance(one, Apart):
+                apart.append(one)
+            else:
+                ranked.append(replace(one, keyid=key.keyid, owner=key.owner, assurance=ASSURANCE[key.role]))
+    return ranked, apart, damage
+
+
+def _refused(entry: Entry, *reasons: str) -> Apart:
+    """A card whose content cannot be trusted: what the index says of it is all there is."""
+    said = entry.summary
+    return Apart("refused", said["name"], entry.card, said["submission"], tuple(said["tasks"]), reasons)
+
+
+def _of_card(
+    load: Callable[[str], Benchmark], card: Json, entries: list[Entry], wanted: Callable[[str, str], bool]
+) -> Iterator[Candidate | Apart]:
+    name = _take(card, str, "submission", "name")
+    submission = _take(card, str, "submission", "digest")
+    tasks = _take(card, dict, "tasks")
+    splits = {task: _take(tasks, str, task, "split") for task in tasks}
+    chosen = tuple(task for task, split in splits.items() if wanted(task, split))
+    if not chosen:
+        return
+    own = [str(reason) for reason in _take(card, list, "not_comparable")]
+    if not own and (card.get("comparable") is not True or card.get("run", {}).get("limit") is not None):
+        own = ["it says so of itself"]
+    if own:
+        yield Apart("not comparable", name, entries[0].card, submission, chosen, tuple(own))
+        return
+    file = next((sha256 for entry in entries if (sha256 := entry.files["benchmark"])), "")
+    try:
+        benchmark = load(file)
+    except UserError as problem:
+        raise _Misfit(f"its benchmark cannot be read from the archive: {problem.faults[0].message}") from None
+    if benchmark.digest != _take(card, str, "benchmark", "digest"):
+        raise _Misfit("the archive keeps another benchmark for it than it was made with")
+    for task in chosen:
+        if reasons := tuple(_against(benchmark, card, task)):
+            yield Apart("not comparable", name, entries[0].card, submission, (task,), reasons)
+        else:
+            yield _candidate(card, task, entries, benchmark, file)
+
+
+def _against(benchmark: Benchmark, card: Json, task: str) -> Iterator[str]:
+    """Why a card that calls itself comparable is not: whoever signs can write anything, the benchmark is pinned."""
+    suite = benchmark.suites.get(_take(card, str, "suite"))
+    result = _take(card, dict, "tasks", task)
+    dataset, split = _take(result, str, "dataset"), _take(result, str, "split")
+    if not is_released(benchmark):
+        yield f"{benchmark.name} {benchmark.version} with this content is not a released benchmark"
+    if suite is None or not suite.comparable or suite.datasets.get(task) != dataset:
+        yield f"task {task!r} on {dataset!r} is not part of a comparable suite"
+        return
+    pinned = benchmark.datasets[dataset].splits.get(split)
+    found = _take(card, str, "data", f"{dataset}/{split}", "sha256")
+    if pinned is None or (pinned.sha256 is not None and pinned.sha256 != found):
+        yield f"its {split} data is not the pinned one"
+    prompts = result.get("prompts")
+    if (failures := result.get("failures")) and failures.get("rows"):
+        yield f"{failures['rows']} written answers could not be read, so its numbers are over other items"
+    own = benchmark.tasks[task]
+    if prompts is not None and set(prompts) not in (set(own.prompts), set(own.verbalized)):
+        yield f"prompts chosen by hand: {', '.join(map(str, prompts))}"
+
+
+def _candidate(
+    card: Json, task: str, entries: list[Entry], benchmark: Benchmark, benchmark_file: str
+) -> Candidate | Apart:
+    result = _take(card, dict, "tasks", task)
+    primary = benchmark.scoring.primary
+    name, submission = _take(card, str, "submission", "name"), _take(card, str, "submission", "digest")
+    metric = _take(result, dict, "metrics", primary)
+    if metric.get("value") is None:
+        reason = f"{primary} was not measured: {metric.get('reason')}"
+        return Apart("not measured", name, entries[0].card, submission, (task,), (reason,))
+    dataset, split = _take(result, str, "dataset"), _take(result, str, "split")
+    prompts = _take(result, (dict, type(None)), "prompts")
+    model = _take(card, (dict, type(None)), "submission", "model")
+    kept = any(entry.files["predictions"] for entry in entries)
+    interval = metric.get("confidence_interval")
+    error = metric.get("standard_error")
+    data = _take(card, dict, "data", f"{dataset}/{split}")
+    return Candidate(
+        measures=Measures(
+            benchmark=benchmark.name,
+            version=benchmark.version,
+            benchmark_digest=benchmark.digest,
+            suite=_take(card, str, "suite"),
+            task=task,
+            split=split,
+            dataset=dataset,
+            data_sha256=_take(data, str, "sha256"),
+            items=_take(result, int, "items"),
+            labels=tuple(str(label) for label in _take(result, list, "labels")),
+            prompts=None if prompts is None else tuple(sorted((key, str(value)) for key, value in prompts.items())),
+            views=() if prompts is None else tuple(sorted(map(_view, _take(result, list, "views")))),
+        ),
+        assurance="",
+        name=name,
+        kind="file" if model is None else "model",
+        model=None if model is None else _model(model, card),
+        submission=submission,
+        card=entries[0].card,
+        sequence=entries[0].sequence,
+        added_at=entries[0].added_at,
+        finished_at=_take(card, str, "run", "finished_at"),
+        keyid="",
+        owner=None,
+        value=float(_take(metric, (int, float), "value")),
+        standard_error=None if error is None else float(_take(metric, (int, float), "standard_error")),
+        bounds=None if interval is None else _bounds(interval),
+        references=dict(_references(result, primary)),
+        predictions=_take(card, str, "predictions", "sha256") if kept else None,
+        benchmark_file=benchmark_file,
+        unprotected=isolation.missing(card),
+    )
+
+
+def _view(view: Any) -> str:
+    return f"{_take(view, str, 'prompt_id')}/{_take(view, int, 'order')}"
+
+
+def _bounds(interval: Any) -> tuple[float, float]:
+    return float(_take(interval, (int, float), "lower")), float(_take(interval, (int, float), "upper"))
+
+
+def _model(model: Json, card: Json) -> str:
+    """Repository or folder of the model, or what a service calls it, and of its adapter."""
+    parts = [model, card["submission"].get("adapter")]
+    return " + ".join(model_name(part) or "?" for part in parts if isinstance(part, dict))
+
+
+def _references(result: Any, primary: str) -> Iterator[tuple[str, float]]:
+    for name, path in (
+        ("ceiling", ("ceiling",)),
+        ("prior", ("baselines", "prior")),
+        ("uniform", ("baselines", "uniform")),
+    ):
+        metrics = _take(result, dict, *path)
+        if primary in metrics and metrics[primary].get("value") is not None:
+            yield name, float(_take(metrics, (int, float), primary, "value"))

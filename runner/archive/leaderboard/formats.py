@@ -1,0 +1,279 @@
+"""A leaderboard as words: for a terminal, as Markdown, JSON or CSV; computes nothing, and trusts no name."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, assert_never
+
+from rich.cells import set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from runner.archive.leaderboard.values import Apart, Group, Leaderboard, Reference, Row, Section
+from runner.archive.text import plain
+
+Format = Literal["rich", "markdown", "json", "csv"]
+
+_WIDTH = 80
+_NAME = 24
+_VALUE = 13
+_LEGEND = (
+    "ranks: all that the row's rank can be; =: the row above is not shown to be better. "
+    "Two rows differ if {shown}. runs: archived cards of the submission; the latest is ranked."
+)
+
+
+def render(board: Leaderboard, format: Format, console: Console | None = None) -> str:
+    """The leaderboard as text that ends in a newline. `rich` is 80 columns wide and plain unless on a terminal."""
+    match format:
+        case "rich":
+            return _rich(board, console)
+        case "markdown":
+            return "\n".join(_markdown(board)) + "\n"
+        case "json":
+            return json.dumps(board.to_json(), indent=2, allow_nan=False) + "\n"
+        case "csv":
+            return _csv(board)
+        case _:
+            assert_never(format)
+
+
+def markdown_text(text: str) -> str:
+    """`text` as Markdown that shows just that, inside a line: no link, emphasis, code, table cell or HTML begins."""
+    return re.sub(r"([\\`*_\[\]<>|~&!:@#$]|(?<=www)[.])", r"\\\1", plain(text))
+
+
+def csv_text(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
+    shown = plain(text)
+    return f"'{shown}" if shown.lstrip()[:1] in ("=", "+", "-", "@") else shown
+
+
+# --- a terminal ----------------------------------------------------------------------------------------------------
+
+
+def _rich(board: Leaderboard, console: Console | None) -> str:
+    if console is None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=_WIDTH, color_system=None)
+    with console.capture() as capture:
+        for problem in board.damage:
+            console.print(Text(f"DAMAGED: {plain(problem)}", "bold red"))
+        for group in board.groups:
+            _print_group(console, group)
+        _print_apart(console, board.apart)
+        if not board.groups:
+            console.print(Text("No card here can be ranked."))
+    lines = capture.get().splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _print_group(console: Console, group: Group) -> None:
+    arrow = "↓" if group.lower_is_better else "↑"
+    console.print(
+        Text.assemble(
+            (plain(group.measures.task), "bold cyan"),
+            f"  {group.measures.items:,} items of {plain(group.measures.split)}, {plain(group.metric)} {arrow}",
+        )
+    )
+    console.print(Text(_measures(group), "dim"))
+    for section in group.sections:
+        console.print()
+        console.print(Text(section.assurance, "bold"))
+        interval = f"{group.level * 100:g} % interval"
+        head = _line("rank", "ranks", "submission", plain(group.metric, _VALUE), interval, "card")
+        # One text per section: a table of ten thousand rows would take rich as long as all the signatures.
+        console.print(Text("\n").join([Text(head, "dim"), *_lines(section)]), no_wrap=True, overflow="ignore")
+    if group.references:
+        console.print()
+        console.print(Text("for reference", "bold"))
+        references = [
+            Text(_line("", "", one.name, f"{one.value:.4f}", _interval(one.lower, one.upper, ""), _kind(one)))
+            for one in group.references
+        ]
+        console.print(Text("\n").join(references), no_wrap=True, overflow="ignore")
+    console.print()
+    for note in (*group.notes, _legend(group)):
+        console.print(Text(plain(note), "dim"))
+    console.print()
+
+
+def _lines(section: Section) -> Iterator[Text]:
+    for row in section.rows:
+        rank = f"={row.rank}" if row.tied else str(row.rank)
+        value = f"{row.value:.4f}"
+        yield Text(_line(rank, _ranks(row), row.name, value, _interval(row.lower, row.upper), row.card[:8]))
+        for remark in _remarks(row):
+            yield Text(_line("", "", remark, "", "", ""), "dim")
+
+
+def _line(rank: str, ranks: str, name: str, value: str, interval: str, card: str) -> str:
+    """The columns of a ranking, 80 in all."""
+    padded = set_cell_size(_cut(name), _NAME)
+    return f"{rank:>5} {ranks:>8} {padded} {value:>{_VALUE}} {interval:>17} {card}"
+
+
+def _print_apart(console: Console, apart: tuple[Apart, ...]) -> None:
+    if not apart:
+        return
+    console.print(Text("not ranked", "bold"))
+    for one in apart:
+        tasks = f" ({', '.join(map(plain, one.tasks))})" if one.tasks else ""
+        console.print(Text.assemble((f"  {_cut(one.name, 40)}", "bold"), f" {one.card[:8]}{tasks}"))
+        for reason in one.reasons:
+            console.print(Text(f"    {one.kind}: {plain(reason)}", "yellow"))
+
+
+def _cut(text: str, width: int = _NAME) -> str:
+    return plain(text, width)
+
+
+def _measures(group: Group) -> str:
+    prompts = (
+        "prompts not said" if group.measures.prompts is None else f"asked {', '.join(map(plain, group.measures.views))}"
+    )
+    return (
+        f"{plain(group.measures.benchmark)} {plain(group.measures.version)} ({group.measures.benchmark_digest[:15]}…), "
+        f"data {group.measures.data_sha256[:8]}…, {prompts}"
+    )
+
+
+def _ranks(row: Row) -> str:
+    return str(row.best) if row.best == row.worst else f"{row.best}–{row.worst}"
+
+
+def _interval(lower: float | None, upper: float | None, absent: str = "–") -> str:
+    return absent if lower is None or upper is None else f"{lower:.4f} … {upper:.4f}"
+
+
+def _kind(reference: Reference) -> str:
+    return "a file" if reference.kind == "file" else reference.kind
+
+
+def _remarks(row: Row) -> Iterator[str]:
+    """What a reader must not miss about a row: runs that were not ranked, a claim, an unknown maker."""
+    if len(row.runs) > 1:
+        values = [run.value for run in row.runs]
+        yield f"{len(row.runs)} runs {min(values):.4f}…{max(values):.4f}"
+    if row.claimed is not None:
+        yield f"claimed {row.claimed:.4f}"
+    if row.kind == "file":
+        yield "scored from a file"
+
+
+def _legend(group: Group) -> str:
+    rows = [row for section in group.sections for row in section.rows]
+    paired = sum(row.paired for row in rows)
+    if paired == len(rows) and rows:
+        shown = "the paired bootstrap interval of their difference leaves out 0"
+    elif paired:
+        shown = (
+            "the paired bootstrap interval of their difference leaves out 0; or, for the "
+            f"{len(rows) - paired} rows without predictions, the cards' own intervals are apart"
+        )
+    else:
+        shown = "the cards' own intervals are apart (with --data-dir: the paired bootstrap, which is sharper)"
+    return _LEGEND.format(shown=shown)
+
+
+# --- Markdown ------------------------------------------------------------------------------------------------------
+
+
+def _markdown(board: Leaderboard) -> Iterator[str]:
+    yield "# Leaderboard"
+    for problem in board.damage:
+        yield f"\n**Damaged:** {markdown_text(problem)}"
+    for group in board.groups:
+        task, split = markdown_text(group.measures.task), markdown_text(group.measures.split)
+        yield f"\n## {task}, {split}, {group.measures.items:,} items\n"
+        yield f"{markdown_text(_measures(group))}\n"
+        arrow = "↓" if group.lower_is_better else "↑"
+        for section in group.sections:
+            yield f"### {section.assurance}\n"
+            metric = markdown_text(group.metric)
+            yield f"| rank | ranks | submission | {metric} {arrow} | interval | runs | signed by | card |"
+            yield "| ---: | ---: | --- | ---: | ---: | ---: | --- | --- |"
+            for row in section.rows:
+                remarks = "".join(f"; {markdown_text(remark)}" for remark in _remarks(row))
+                yield (
+                    f"| {'=' if row.tied else ''}{row.rank} | {_ranks(row)} | {markdown_text(row.name)}{remarks} "
+                    f"| {row.value:.4f} | {_interval(row.lower, row.upper)} | {len(row.runs)} "
+                    f"| {markdown_text(_signer(row))} | {row.card[:16]} |"
+                )
+            yield ""
+        for one in group.references:
+            between = _interval(one.lower, one.upper, "")
+            yield f"- {_kind(one)}: {markdown_text(one.name)} {one.value:.4f}{f' ({between})' if between else ''}"
+        for note in (*group.notes, _legend(group)):
+            yield f"\n{plain(note)}"
+    if board.apart:
+        yield "\n## Not ranked\n"
+        for card in board.apart:
+            why = "; ".join(markdown_text(reason) for reason in card.reasons)
+            yield f"- {markdown_text(card.name)} ({card.card[:16]}), {card.kind}: {why}"
+
+
+def _signer(row: Row) -> str:
+    return row.signed_by or f"key {row.keyid[:8]}"
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    *("section", "benchmark", "version", "benchmark_digest", "suite", "task", "split", "items", "data_sha256"),
+    *("prompts", "metric", "lower_is_better", "rank", "best_rank", "worst_rank", "tied", "paired", "name", "kind"),
+    *("model", "value", "standard_error", "lower", "upper", "level", "runs", "lowest_run", "highest_run", "claimed"),
+    *("submission", "card", "signed_by", "keyid", "submissions_of_signer", "finished_at", "added_at", "reasons"),
+)
+
+
+def _csv(board: Leaderboard) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for record in _records(board):
+        writer.writerow({name: _cell(value) for name, value in record.items()})
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A number as it is (a minus sign included), a missing one empty, text as no formula."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return csv_text(value) if isinstance(value, str) else "" if value is None else value
+
+
+def _records(board: Leaderboard) -> Iterator[dict[str, Any]]:
+    for problem in board.damage:
+        yield {"section": "damaged", "reasons": problem}
+    for group in board.groups:
+        shared = {name: getattr(group.measures, name) for name in _COLUMNS[1:9]}
+        shared["prompts"] = " ".join(group.measures.views)
+        shared |= {"metric": group.metric, "lower_is_better": group.lower_is_better, "level": group.level}
+        for section in group.sections:
+            for row in section.rows:
+                values = [run.value for run in row.runs]
+                yield {
+                    **shared,
+                    "section": section.assurance,
+                    "best_rank": row.best,
+                    "worst_rank": row.worst,
+                    "runs": len(values),
+                    "lowest_run": min(values),
+                    "highest_run": max(values),
+                    **{name: getattr(row, name) for name in _COLUMNS if name != "runs" and hasattr(row, name)},
+                }
+        for one in group.references:
+            own = {name: getattr(one, name) for name in ("name", "kind", "value", "lower", "upper", "card")}
+            yield {**shared, "section": "reference", **own}
+    for card in board.apart:
+        yield {
+            "section": "not ranked",
+            "kind": card.kind,
+            "task": " ".join(card.tasks),
+            "reasons": "; ".join(card.reasons),
+            **{name: getattr(card, name) for name in ("name", "card", "submission")},
+        }

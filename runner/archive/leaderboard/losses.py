@@ -1,0 +1,102 @@
+"""Per-item losses of archived predictions, so that ranks rest on the same items and numbers on their rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from runner.archive import benchmarks, objects
+from runner.archive.leaderboard.candidates import Candidate
+from runner.archive.leaderboard.values import Measures
+from runner.archive.objects import FILES
+from runner.archive.store import Store
+from runner.core.errors import UserError
+from runner.core.types import Array
+from runner.scorecard import filenames
+from runner.scorecard.task_metrics import measure
+from runner.scoring.intervals import bootstrap_means
+from runner.scoring.rules import RULES
+from runner.tasks.predictions import read
+from runner.tasks.selection import Choice, Selection, aligned, select
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """By card digest: bootstrap means of the primary metric (resamples,), on resampled items shared by all cards; or
+    why a card is refused. `notes` say what could not be rebuilt.
+    """
+
+    draws: Mapping[str, Array]
+    refused: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def rebuild(
+    store: Store,
+    measures: Measures,
+    cards: Sequence[Candidate],
+    data_dir: Path,
+    observe: Callable[[int, int], None],
+) -> Rebuilt:
+    """Read the predictions of `cards` from the archive and score them on the data in `data_dir`.
+
+    A card is refused whose mean loss is not its value, within the benchmark's `recompute_tolerance`, or whose
+    predictions are damaged or do not answer every item once.
+    """
+    data = objects.read(store, FILES["benchmark"], cards[0].benchmark_file)
+    with benchmarks.benchmark_file(data) as path:
+        try:
+            selection = select(
+                Choice(path, measures.suite, tasks=(measures.task,), split=measures.split, data_dir=data_dir)
+            )
+        except UserError as problem:
+            return Rebuilt({}, {}, (f"Not rebuilt from predictions: {problem.faults[0].message}",))
+    found = selection.data[f"{measures.dataset}/{measures.split}"]["sha256"]
+    if found != measures.data_sha256:
+        return Rebuilt({}, {}, (f"Not rebuilt from predictions: the data here is {found[:16]}…, not the cards'.",))
+    losses: dict[str, Array] = {}
+    refused: dict[str, str] = {}
+    without = 0
+    tolerance = selection.benchmark.scoring.recompute_tolerance
+    for done, one in enumerate(cards, start=1):
+        observe(done, len(cards))
+        if one.predictions is None:
+            without += 1
+            continue
+        try:
+            column = _losses(store, one, selection)
+        except UserError as problem:
+            refused[one.card] = f"its predictions: {problem.faults[0].message}"
+            continue
+        mean = float(column.mean())
+        if abs(mean - one.value) > tolerance * max(1.0, abs(mean)):
+            refused[one.card] = f"it says {one.value:.6f}, its predictions give {mean:.6f}"
+        else:
+            losses[one.card] = column
+    notes = [f"{without} of {len(cards)} rows have no predictions in the archive."] if without else []
+    if not losses:
+        return Rebuilt({}, refused, tuple(notes))
+    spec = selection.benchmark.scoring.intervals
+    drawn = bootstrap_means(np.column_stack(list(losses.values())), spec.draws, spec.seed)
+    return Rebuilt({card: drawn[:, place] for place, card in enumerate(losses)}, refused, tuple(notes))
+
+
+def _losses(store: Store, one: Candidate, selection: Selection) -> Array:
+    """(items,) the primary metric of each item."""
+    assert one.predictions is not None
+    content = objects.read(store, FILES["predictions"], one.predictions)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / filenames.PREDICTIONS
+        path.write_bytes(content)
+        part = selection.tasks[0]
+        rows = [row for row in read(path) if row.task == part.task.name]
+    answers = aligned(selection, rows, optional_fitting=True)
+    scoring = selection.benchmark.scoring
+    rule = RULES.get(scoring.primary)
+    if rule is not None:
+        counts = np.array([item.counts for item in part.scored], dtype=np.float64)
+        losses: Array = rule(answers[part.task.name, part.split].averaged(), counts)
+        return losses
+    return measure(part, answers, scoring).values[scoring.primary]

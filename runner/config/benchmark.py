@@ -1,0 +1,164 @@
+"""From the bytes of a `benchmark.yaml` to a frozen `Benchmark`, or every fault in it."""
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from runner.config.cross_checks import disagreements
+from runner.config.schema import in_order, schema_faults, soundness
+from runner.config.source import BENCHMARK_BYTES, Document, read
+from runner.core import canonical
+from runner.core.errors import Fault, raise_faults
+from runner.core.types import (
+    Benchmark,
+    DataFile,
+    Dataset,
+    FitSpec,
+    FoldSpec,
+    IntervalSpec,
+    ItemFields,
+    PromptSpec,
+    ScoringSpec,
+    Suite,
+    Task,
+)
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """The benchmark in the file `path`.
+
+    Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of parts that do not
+    agree (UNKNOWN_…, TEMPLATE, ORDERS, OPTIONS, …).
+    """
+    document = read(path, BENCHMARK_BYTES)
+    raise_faults(benchmark_faults(document))
+    return _benchmark(document)
+
+
+def benchmark_faults(document: Document) -> tuple[Fault, ...]:
+    """Every fault of a document that is meant to be a benchmark, in the order of the file."""
+    faults, bad = schema_faults(document, "benchmark")
+    faults += document.faults
+    faults += disagreements(document, soundness(bad))
+    return in_order(faults)
+
+
+def _benchmark(document: Document) -> Benchmark:
+    value = document.value
+    return Benchmark(
+        name=value["name"],
+        version=value["version"],
+        description=value["description"],
+        digest=canonical.digest(value),
+        source=document.data,
+        datasets=MappingProxyType({name: _dataset(name, part) for name, part in value["datasets"].items()}),
+        tasks=MappingProxyType({name: _task(name, part) for name, part in value["tasks"].items()}),
+        prompts=MappingProxyType({name: _prompt(name, part) for name, part in value["prompts"].items()}),
+        scoring=_scoring(value["scoring"]),
+        suites=MappingProxyType({name: _suite(name, part) for name, part in value["suites"].items()}),
+    )
+
+
+def _dataset(name: str, value: dict[str, Any]) -> Dataset:
+    return Dataset(
+        name=name,
+        description=value["description"],
+        synthetic=value["synthetic"],
+        url=value["source"].get("url"),
+        folder=value["source"].get("folder"),
+        embedded=value["source"].get("embedded"),
+        splits=MappingProxyType(
+            {
+                split: DataFile(
+                    dataset=name,
+                    split=split,
+                    file=pinned["file"],
+                    rows=int(pinned["rows"]),
+                    sha256=pinned.get("sha256"),
+                    git_blob=pinned.get("git_blob"),
+                    folds=_folds(pinned["folds"]) if "folds" in pinned else None,
+                )
+                for split, pinned in value["splits"].items()
+            }
+        ),
+    )
+
+
+def _folds(value: dict[str, Any]) -> FoldSpec:
+    return FoldSpec(
+        number=int(value["number"]),
+        take=tuple(int(fold) for fold in value["take"]),
+        seed=int(value["seed"]),
+        rows=int(value["rows"]),
+        apart=tuple(value.get("apart", ())),
+    )
+
+
+def _task(name: str, value: dict[str, Any]) -> Task:
+    item = value["item"]
+    return Task(
+        name=name,
+        description=value["description"],
+        labels=tuple(value["labels"]),
+        item=ItemFields(
+            id=item["id"],
+            fields=MappingProxyType(item["fields"]),
+            votes=item["votes"],
+            panel=item.get("panel"),
+            group=item.get("group"),
+        ),
+        without_votes=value["without_votes"],
+        prompts=tuple(value["prompts"]),
+        strata=tuple(value.get("strata", ())),
+        verbalized=tuple(value.get("verbalized", ())),
+    )
+
+
+def _prompt(name: str, value: dict[str, Any]) -> PromptSpec:
+    return PromptSpec(
+        name=name,
+        task=value["task"],
+        elicitation=value["elicitation"],
+        orders=tuple(tuple(order) for order in value["orders"]),
+        shows=MappingProxyType(value.get("shows", {})),
+        template=value["template"],
+        cue_plain=value["cue"]["plain"],
+        cue_chat=value["cue"]["chat"],
+        options=tuple(tuple(forms) for forms in value["options"]),
+        max_tokens=int(value["max_tokens"]),
+        shorten=value.get("shorten"),
+        max_new_tokens=int(value["max_new_tokens"]) if "max_new_tokens" in value else None,
+        zero_percent=float(value["zero_percent"]) if "zero_percent" in value else None,
+    )
+
+
+def _scoring(value: dict[str, Any]) -> ScoringSpec:
+    """Whole numbers may be written as `1e3` or `5.0`, which JSON Schema takes for integers: hence `int`."""
+    fit, intervals, self_check = value["fit"], value["intervals"], value["self_check"]
+    return ScoringSpec(
+        primary=value["primary"],
+        metrics=tuple(value["metrics"]),
+        ablations=tuple(value.get("ablations", ())),
+        fit=FitSpec(fit["split"], int(fit["items"]), int(fit["folds"]), int(fit["seed"])),
+        ceiling_draws=int(value["ceiling"]["draws"]),
+        ceiling_seed=int(value["ceiling"]["seed"]),
+        intervals=IntervalSpec(
+            intervals["method"], int(intervals["draws"]), float(intervals["level"]), int(intervals["seed"])
+        ),
+        self_check_prompts=int(self_check["prompts"]),
+        self_check_tolerance=MappingProxyType({dtype: float(nats) for dtype, nats in self_check["tolerance"].items()}),
+        self_check_changed=MappingProxyType(
+            {dtype: float(share) for dtype, share in self_check.get("changed_texts", {}).items()}
+        ),
+        recompute_tolerance=float(value["recompute_tolerance"]),
+    )
+
+
+def _suite(name: str, value: dict[str, Any]) -> Suite:
+    return Suite(
+        name=name,
+        description=value["description"],
+        comparable=value["comparable"],
+        split=value["split"],
+        datasets=MappingProxyType(value["datasets"]),
+    )

@@ -1,0 +1,17 @@
+"""The released benchmarks by name, version and digest: a released version never changes."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from runner.core.types import Benchmark
+
+RELEASED: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("moral-ambiguity", "1.0.0"): "sha256:90a34f1c9c352cce836338657380b31f3b5c7e587ae98d2a2890eedb7d339308",
+    }
+)
+
+
+def is_released(benchmark: Benchmark) -> bool:
+    """Whether `benchmark` is, digest for digest, a released one."""
+    return RELEASED.get((benchmark.name, benchmark.version)) == benchmark.digest

@@ -1,0 +1,305 @@
+"""Read YAML that a stranger wrote: JSON values only, each with the line and column it stands at."""
+
+import codecs
+import json
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from runner.config.scalars import ScalarFault, plain, shown
+from runner.core.errors import Fault, InvalidInput
+
+SUBMISSION_BYTES = 64 << 10
+BENCHMARK_BYTES = 1 << 20
+MAX_DEPTH = 16
+
+JsonPath = tuple[str | int, ...]
+Place = tuple[int, int]
+
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+# Not printable, or a line break to YAML 1.1 and not to YAML 1.2 (U+0085, U+2028, U+2029), or invisible (U+FEFF).
+_FORBIDDEN = re.compile(
+    "[^\t\n\r\x20-\x7e\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]",
+)
+_LINE_BREAK = re.compile("\r\n|\r|\n")
+_IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_UNUSABLE = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML file as a JSON value, with the place (line, column, from 1) of every value and of every key.
+
+    `key_places` is indexed by the path of the value that the key leads to. `faults` are those that leave the rest of
+    the document readable; `spoiled` are the paths whose values are therefore not to be relied on.
+    """
+
+    file: str
+    data: bytes
+    value: Any
+    places: Mapping[JsonPath, Place]
+    key_places: Mapping[JsonPath, Place]
+    faults: tuple[Fault, ...]
+    spoiled: frozenset[JsonPath]
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What is gathered while a document is read."""
+
+    file: str
+    places: dict[JsonPath, Place] = field(default_factory=dict)
+    key_places: dict[JsonPath, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    spoiled: set[JsonPath] = field(default_factory=set)
+
+    def add(self, code: str, place: Place, message: str, hint: str | None = None, path: JsonPath | None = None) -> None:
+        written = None if path is None else json_path(path)
+        self.faults.append(Fault(code, message, self.file, *place, path=written, hint=hint))
+
+    def stop(self, code: str, place: Place, message: str, hint: str | None = None) -> NoReturn:
+        self.add(code, place, message, hint)
+        raise InvalidInput(*self.faults)
+
+
+def read(path: Path, max_bytes: int) -> Document:
+    """The document in the file `path`; raises `InvalidInput` as `parse` does, and when the file cannot be read."""
+    return parse(read_bytes(path, max_bytes), str(path), max_bytes)
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """At most `max_bytes + 1` bytes of a regular file; raises `InvalidInput` for anything else."""
+    file = str(path)
+    try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind):
+            found = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
+            hint = "Name the YAML file inside it." if stat.S_ISDIR(kind) else None
+            raise InvalidInput(Fault("FILE_NOT_REGULAR", f"This is {found}, a file was expected.", file, hint=hint))
+        with path.open("rb") as stream:
+            return stream.read(max_bytes + 1)
+    except FileNotFoundError:
+        recipe = path.with_name("recipe.yaml")
+        trained = path.name == "submission.yaml" and recipe.is_file()
+        hint = f"It is written by `benchmark finetune {recipe}`." if trained else None
+        raise InvalidInput(Fault("FILE_MISSING", "There is no such file.", file, hint=hint)) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InvalidInput(Fault("FILE_UNREADABLE", f"This cannot be read: {reason}.", file)) from None
+    except ValueError:  # a null character in the name
+        raise InvalidInput(Fault("FILE_MISSING", "No file can have this name.", ascii(file))) from None
+
+
+def parse(data: bytes, file: str, max_bytes: int) -> Document:
+    """The JSON value of a YAML document, or `InvalidInput` where the document cannot be read to its end.
+
+    That is so for: too many bytes, anything but plain UTF-8, a syntax error, a second document, nesting beyond 16
+    (found on the event stream, so that depth cannot exhaust the parser). Tags, anchors, aliases, merge keys, duplicate
+    keys, keys that are not text and scalars of more than one meaning are gathered in `Document.faults`.
+    """
+    notes = _Notes(file)
+    if len(data) > max_bytes:
+        notes.stop("YAML_TOO_LARGE", (1, 1), f"This is larger than {max_bytes:,} bytes, the most that is read.")
+    events = _events(_text(data, notes), notes)
+    next(events)  # the start of the stream
+    if isinstance(next(events), yaml.StreamEndEvent):
+        notes.stop("YAML_SYNTAX", (1, 1), "There is nothing in this file.")
+    value = _value(events, next(events), (), 1, notes)
+    next(events)  # the end of the document
+    if not isinstance(event := next(events), yaml.StreamEndEvent):
+        notes.stop("YAML_MULTI_DOC", _place(event), "A second document begins here, one was expected.")
+    return Document(file, data, value, notes.places, notes.key_places, tuple(notes.faults), frozenset(notes.spoiled))
+
+
+def json_path(path: JsonPath) -> str:
+    """`path` as RFC 9535 writes it: `$.tasks.dilemmas.labels[1]`, `$['a-b']`."""
+    return "$" + "".join(_step(part) for part in path)
+
+
+def fault_at(
+    document: Document, code: str, path: JsonPath, message: str, hint: str | None = None, *, key: bool = False
+) -> Fault:
+    """A fault at the value that `path` leads to, or at its key; where there is none, at the nearest parent's key."""
+    line, column = _nearest(document, path, key)
+    return Fault(code, message, document.file, line, column, json_path(path), hint)
+
+
+def _nearest(document: Document, path: JsonPath, key: bool) -> Place:
+    if key and path in document.key_places:
+        return document.key_places[path]
+    if path in document.places:
+        return document.places[path]
+    return _nearest(document, path[:-1], key=True) if path else (1, 1)
+
+
+def _step(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    if _IDENTIFIER.fullmatch(part):
+        return f".{part}"
+    return f"[{shown(part)}]"
+
+
+def _text(data: bytes, notes: _Notes) -> str:
+    if data.startswith(_BYTE_ORDER_MARKS):
+        notes.stop("YAML_ENCODING", (1, 1), "It begins with a byte-order mark, plain UTF-8 was expected.")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = _place_of(data[: error.start].decode("utf-8"))
+        notes.stop("YAML_ENCODING", place, f"This is not UTF-8: {error.reason}.")
+    if found := _FORBIDDEN.search(text):
+        notes.stop(
+            "YAML_ENCODING",
+            _place_of(text[: found.start()]),
+            f"The character U+{ord(found[0]):04X} may not stand in YAML as it is.",
+            f'Write it as "{_escape(found[0])}" in double quotes, or leave it out.',
+        )
+    return text
+
+
+def _escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if character < "\x20" else f"\\u{ord(character):04x}"
+
+
+def _place_of(before: str) -> Place:
+    lines = _LINE_BREAK.split(before)
+    return len(lines), len(lines[-1]) + 1
+
+
+def _events(text: str, notes: _Notes) -> Iterator[yaml.Event]:
+    loader = yaml.SafeLoader(text)
+    try:
+        while loader.check_event():
+            yield loader.get_event()  # type: ignore[no-untyped-call]
+    except yaml.MarkedYAMLError as error:
+        place = _mark(error.problem_mark or error.context_mark)
+        context = f", {error.context}" if error.context else ""
+        message = f"This is not YAML: {error.problem}{context}.".replace("\n", " ")
+        hint = "Indent with spaces, not with tabs." if "'\\t'" in message else None
+        notes.stop("YAML_SYNTAX", place, message, hint)
+    except (ValueError, OverflowError):
+        # PyYAML passes "\UFFFFFFFF" to chr() and the digits of %YAML to int() without looking at them.
+        notes.stop("YAML_SYNTAX", _mark(loader.get_mark()), "This is not YAML: a number here is out of range.")
+    finally:
+        loader.dispose()
+
+
+def _mark(mark: Any) -> Place:
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _place(event: yaml.Event) -> Place:
+    return _mark(event.start_mark)
+
+
+def _value(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, depth: int, notes: _Notes) -> Any:
+    notes.places.setdefault(path, _place(event))
+    if isinstance(event, yaml.AliasEvent):
+        _refuse_alias(event, path, notes)
+        notes.spoiled.add(path)
+        return None
+    _refuse_properties(event, path, notes)
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(event, path, notes)
+    if depth > MAX_DEPTH:
+        notes.stop("YAML_TOO_DEEP", _place(event), f"Nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(event, yaml.SequenceStartEvent):
+        items: list[Any] = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            items.append(_value(events, event, (*path, len(items)), depth + 1, notes))
+        return items
+    return _mapping(events, path, depth, notes)
+
+
+def _mapping(events: Iterator[yaml.Event], path: JsonPath, depth: int, notes: _Notes) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
+        key = _key(events, event, path, depth, notes)
+        if key is None:
+            notes.spoiled.add(path)
+            _value(events, next(events), (*path, _UNUSABLE), depth + 1, notes)
+            continue
+        to = (*path, key)
+        if key in found:
+            first, _ = notes.key_places[to]
+            notes.add(
+                "YAML_DUPLICATE_KEY",
+                _place(event),
+                f"The key {shown(key)} is given twice, first on line {first}.",
+                path=to,
+            )
+            notes.spoiled.add(to)
+        notes.key_places.setdefault(to, _place(event))
+        found.setdefault(key, _value(events, next(events), to, depth + 1, notes))
+    return found
+
+
+def _key(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, depth: int, notes: _Notes) -> str | None:
+    """The text of a key, or None with a fault noted where it has none."""
+    if isinstance(event, yaml.AliasEvent):
+        _refuse_alias(event, path, notes)
+        return None
+    if not isinstance(event, yaml.ScalarEvent):
+        notes.add("YAML_KEY", _place(event), "A key is a list or a mapping, text was expected.", path=path)
+        _value(events, event, (*path, _UNUSABLE), depth + 1, notes)
+        return None
+    _refuse_properties(event, path, notes)
+    if event.style is None and event.value == "<<":
+        notes.add("YAML_ALIAS", _place(event), "Merge keys (<<) are not read.", "Write the keys out.", path)
+        return None
+    try:
+        key = plain(event.value) if event.style is None else event.value
+    except ScalarFault as fault:
+        notes.add(
+            "YAML_KEY", _place(event), f"A key is not plainly text: {fault.message}", "Put the key in quotes.", path
+        )
+        return None
+    if not isinstance(key, str):
+        notes.add("YAML_KEY", _place(event), f"The key {event.value} is not text.", "Put the key in quotes.", path)
+        return None
+    return None if _refuse_surrogates(event, key, path, notes) else key
+
+
+def _scalar(event: yaml.ScalarEvent, path: JsonPath, notes: _Notes) -> str | int | float | bool | None:
+    if event.style is None and event.tag is None:
+        try:
+            return plain(event.value)
+        except ScalarFault as fault:
+            notes.add("YAML_SCALAR", _place(event), fault.message, fault.hint, path)
+            notes.spoiled.add(path)
+            return None
+    if _refuse_surrogates(event, event.value, path, notes):
+        notes.spoiled.add(path)
+        return None
+    return str(event.value)
+
+
+def _refuse_surrogates(event: yaml.Event, text: str, path: JsonPath, notes: _Notes) -> bool:
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return False
+    hint = "Write the character itself, or \\U and eight hex digits."
+    notes.add("YAML_SCALAR", _place(event), "Half a character (\\ud800 to \\udfff) is not text.", hint, path)
+    return True
+
+
+def _refuse_alias(event: yaml.AliasEvent, path: JsonPath, notes: _Notes) -> None:
+    notes.add(
+        "YAML_ALIAS", _place(event), f"The alias *{shown(event.anchor)[1:-1]} is not read.", "Write it out.", path
+    )
+
+
+def _refuse_properties(event: yaml.Event, path: JsonPath, notes: _Notes) -> None:
+    """Note a tag or an anchor before a scalar, a list or a mapping."""
+    tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
+    if tag is not None:
+        notes.add("YAML_TAG", _place(event), f"The tag {shown(tag)} is not read.", "Leave the tag out.", path)
+        notes.spoiled.add(path)
+    if anchor is not None:
+        message = f"The anchor &{shown(anchor)[1:-1]} is not read."
+        notes.add("YAML_ALIAS", _place(event), message, "Leave it out, and write out what it stands for.", path)

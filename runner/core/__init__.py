@@ -1,0 +1,1 @@
+"""Nouns, errors, canonical bytes and strict readers that every other room stands on."""

@@ -1,0 +1,26 @@
+"""Where the files that travel with the package lie: benchmark.yaml, the schemas and the sample data."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _travelling(name: str) -> Path:
+    """`name` inside the installed package, or in the checkout that an editable install points to."""
+    packaged = _PACKAGE / "resources" / name
+    return packaged if packaged.exists() else _PACKAGE.parent / name
+
+
+def benchmark_file() -> Path:
+    """The released `benchmark.yaml`."""
+    return _travelling("benchmark.yaml")
+
+
+def schema_folder() -> Path:
+    """The folder of the JSON Schemas (`<name>.schema.json`)."""
+    return _travelling("schemas")
+
+
+def embedded_data(folder: str) -> Path:
+    """The folder of an embedded dataset."""
+    return _PACKAGE / "embedded" / folder

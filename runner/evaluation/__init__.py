@@ -1,0 +1,1 @@
+"""The walk from two YAML files to a signed scorecard; read `evaluate.py` first."""

@@ -1,0 +1,79 @@
+"""The human ceiling of a task or of any table of votes, as a value to print."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runner.config.benchmark import load_benchmark
+from runner.core.errors import Fault, InvalidInput
+from runner.core.strict_json import JsonFault, parse
+from runner.core.types import Array, ScoringSpec
+from runner.scorecard.task_metrics import counts_of
+from runner.scoring.ceiling import ceiling, fit_dirichlet
+from runner.scoring.metrics import METRICS
+from runner.tasks.selection import Choice, select
+
+Json = dict[str, Any]
+
+
+def of_tasks(choice: Choice, draws: int | None, seed: int | None) -> list[Json]:
+    """The ceiling of each chosen task."""
+    selection = select(choice)
+    return [
+        _ceiling(f"{part.task.name} ({part.split})", counts_of(part.scored), selection.benchmark.scoring, draws, seed)
+        for part in selection.tasks
+    ]
+
+
+def of_counts_file(path: Path, choice: Choice, draws: int | None, seed: int | None) -> list[Json]:
+    """The ceiling of a JSON file with an array of items × labels; `InvalidInput` names the first bad rows."""
+    scoring = load_benchmark(choice.benchmark).scoring
+    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed)]
+
+
+def _ceiling(name: str, counts: Array, scoring: ScoringSpec, draws: int | None, seed: int | None) -> Json:
+    chosen_draws = draws or scoring.ceiling_draws
+    chosen_seed = scoring.ceiling_seed if seed is None else seed
+    best = fit_dirichlet(counts)
+    names = [metric for metric in scoring.metrics if METRICS[metric].kind != "derived" and METRICS[metric].base is None]
+    limits = ceiling(counts, names, chosen_draws, chosen_seed, best.alpha)
+    return {
+        "name": name,
+        "items": len(counts),
+        "labels": counts.shape[1],
+        "alpha": best.alpha.tolist(),
+        "notes": list(best.notes),
+        "draws": chosen_draws,
+        "seed": chosen_seed,
+        "ceiling": {
+            metric: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error, "spread": limit.spread}
+            for metric, limit in limits.items()
+        },
+    }
+
+
+def _read_counts(path: Path) -> Array:
+    try:
+        rows = parse(path.read_bytes(), max_bytes=1 << 30)
+    except OSError as problem:
+        raise InvalidInput(Fault("FILE_MISSING", f"It cannot be read: {problem.strerror}.", str(path))) from None
+    except JsonFault as problem:
+        raise InvalidInput(Fault("COUNTS_JSON", f"{problem}.", str(path), problem.line)) from None
+    if not isinstance(rows, list) or len(rows) < 2 or not isinstance(rows[0], list) or len(rows[0]) < 2:
+        message = "A counts file is an array of two or more items, each an array of counts for two or more labels."
+        raise InvalidInput(Fault("COUNTS_SHAPE", message, str(path)))
+    labels = len(rows[0])
+    faults = [
+        Fault("COUNTS_ROW", f"{labels} counts from 0 with at least one vote are expected.", str(path), path=f"$[{at}]")
+        for at, row in enumerate(rows)
+        if not (
+            isinstance(row, list)
+            and len(row) == labels
+            and all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in row)
+            and sum(row) > 0
+        )
+    ]
+    if faults:
+        raise InvalidInput(*faults[:20])
+    return np.array(rows, dtype=np.float64)

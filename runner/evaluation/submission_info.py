@@ -1,0 +1,76 @@
+"""What a card says of who was measured: names, pins, digests of every file, and what a service said of itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.artifacts import Kind, submission_manifest
+from runner.core.canonical import manifest_digest, sha256_bytes
+from runner.core.types import AdapterRef, ModelRef, Prediction, Submission
+from runner.scorecard import filenames
+from runner.tasks.api_usage import served
+
+
+def files_of(submission: Submission, folders: Mapping[Kind, Path]) -> list[dict[str, Any]]:
+    """The manifest of the model's and the adapter's files, or of submission.yaml alone where a service is measured."""
+    if submission.service is None:
+        return submission_manifest(submission, folders["model"], folders.get("adapter"))
+    source = submission.source
+    return [{"name": filenames.SUBMISSION, "size": len(source), "sha256": sha256_bytes(source)}]
+
+
+def part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, Any]]:
+    """The manifest of one folder, with names as they are in it."""
+    return [
+        {**entry, "name": entry["name"].removeprefix(f"{folder}/")}
+        for entry in files
+        if entry["name"].startswith(f"{folder}/")
+    ]
+
+
+def describe(
+    submission: Submission,
+    files: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any],
+    answers: Sequence[Prediction],
+) -> dict[str, Any]:
+    """The `submission` block of a card: `files` by their manifest, and what the model or the service says of itself."""
+
+    def part(ref: ModelRef | AdapterRef, folder: str) -> dict[str, Any]:
+        return {
+            "repository": ref.repository,
+            "revision": ref.revision,
+            "folder": Path(ref.path).name if ref.path else None,
+            "digest": manifest_digest(part_of(files, folder)),
+        }
+
+    model = submission.model
+    return {
+        "name": submission.name,
+        "digest": manifest_digest(files),
+        "yaml_digest": submission.digest,
+        "files": list(files),
+        "model": {
+            **part(model, "model"),
+            **({} if submission.service is None else {"digest": manifest_digest(files)}),
+            "backend": model.backend,
+            "format": model.format,
+            "dtype": model.dtype or None,
+            "quantization": model.quantization,
+            "facts": {**facts, **_said(submission, answers)},
+        },
+        "adapter": part(submission.adapter, "adapter") if submission.adapter else None,
+    }
+
+
+def _said(submission: Submission, answers: Sequence[Prediction]) -> dict[str, Any]:
+    """What a service said of itself in its answers, and what they cost; nothing for a model that was loaded here."""
+    found = served(answers)
+    if submission.service is None or found is None:
+        return {}
+    price = submission.service.price
+    if price is None or found.input_tokens is None or found.output_tokens is None:
+        reason = "the submission gives no price" if price is None else "the service did not count all tokens"
+        return {"answered": found.to_json(), "cost": None, "cost_reason": reason}
+    amount = (found.input_tokens * price.input + found.output_tokens * price.output) / 1e6
+    return {"answered": found.to_json(), "cost": {"currency": price.currency, "amount": amount}}

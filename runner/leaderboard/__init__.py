@@ -1,6 +1,0 @@
-"""Rank the comparable cards of an archive, and say why the others are not ranked."""
-
-from runner.leaderboard.build import leaderboard
-from runner.leaderboard.values import Apart, Group, Leaderboard, Reference, Row, Run, Section
-
-__all__ = ["Apart", "Group", "Leaderboard", "Reference", "Row", "Run", "Section", "leaderboard"]

@@ -1,0 +1,1 @@
+"""Whatever answers prompts: one protocol, local models, services, sandboxed workers."""

@@ -1,0 +1,90 @@
+"""Who may be asked, and with which key: said by the person who runs, never by a submission."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.config.service import DEFAULT_BASE_URL, base_url_fault, normal_base_url
+from runner.core.errors import Fault, InvalidInput
+from runner.core.types import ServiceRef
+
+DEFAULT_KEY_VARIABLE = "OPENAI_API_KEY"
+_KEY = re.compile(r"[!-~]{8,4096}")
+_LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|key|api)-[A-Za-z0-9_*-]{6,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the person who runs allows, on the command line or in the environment of the command.
+
+    `base_url` is a service that prompts may be sent to besides the official one; the key for it comes from the
+    environment variable `key_variable` or from `key_file`, and from nowhere else. At most `concurrency` questions are
+    under way at once, each is asked at most `attempts` times, and up to `unanswered` prompts may stay unanswered.
+    """
+
+    base_url: str | None = None
+    key_variable: str | None = None
+    key_file: Path | None = None
+    concurrency: int = 8
+    attempts: int = 6
+    unanswered: int = 0
+
+
+def allowed_key(service: ServiceRef, access: Access, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The key for `service`, or None where none is sent.
+
+    Raises `InvalidInput`: `API_HOST` if nobody has allowed this service, `API_KEY` if the key that is asked for is not
+    there or is none. The default variable is read for the official service only: no submission can have the key of one
+    service sent to another.
+    """
+    if access.base_url is not None and (problem := base_url_fault(access.base_url)) is not None:
+        raise InvalidInput(Fault("API_BASE_URL", problem, hint="Correct --api-base-url."))
+    permitted = DEFAULT_BASE_URL if access.base_url is None else normal_base_url(access.base_url)
+    if service.base_url != permitted:
+        message = f"The submission has every prompt sent to {service.base_url}, allowed is {permitted}."
+        hint = f"If you know that service and trust it with the prompts, give --api-base-url {service.base_url}"
+        hint += ", and --api-key-env NAME or --api-key-file FILE if it wants a key."
+        raise InvalidInput(Fault("API_HOST", message, hint=hint))
+    if access.key_variable is not None and access.key_file is not None:
+        raise InvalidInput(
+            Fault("API_KEY", "There is both --api-key-env and --api-key-file.", hint="Give one of them.")
+        )
+    if access.key_file is not None:
+        return _from_file(access.key_file)
+    variable = access.key_variable
+    if variable is None and service.base_url == DEFAULT_BASE_URL:
+        variable = DEFAULT_KEY_VARIABLE
+    if variable is None:
+        return None
+    if not environment.get(variable):
+        hint = "Set it, or give --api-key-env NAME or --api-key-file FILE."
+        raise InvalidInput(Fault("API_KEY", f"The environment variable {variable} is not set.", hint=hint))
+    return _checked(environment[variable], f"The environment variable {variable}")
+
+
+def _from_file(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(1 << 14)
+    except OSError as problem:
+        message = f"The key cannot be read: {problem.strerror}."
+        raise InvalidInput(Fault("API_KEY", message, str(path))) from None
+    return _checked(data.decode("utf-8", "replace"), f"The file {path}")
+
+
+def _checked(text: str, where: str) -> str:
+    key = text.strip()
+    if _KEY.fullmatch(key) is None:
+        message = f"{where} holds no key: one line of 8 to 4,096 printable ASCII characters was expected."
+        raise InvalidInput(Fault("API_KEY", message))
+    return key
+
+
+def redacted(text: str, key: str | None, most: int = 300) -> str:
+    """What a service says, in one line of printable characters, without the key and what looks like one."""
+    if key is not None:  # before anything is cut, so that no half of it stays
+        text = text.replace(key, "[key]")
+    text = _LOOKS_LIKE_A_KEY.sub("[key]", text[: 1 << 16])
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:most]

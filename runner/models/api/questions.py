@@ -1,0 +1,61 @@
+"""What is sent for a prompt, and whether the answer can tell its options apart."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from runner.config.service import DEFAULT_BASE_URL
+from runner.core.errors import Fault
+from runner.core.types import Prompt, ServiceRef
+from runner.tasks.prompts import text
+
+
+def asked(prompt: Prompt, keep: int | None = None) -> str:
+    """The text that is sent: the question with its plain cue, of the story the first `keep` characters (None: all).
+
+    Whole, it is what `prompt_sha256` is the digest of. A chat has no way to begin the model's turn that all services
+    share, so the cue stands at the end of the user's turn there.
+    """
+    return text(prompt, keep) + prompt.cue_plain
+
+
+def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> list[dict[str, Any]]:
+    """The parameters of each request for `prompt`: one, or with `echo` one for each surface form, in their order.
+
+    Temperature 1 and top-p 1 leave the distribution as it is, also where a service tells the one that it draws from.
+    """
+    sent = asked(prompt, keep)
+    fixed: dict[str, Any] = {"model": service.model, "temperature": 1, "top_p": 1, "n": 1}
+    if service.api == "chat":
+        # The official service has renamed it for all its models; the servers that follow it know the old name.
+        most = "max_completion_tokens" if service.base_url == DEFAULT_BASE_URL else "max_tokens"
+        messages = [{"role": "user", "content": sent}]
+        return [{**fixed, "messages": messages, most: 1, "logprobs": True, "top_logprobs": service.top_logprobs}]
+    fixed["max_tokens"] = 1
+    if service.echo:
+        return [
+            {**fixed, "prompt": sent + form, "echo": True, "logprobs": 1} for each in prompt.options for form in each
+        ]
+    return [{**fixed, "prompt": sent, "logprobs": service.top_logprobs}]
+
+
+def option_faults(service: ServiceRef, prompt: Prompt) -> Iterator[Fault]:
+    """`API_OPTIONS` where the first token cannot tell an option, `JOIN_AMBIGUOUS` where one begins another."""
+    if not prompt.options:
+        message = (
+            f"The prompt {prompt.prompt_id} has no options: services are asked for log-probabilities of options only."
+        )
+        yield Fault("API_OPTIONS", message)
+    forms = [
+        (label, form if service.echo else form.strip()) for label, each in enumerate(prompt.options) for form in each
+    ]
+    if not service.echo:
+        for _, form in forms:
+            if not form or any(letter.isspace() for letter in form):
+                message = f"The option {form!r} of prompt {prompt.prompt_id} has more than one token."
+                hint = "A service that tells first tokens only cannot score it; one that echoes can ('echo: true')."
+                yield Fault("API_OPTIONS", message, hint=hint)
+    for label, form in forms:
+        for other, longer in forms:
+            if label != other and longer.startswith(form):
+                message = f"The option {form!r} of prompt {prompt.prompt_id} begins the option {longer!r}."
+                yield Fault("JOIN_AMBIGUOUS", message, hint="Their probabilities would overlap.")

@@ -1,0 +1,241 @@
+"""A model behind a service as a backend: prompts go out as they are, log-probabilities of the options come back."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.core.types import Prediction, Prompt, ServiceRef
+from runner.models.api.access import Access
+from runner.models.api.answers import Scored, Unusable, echoed, log_sum, name_of, score, told_of, usage_of
+from runner.models.api.client import Client, Stopped
+from runner.models.api.questions import asked, option_faults, questions
+from runner.tasks.prompts import prompt_sha256, text
+
+_MOST_FAULTS = 20
+_MOST_CUTS = 6
+_SAYS_NOTHING = frozenset({"API_NO_OPTION", "API_REFUSAL", "API_EMPTY"})
+"""Faults of an answer that is one, but says nothing of the options."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a service said beside the scores: tokens of the prompt, tokens in and out so far, and who answered."""
+
+    prompt_tokens: int | None = None
+    usage: tuple[int, int] | None = None
+    model: str | None = None
+    fingerprint: str | None = None
+
+
+class Service:
+    """Asks a service, several questions at once; see `runner.models.base.Backend`.
+
+    `isolation` says what there is instead of the protections of a model's process.
+    """
+
+    isolation: Mapping[str, str] = {
+        "submitted_code": "none to isolate: a service runs the model, and no file of the submission is loaded here",
+        "process": "none of its own: the runner asks the service, and gives it prompts only",
+        "network": "one service, at base_url in submission.model.facts; no redirect is followed",
+    }
+
+    def __init__(self, service: ServiceRef, client: Client, access: Access) -> None:
+        self._service = service
+        self._client = client
+        self._access = access
+        self._places = threading.BoundedSemaphore(access.concurrency)
+        self._counting = threading.Lock()
+        self._usage = (0, 0)
+        self._unanswered = 0
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """As many prompts to a batch as are asked at once: what a killed run had under way is all that it loses.
+
+        Raises `InvalidInput` with the faults of `option_faults`.
+        """
+        found = [fault for prompt in prompts for fault in option_faults(self._service, prompt)]
+        if faults := list({fault.message: fault for fault in found}.values()):
+            raise InvalidInput(*faults[:_MOST_FAULTS])
+        size = self._access.concurrency
+        return [list(range(start, min(start + size, len(prompts)))) for start in range(0, len(prompts), size)]
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        """One prediction per prompt, in order, as they come in.
+
+        A prompt without a usable answer keeps back none of the others: they are given first, then `BackendError` is
+        raised with the faults of all that failed. Where `Access.unanswered` allows it, an answer that says nothing of
+        the options is given as equal scores of which all are bounds.
+        """
+        waiting = [self._start(prompt) for prompt in prompts]
+        faults: list[Fault] = []
+        for future in waiting:
+            try:
+                yield future.result()
+            except BackendError as problem:
+                faults += [fault for fault in problem.faults if fault not in faults]
+        if faults:
+            raise BackendError(*faults[:_MOST_FAULTS])
+
+    def _start(self, prompt: Prompt) -> Future[Prediction]:
+        """Ask in a thread that does not outlive the run: an executor's would keep a stopped one until all answered."""
+        future: Future[Prediction] = Future()
+
+        def ask() -> None:
+            with self._places:
+                try:
+                    future.set_result(self._predict(prompt))
+                except BaseException as problem:  # handed to the thread that waits for it
+                    future.set_exception(problem)
+
+        threading.Thread(target=ask, daemon=True, name="question").start()
+        return future
+
+    def _predict(self, prompt: Prompt) -> Prediction:
+        told = _Told()
+        keep: int | None = None
+        counts: tuple[int, ...] | None = None
+        try:
+            scored, counts, keep = self._fitting(prompt, told)
+        except Stopped:
+            raise BackendError(Fault("API_STOPPED", "The run was stopped.")) from None
+        except Unusable as problem:
+            scored = self._unanswerable(prompt, problem)
+        finally:
+            with self._counting:
+                tokens = told.usage or (0, 0)
+                self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
+        return Prediction(
+            task=prompt.task,
+            split=prompt.split,
+            item_id=prompt.item_id,
+            prompt_id=prompt.prompt_id,
+            order=prompt.order,
+            prompt_sha256=prompt_sha256(prompt),
+            log_scores=scored.log_scores,
+            prompt_tokens=None if self._service.echo else told.prompt_tokens,
+            token_counts=counts,
+            truncated=keep is not None,
+            answer_mass=scored.answer_mass,
+            bounded=scored.bounded,
+            usage=told.usage,
+            model_version=told.model,
+            system_fingerprint=told.fingerprint,
+        )
+
+    def _fitting(self, prompt: Prompt, told: _Told) -> tuple[Scored, tuple[int, ...] | None, int | None]:
+        """Scores, tokens of the options, and how much of the story was kept (None: all) to meet `max_tokens`.
+
+        There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is asked again
+        with its end cut off.
+        """
+        keep: int | None = None
+        for _ in range(_MOST_CUTS):
+            told.prompt_tokens = None
+            scored, counts = self._ask(prompt, keep, told)
+            tokens = told.prompt_tokens
+            if tokens is None or tokens <= prompt.max_tokens:
+                return scored, counts, keep
+            if prompt.shorten is None or keep == 0:
+                break
+            length = len(prompt.values[prompt.shorten]) if keep is None else keep
+            # By the prompt's own characters per token, and a little more.
+            keep = max(
+                0, length - math.ceil((tokens - prompt.max_tokens) * len(text(prompt, keep)) / tokens * 1.05) - 8
+            )
+        message = f"the prompt has {told.prompt_tokens:,} tokens, at most {prompt.max_tokens:,} were expected"
+        raise Unusable("PROMPT_TOO_LONG", message, again=False)
+
+    def _ask(self, prompt: Prompt, keep: int | None, told: _Told) -> tuple[Scored, tuple[int, ...] | None]:
+        """Scores, and how many tokens the options have where that is known."""
+        requests = questions(self._service, prompt, keep)
+        if not self._service.echo:
+            first = self._client.ask(requests[0], lambda reply: told_of(self._noted(reply, told)))
+            return score(first, prompt.options, any_spacing=self._service.api == "chat"), None
+        sent = asked(prompt, keep)
+        forms = [form for each in prompt.options for form in each]
+
+        def tail(form: str) -> Callable[[Any], tuple[float, int]]:
+            return lambda reply: echoed(self._noted(reply, told), sent, form)
+
+        found = [self._client.ask(request, tail(form)) for request, form in zip(requests, forms, strict=True)]
+        left = iter(found)
+        by_label = [[next(left) for _ in each] for each in prompt.options]
+        scores = tuple(log_sum([value for value, _ in parts]) for parts in by_label)
+        counts = tuple(max(number for _, number in parts) for parts in by_label)
+        return Scored(scores, (), min(1.0, math.fsum(map(math.exp, scores)))), counts
+
+    def _noted(self, reply: Any, told: _Told) -> Any:
+        """`reply`, after adding up what it cost, whether it is usable or not, and noting who gave it."""
+        if (usage := usage_of(reply)) is not None:
+            before = told.usage or (0, 0)
+            told.usage = (before[0] + usage[0], before[1] + usage[1])
+            told.prompt_tokens = max(told.prompt_tokens or 0, usage[0])
+        told.model = self._name(reply, "model") or told.model
+        told.fingerprint = self._name(reply, "system_fingerprint") or told.fingerprint
+        return reply
+
+    def _name(self, reply: Any, field: str) -> str:
+        """What the service calls the model or its configuration, as a row may hold it; empty where it says nothing."""
+        told = self._client.told(name_of(reply, field) or "")
+        return told.encode("ascii", "backslashreplace").decode("ascii")[:200]
+
+    def _unanswerable(self, prompt: Prompt, problem: Unusable) -> Scored:
+        """Equal scores that say nothing, where that is allowed; otherwise `BackendError`."""
+        if problem.code in _SAYS_NOTHING:
+            with self._counting:
+                self._unanswered += 1
+                if self._unanswered <= self._access.unanswered:
+                    labels = len(prompt.options)
+                    return Scored((0.0,) * labels, tuple(range(labels)), 0.0)
+        message = (
+            f"Item {prompt.item_id} ({prompt.split}, {prompt.prompt_id}, order {prompt.order}): {problem.message}."
+        )
+        hint = "Nothing is guessed for it; what was answered is kept, and the same command goes on from there."
+        if problem.code in _SAYS_NOTHING:
+            hint += " --api-unanswered N lets so many prompts stay unanswered; the card is then not comparable."
+        raise BackendError(Fault(problem.code, message, hint=hint)) from None
+
+    # --- the rest --------------------------------------------------------------------------------------------------
+
+    def without_adapter(self) -> AbstractContextManager[None] | None:
+        """None: a service takes no adapter."""
+        return None
+
+    def describe(self) -> Mapping[str, Any]:
+        """JSON facts: who is asked for what; no key, and nothing that the service said."""
+        service = self._service
+        return {
+            "backend": "api",
+            "base_url": service.base_url,
+            "model": service.model,
+            "api": service.api,
+            "format": "chat" if service.api == "chat" else "plain",
+            "scored_by": "echo" if service.echo else "first token",
+            "top_logprobs": None if service.echo else service.top_logprobs,
+            "dtype": None,
+            "adapter": None,
+            "versions": {"openai": version("openai")},
+        }
+
+    def spent(self) -> dict[str, int]:
+        """What this process asked of the service, self-checks and failed attempts included."""
+        return {
+            "requests": self._client.requests,
+            "asked_again": self._client.waits,
+            "input_tokens": self._usage[0],
+            "output_tokens": self._usage[1],
+        }
+
+    def peak_memory_bytes(self) -> int | None:
+        """None: the service's memory is its own."""
+        return None
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._client.close()

@@ -1,0 +1,1 @@
+"""Models on this machine's devices; the only room that imports torch, transformers and peft."""

@@ -1,0 +1,349 @@
+"""A causal language model asked for the log-probability of every option after a prompt: one pass for all of them."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from runner.core.errors import BackendError, Fault
+from runner.core.types import Prediction, Prompt, Submission
+from runner.models.local import devices, generation, lm_head, loading, model_info, quantization, to_prediction
+from runner.models.local.batch_sizes import default_sizes
+from runner.models.local.gated import overwrite_gates
+from runner.models.local.packed import attention
+from runner.models.local.packed.last_layer import last_layer_only_at_places, looking_at
+from runner.models.local.packed.layout import Packed, beginning_of, pack
+from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Rest, packed_batches
+from runner.models.local.prepacked import prepack
+from runner.models.local.thread_pool import side_by_side
+from runner.models.tokenization import EncodedPrompt, Format, Reader, encode_with
+
+_ENDS = 8
+T = TypeVar("T")
+_NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
+
+
+def open_causal(
+    submission: Submission,
+    model_folder: Path,
+    adapter_folder: Path | None,
+    *,
+    device: str | None,
+    dtype: str | None,
+    batch_tokens: int | None,
+) -> "Causal":
+    """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
+    chosen = devices.choose_all(device)
+    if chosen[0].type == "cpu":
+        devices.keep_freed_memory()
+    tokenizer = loading.load_tokenizer(model_folder)
+    named = submission.model
+    model = loading.load_model(model_folder, dtype or named.dtype, *chosen, quantization=named.quantization)
+    if adapter_folder is not None:
+        model = loading.apply_adapter(model, adapter_folder)
+    if chosen[0].type == "cpu":
+        overwrite_gates(_base_of(model).base_model)
+    prepack(_base_of(model).base_model)
+    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
+
+
+def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
+    """A model that is loaded already, with or without an adapter, asked in batches of the default size.
+
+    Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
+    LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
+    """
+    if quantization.one_by_one(model):
+        batch_tokens = 1
+    if batch_tokens is not None:
+        return Causal(model, tokenizer, form, batch_tokens)
+    sizes = default_sizes(_base_of(model))
+    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, sizes.lanes)
+
+
+class Causal:
+    """Holds a causal language model and its tokenizer; see `runner.models.base.Backend`.
+
+    `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
+    batches, of which as many as there are `lanes` are read side by side.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int = 1, lanes: int = 1
+    ) -> None:
+        if batch_tokens < 1:
+            raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
+        self._model = model
+        self._tokenizer = tokenizer
+        self._form: Format = form
+        self._batch_tokens = batch_tokens
+        # What fits into memory, as far as is known: less once a batch did not.
+        self._fitting = batch_tokens
+        self._base = _base_of(model)
+        self._devices = devices.devices_of(self._base)
+        self._device: torch.device = self._base.device
+        self._limit = loading.limit_of(self._base.config)
+        # By template: the tokens with which its prompts begin.
+        self._beginnings: dict[str, NDArray[np.int32]] = {}
+        # A tokenizer must not be asked by two threads at once.
+        self._tokenizing = threading.Lock()
+        self._kept: tuple[bytes, attention.KeysValues] = b"", {}
+        self._at_once = at_once
+        self._lanes = lanes
+        self._ends: tuple[list[int], list[int]] | None = None
+
+    # --- what is read, and in which batches ------------------------------------------------------------------------
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Encode and check every prompt, then batches of indexes; raises `InvalidInput` with every fault."""
+        encoded = self.read(prompts)
+        if encoded and self._ends is None:
+            ids = encoded[0].prefix.tolist()
+            self._ends = ids[:_ENDS], ids[-_ENDS:]
+        found = self._batches(prompts, encoded)
+        step = self._at_once
+        return [
+            *([number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)),
+            *generation.batches(prompts, encoded, self._fitting),
+        ]
+
+    def read(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
+        """Encode and check prompts; raises `InvalidInput` with every fault."""
+        with self._tokenizing:
+            encoded = encode_with(self._reader, prompts, self._limit)
+            for prompt in {prompt.template: prompt for prompt in prompts}.values():
+                if prompt.template not in self._beginnings:
+                    begins = np.array(self._reader.beginning(prompt), dtype=np.int32)
+                    self._beginnings[prompt.template] = begins if len(begins) >= LEAST_SHARED else _NOTHING
+        highest = max((max(int(each.prefix.max()), *map(max, each.tails), 0) for each in encoded), default=0)
+        loading.check_vocabulary(self._base, highest)
+        return encoded
+
+    def predict(self, prompts: Sequence[Prompt], read: Sequence[EncodedPrompt] | None = None) -> Iterator[Prediction]:
+        """One prediction per prompt, in order; `read` is what `read` made of them.
+
+        Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `OUT_OF_MEMORY` where not even one prompt fits.
+        """
+        encoded = self.read(prompts) if read is None else read
+        answers: dict[int, Prediction] = {}
+        with devices.deterministic():
+            found = self._batches(prompts, encoded)
+            for at in range(0, len(found), self._at_once):
+                hidden = self._read(found[at : at + self._at_once], prompts, encoded)
+                for number, forms in self._score(hidden, encoded):
+                    answers[number] = to_prediction.from_forms(prompts[number], encoded[number], forms)
+            write_one = partial(self._write, prompts=prompts, encoded=encoded)
+            for batch in generation.batches(prompts, encoded, self._fitting):
+                for part in self._halving(write_one, [batch], encoded):
+                    answers.update(part)
+        yield from [answers[number] for number in range(len(prompts))]
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._tokenizer, self._form)
+
+    def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
+        """Batches of the prompts whose options are read; see `writing.batches` for the others."""
+        read = [number for number, prompt in enumerate(prompts) if prompt.writing is None]
+        beginnings = [self._beginning(prompts[number], encoded[number]) for number in read]
+        groups: dict[bytes, int] = {}
+        rests = [
+            Rest(
+                groups.setdefault(past.tobytes(), len(groups)),
+                encoded[number].prefix[len(past) :],
+                sum(len(tail) - 1 for tail in encoded[number].tails),
+            )
+            for number, past in zip(read, beginnings, strict=True)
+        ]
+        return [[read[place] for place in batch] for batch in packed_batches(rests, self._fitting)]
+
+    def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
+        """The tokens with which prompts of its template begin, if this one does."""
+        shared = self._beginnings[prompt.template]
+        begins = len(encoded.prefix) > len(shared) and np.array_equal(encoded.prefix[: len(shared)], shared)
+        return shared if begins else _NOTHING
+
+    # --- the model -------------------------------------------------------------------------------------------------
+
+    def _read(
+        self, batches: Sequence[Sequence[int]], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+    ) -> list["_Read"]:
+        """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
+        found = []
+        base = self._base
+        with attention.packed_attention(base.config), last_layer_only_at_places(base.base_model):
+            by_beginning = groupby(
+                batches, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
+            )
+            for past, alike in by_beginning:
+                read_one = partial(self._read_one, encoded=encoded, past=past, kept=self._keys_values(past))
+                found += self._halving(read_one, list(alike), encoded)
+        return found
+
+    def _read_one(
+        self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, kept: attention.KeysValues
+    ) -> "_Read":
+        packed = pack([encoded[number] for number in batch], len(_tokens(past)))
+        return _Read(batch, packed, self._forward(packed, kept))
+
+    def _write(
+        self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+    ) -> dict[int, Prediction]:
+        """What the model writes after each prompt of a batch."""
+        members = [prompts[number].writing for number in batch]
+        most = [one.max_new_tokens for one in members if one is not None]
+        with self._tokenizing:
+            ends = generation.special_tokens(self._tokenizer, self._base.config)
+            found = generation.write(self._base, self._tokenizer, [encoded[number] for number in batch], most, ends)
+        return {
+            number: to_prediction.from_text(prompts[number], encoded[number], one)
+            for number, one in zip(batch, found, strict=True)
+        }
+
+    def _halving(
+        self, do: Callable[[Sequence[int]], T], batches: Sequence[Sequence[int]], encoded: Sequence[EncodedPrompt]
+    ) -> list[T]:
+        """What is done with batches, side by side; with one that does not fit into memory, by halves."""
+
+        def in_parts(batch: Sequence[int]) -> list[T]:
+            return devices.by_halves(
+                do, batch, self._device, lambda number: f"prompt of {len(encoded[number].prefix):,} tokens"
+            )
+
+        try:
+            found = side_by_side(in_parts, batches, self._lanes)
+        except BackendError:
+            if self._lanes == 1:
+                raise
+            # What does not fit beside others may fit alone.
+            self._lanes = 1
+            found = side_by_side(in_parts, batches, 1)
+        # Batches of equal size come after it, which would be tried in vain.
+        self._fitting = max(1, self._fitting // max(map(len, found)))
+        return [part for parts in found for part in parts]
+
+    def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
+        """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
+        places = self._on_device(np.unique(packed.places))
+        model = self._base.base_model
+        with looking_at(places, len(packed.ids)):
+            states = model(
+                input_ids=self._on_device(packed.ids[None]),
+                position_ids=self._on_device(packed.positions[None]),
+                use_cache=False,
+                packing=attention.Batch(packed, kept, keep, last=model.layers[-1].self_attn.layer_idx),
+            ).last_hidden_state
+        found: Tensor = states[0, places.to(states.device)]
+        return found
+
+    def _keys_values(self, past: bytes) -> attention.KeysValues:
+        """Keys and values of the shared beginning; those of the last one are kept."""
+        if not past:
+            return {}
+        if self._kept[0] != past:
+            kept: attention.KeysValues = {}
+            whole = beginning_of(_tokens(past))
+            devices.by_halves(
+                lambda _: self._forward(whole, kept, keep=True),
+                [len(whole.ids)],
+                self._device,
+                lambda tokens: f"beginning of {tokens:,} tokens",
+            )
+            self._kept = past, kept
+        return self._kept[1]
+
+    def _score(self, read: Sequence["_Read"], encoded: Sequence[EncodedPrompt]) -> Iterator[tuple[int, list[float]]]:
+        """For each prompt that was read its number and the log-probability of each of its forms."""
+        first = np.cumsum([0, *(len(each.states) for each in read)])
+        which = [
+            np.unique(each.packed.places, return_inverse=True)[1] + start
+            for each, start in zip(read, first[:-1], strict=True)
+        ]
+        output = self._base.get_output_embeddings()
+        states = torch.cat([each.states for each in read])
+        targets = np.concatenate([each.packed.targets for each in read])
+        log_probs = lm_head.log_probs(
+            output,
+            states,
+            torch.from_numpy(np.concatenate(which)),
+            torch.from_numpy(targets),
+        )
+        by_token = np.split(log_probs.double().cpu().numpy(), np.cumsum([len(each.packed.targets) for each in read]))
+        for each, values in zip(read, by_token, strict=False):
+            forms = np.bincount(each.packed.owners, weights=values)
+            ends = np.cumsum([len(encoded[number].tails) for number in each.batch])
+            yield from zip(each.batch, map(np.ndarray.tolist, np.split(forms, ends[:-1])), strict=True)
+
+    def _on_device(self, array: NDArray[Any]) -> Tensor:
+        return devices.put_on(self._device, torch.from_numpy(array))
+
+    # --- the rest --------------------------------------------------------------------------------------------------
+
+    def without_adapter(self) -> AbstractContextManager[None] | None:
+        """A context in which the bare base model answers, or None where there is no adapter."""
+        return self._bare() if hasattr(self._model, "peft_config") else None
+
+    @contextmanager
+    def _bare(self) -> Iterator[None]:
+        self._kept = b"", {}
+        try:
+            with self._model.disable_adapter():
+                yield
+        finally:
+            self._kept = b"", {}
+
+    def describe(self) -> Mapping[str, Any]:
+        """JSON facts: the architecture, the tokenizer, the device, and how options are scored."""
+        template = getattr(self._tokenizer, "chat_template", None) if self._form == "chat" else None
+        rendered = self._tokenizer.get_chat_template() if template is not None else None
+        return {
+            "backend": "causal",
+            **model_info.of_architecture(self._base),
+            "quantization": quantization.describe(self._base),
+            "attention": attention.NAME,
+            "context_limit": self._limit,
+            "head": lm_head.path_of(self._base.get_output_embeddings()),
+            "batch_tokens": self._batch_tokens,
+            "format": self._form,
+            "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
+            "bos_token_id": self._tokenizer.bos_token_id,
+            "first_prompt": {"first_token_ids": self._ends[0], "last_token_ids": self._ends[1]} if self._ends else None,
+            **model_info.of_setting(self._model, self._device, len(self._devices)),
+        }
+
+    def peak_memory_bytes(self) -> int | None:
+        """The most device memory in use at once; None on the CPU."""
+        return devices.peak_memory_bytes(*self._devices)
+
+    def close(self) -> None:
+        """Let go of the weights and give device memory back."""
+        self._model = self._base = None
+        self._kept = b"", {}
+        devices.release(self._device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A batch that was read: numbers of its prompts, how they were laid out, and the hidden states at each place."""
+
+    batch: Sequence[int]
+    packed: Packed
+    states: Tensor
+
+
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def _tokens(past: bytes) -> NDArray[np.int32]:
+    return np.frombuffer(past, dtype=np.int32)

@@ -1,0 +1,91 @@
+"""Greedy continuation of a batch of prompts, token by token, up to a newline or a special token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from runner.core.types import Prompt
+from runner.models.local import lm_head
+from runner.models.local import padded_batches as padded
+from runner.models.tokenization import EncodedPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model wrote: the text before the newline or special token that ended it, how many tokens were written
+    (that one included), and the natural log of their probability."""
+
+    text: str
+    tokens: int
+    log_prob: float
+
+
+def special_tokens(tokenizer: Any, config: Any) -> frozenset[int]:
+    """Tokens that end an answer: the end of a text as tokenizer and config.json have it, and every special token."""
+    ends = config.eos_token_id
+    listed = ends if isinstance(ends, list) else [ends]
+    special = (number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return frozenset(number for number in (*listed, tokenizer.eos_token_id, *special) if number is not None)
+
+
+def batches(prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], budget: int) -> list[list[int]]:
+    """Indexes of the prompts that ask for a written answer, each once, in batches of at most `budget` tokens with the
+    answers and what fills them up; the longest first, so that too little memory is found at once."""
+    asked = [
+        (number, len(each.prefix) + prompt.writing.max_new_tokens)
+        for number, (prompt, each) in enumerate(zip(prompts, encoded, strict=True))
+        if prompt.writing is not None
+    ]
+    return [[asked[place][0] for place in batch] for batch in padded.batches([width for _, width in asked], budget)]
+
+
+def write(
+    base: Any, tokenizer: Any, prompts: Sequence[EncodedPrompt], most: Sequence[int], ends: frozenset[int]
+) -> list[Written]:
+    """The most probable continuation, one token after the other, of each prompt, in at most `most` tokens.
+
+    `base` is a transformers causal language model. The prompts are filled up on the left, the filler hidden by the
+    mask and the positions counted without it. The library's own `generate` is not used: it takes the argmax of logits
+    in the model's dtype, whose steps in bfloat16 (.03 to .06) make digits equally probable; here the head is float32.
+    """
+    device = base.device
+    width = max(len(prompt.prefix) for prompt in prompts)
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt.prefix) :] = torch.from_numpy(prompt.prefix)
+        mask[row, width - len(prompt.prefix) :] = 1
+    ids, mask = ids.to(device), mask.to(device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    cache = DynamicCache()
+    found: list[list[int]] = [[] for _ in prompts]
+    log_probs = [0.0] * len(prompts)
+    writing = [limit > 0 for limit in most]
+    while True:
+        states: Tensor = base.base_model(
+            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, -1]
+        tokens, likely = lm_head.most_probable(base.get_output_embeddings(), states)
+        for row, (token, log_prob) in enumerate(zip(tokens.tolist(), likely.tolist(), strict=True)):
+            if writing[row]:
+                found[row].append(token)
+                log_probs[row] += log_prob
+                over = token in ends or "\n" in tokenizer.decode(found[row]) or len(found[row]) >= most[row]
+                writing[row] = not over
+        if not any(writing):
+            break
+        ids = tokens[:, None].to(device)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        positions = positions[:, -1:] + 1
+    return [
+        Written(_text(tokenizer, one, ends), len(one), log_prob) for one, log_prob in zip(found, log_probs, strict=True)
+    ]
+
+
+def _text(tokenizer: Any, tokens: list[int], ends: frozenset[int]) -> str:
+    kept = tokens[:-1] if tokens[-1] in ends else tokens
+    return str(tokenizer.decode(kept, clean_up_tokenization_spaces=False)).partition("\n")[0]

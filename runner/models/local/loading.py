@@ -1,0 +1,271 @@
+"""Weights, adapter and tokenizer from local folders, whole and finite, or a fault that says what is wrong with them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
+
+from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.core.types import HeadSpec
+from runner.models.local import devices
+from runner.models.local import quantization as quantized
+from runner.models.local.library_errors import quiet, told
+
+# Architectures whose forward pass takes a ready attention mask, explicit positions and a filled cache as they are, and
+# whose logits are the output head's product with the last hidden state and nothing more; the tests hold them to it.
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+# Architectures with a head `classifier`, whose positions are counted from 0 or from behind the filler's id.
+ENCODERS = ("bert", "roberta")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# What a pretrained encoder has and a fresh head does not use; RoBERTa's classification reads past the pooler.
+_PRETRAINING = ("cls.", "lm_head.", "roberta.pooler.")
+ATTENTION = "sdpa"
+"""How a model attends but where prompts are packed."""
+
+_SAFE = {"trust_remote_code": False, "local_files_only": True}
+_NAMED = 8
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer in `folder`; `BackendError` (`TOKENIZER_LOAD`, `TOKENIZER_KIND`) if there is none."""
+    with told("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **_SAFE)
+    if not tokenizer.is_fast:
+        message = "The tokenizer is not a fast one; a tokenizer.json was expected."
+        raise BackendError(Fault("TOKENIZER_KIND", message, file=str(folder)))
+    return tokenizer
+
+
+def check_vocabulary(model: Any, highest: int) -> None:
+    """Raises `InvalidInput` (`TOKENIZER_VOCABULARY`) if `model` has no token `highest`, which its tokenizer gave."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    if highest >= vocabulary:
+        message = f"The tokenizer gives token {highest:,}, the model has {vocabulary:,}; they do not belong together."
+        hint = "Give the tokenizer that the model was trained with, or a model whose embeddings hold all of its tokens."
+        raise InvalidInput(Fault("TOKENIZER_VOCABULARY", message, hint=hint))
+
+
+def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
+    """config.json of `folder`, of an architecture that is known to be scored right.
+
+    Raises `BackendError`: `LOAD_CONFIG`, `MODEL_TYPE`, `LOAD_HIDDEN_ADAPTER`, `QUANTIZATION`.
+    """
+    if (folder / "adapter_config.json").exists():
+        message = "The model's folder holds adapter_config.json, by which an adapter would be applied unseen."
+        hint = "Name the adapter under `adapter:` in submission.yaml."
+        raise BackendError(Fault("LOAD_HIDDEN_ADAPTER", message, file=str(folder), hint=hint))
+    with told("LOAD_CONFIG", "The model's configuration cannot be read", folder):
+        config = AutoConfig.from_pretrained(folder, **_SAFE)
+    if config.model_type not in known:
+        message = f"The architecture is {config.model_type}; one of {', '.join(known)} was expected."
+        raise BackendError(Fault("MODEL_TYPE", message, file=str(folder / "config.json")))
+    if getattr(config, "quantization_config", None) is not None:
+        message = "The weights are saved in a quantised form, which is not read."
+        hint = "Submit them in full, and declare `quantization`: they are reduced when they are loaded."
+        raise BackendError(Fault("QUANTIZATION", message, file=str(folder / "config.json"), hint=hint))
+    return config
+
+
+def context_limit(folder: Path) -> int:
+    """Most tokens that the model in `folder` can read at once with every token in sight of every later one."""
+    return limit_of(load_config(folder, ARCHITECTURES + ENCODERS))
+
+
+def limit_of(config: Any) -> int:
+    """`context_limit` of a loaded configuration: the positions it has, or its sliding window where that is less.
+
+    Of one with longrope the length it was first trained for: a longer prompt turns the positions of all that are
+    computed with it, and those of what is kept of a beginning not.
+    """
+    limits = [config.max_position_embeddings - first_position(config), getattr(config, "sliding_window", None)]
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        limits.append(rope.get("original_max_position_embeddings"))
+    return min(int(limit) for limit in limits if limit is not None)
+
+
+def first_position(config: Any) -> int:
+    """The position of the first token; RoBERTa's are counted from behind the filler's id, all others' from 0."""
+    return int(config.pad_token_id or 0) + 1 if config.model_type == "roberta" else 0
+
+
+def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | None = None) -> Any:
+    """The causal language model in `folder`, in `dtype`, ready to be asked; `on` one device, or its layers on several.
+
+    With `quantization` (nf4 or int8) its linear layers are reduced to that, which is checked afterwards. Only
+    safetensors are read, no code of the folder is run, and generation_config.json is not read: how a model writes is
+    the benchmark's to say. Raises `BackendError`: `LOAD_WEIGHTS`, `LOAD_KEYS`, `WEIGHTS_NON_FINITE`, `QUANTIZATION`,
+    `OUT_OF_MEMORY`, and what `load_config` does.
+    """
+    config = load_config(folder)
+    more: dict[str, Any] = {"generation_config": GenerationConfig()}  # else generation_config.json is read, can fail
+    if quantization is not None:
+        more["quantization_config"] = quantized.loading_settings(quantization, DTYPES[dtype])
+        quantized.check_finite(folder)
+    model, found = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
+    _check_keys(folder, **found)
+    if any(value.device not in on for value in model.parameters()):
+        message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
+        raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
+    if quantization is not None:
+        quantized.check(model, quantization, DTYPES[dtype], folder)
+        quantized.keep_arithmetic(model)
+    _check_finite(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device, brought: frozenset[str]) -> Any:
+    """The encoder in `folder` with the head that `head` speaks of, in `dtype` on `device`, ready to be asked.
+
+    `brought` are modules that an adapter holds whole. Where the weights lack them they are zeros here, and the heads of
+    pretraining that the weights have instead are left out. Raises what `load_model` does, and `HEAD_LABELS` where
+    config.json and submission.yaml name other labels.
+    """
+    config = load_config(folder, ENCODERS)
+    if head.kind == "classification" and head.labels is not None:
+        named = [config.id2label[place] for place in sorted(config.id2label)]
+        unnamed = all(str(name).startswith("LABEL_") for name in named)
+        if not unnamed and named != list(head.labels):
+            message = f"id2label says {', '.join(map(str, named))}, submission.yaml {', '.join(head.labels)}."
+            hint = "Delete `labels` from submission.yaml: config.json says them."
+            raise BackendError(Fault("HEAD_LABELS", message, file=str(folder / "config.json"), hint=hint))
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {label: place for place, label in enumerate(head.labels)}
+    kind = AutoModelForMultipleChoice if head.kind == "ranking" else AutoModelForSequenceClassification
+    model, found = _load(kind, folder, config, dtype, device)
+    headless = {key for key in found["missing_keys"] if key.split(".")[0] in brought}
+    _check_keys(
+        folder,
+        missing_keys=found["missing_keys"] - headless,
+        unexpected_keys={key for key in found["unexpected_keys"] if not (headless and key.startswith(_PRETRAINING))},
+        mismatched_keys=found["mismatched_keys"],
+    )
+    for name, value in model.named_parameters():
+        if name in headless:
+            value.data.zero_()
+    # Scores are float32 for any dtype, as the option's log-probabilities of a language model are.
+    model.classifier.float()
+    model.classifier.register_forward_pre_hook(_as_float32)
+    _check_finite(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def _as_float32(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.float() for each in given)
+
+
+def brought_by(adapter_folder: Path | None) -> frozenset[str]:
+    """The modules that an adapter holds whole, by its adapter_config.json."""
+    if adapter_folder is None:
+        return frozenset()
+    with told("ADAPTER_LOAD", "The adapter's settings cannot be read", adapter_folder):
+        settings = json.loads((adapter_folder / "adapter_config.json").read_bytes())
+        return frozenset(settings.get("modules_to_save") or ())
+
+
+def _load(
+    kind: Any, folder: Path, config: Any, dtype: str, *on: torch.device, **more: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model and which tensors were missing, left over, or of another shape."""
+    placed: dict[str, Any] = {}
+    if len(on) > 1:
+        placed = {"device_map": "balanced", "max_memory": {each.index: devices.room(each) for each in on}}
+    elif on[0].type != "cpu" or "quantization_config" in more:
+        placed = {"device_map": {"": on[0]}}
+    with told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
+        model, found = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            attn_implementation=ATTENTION,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are reported in `found`, and refused
+            **_SAFE,
+            **placed,
+            **more,
+        )
+    return model, {name: set(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+
+
+def _check_keys(folder: Path, missing_keys: set[str], unexpected_keys: set[str], mismatched_keys: set[Any]) -> None:
+    faults = [
+        *_key_faults(folder, "are missing from the weights", sorted(missing_keys)),
+        *_key_faults(folder, "of the weights are not the model's", sorted(unexpected_keys)),
+        *_key_faults(folder, "have another shape in the weights", sorted(key for key, *_ in mismatched_keys)),
+    ]
+    if faults:
+        raise BackendError(*faults)
+
+
+def apply_adapter(model: Any, folder: Path) -> Any:
+    """`model` with the PEFT adapter in `folder` switched on; the base is the model given, whatever the adapter names.
+
+    Raises `BackendError`: `ADAPTER_LOAD`, `ADAPTER_FULL_WEIGHT` where it would replace weights of the base,
+    `ADAPTER_TENSORS` unless the file holds exactly the tensors that the adapter
+    has in this model, `WEIGHTS_NON_FINITE`.
+    """
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        message = "There is no adapter_model.safetensors; only safetensors are read."
+        raise BackendError(Fault("ADAPTER_LOAD", message, file=str(folder)))
+    try:
+        with told("ADAPTER_LOAD", "The adapter cannot be applied to the model", folder), quiet():
+            with safe_open(weights, framework="pt") as opened:
+                # Beside LoRA on the output head, peft saves the base model's own weights, and loads them over the base.
+                copies = [name for name in opened.keys() if ".base_layer." in name]  # noqa: SIM118
+                replaced = [name for name in copies if not _is_copy(opened.get_tensor(name), name, model)]
+                in_file = set(opened.keys()).difference(copies)
+            if replaced:
+                raise BackendError(*_key_faults(weights, "replace the model's own", replaced, "ADAPTER_FULL_WEIGHT"))
+            adapted = PeftModel.from_pretrained(
+                model, folder, is_trainable=False, torch_device=str(model.device), local_files_only=True
+            )
+            in_model = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    except BackendError as problem:
+        if "size mismatch" not in str(problem.__cause__):
+            raise
+        message = "Tensors of the adapter have other shapes than this model's; it was trained for another one."
+        raise BackendError(Fault("ADAPTER_TENSORS", message, file=str(weights))) from problem.__cause__
+    faults = [
+        *_key_faults(
+            weights, "of the adapter have no target in the model", sorted(in_file - in_model), "ADAPTER_TENSORS"
+        ),
+        *_key_faults(weights, "that the adapter needs are missing", sorted(in_model - in_file), "ADAPTER_TENSORS"),
+    ]
+    if faults:
+        raise BackendError(*faults)
+    _check_finite(adapted, folder)
+    return adapted.eval().requires_grad_(False)
+
+
+def _is_copy(tensor: torch.Tensor, name: str, model: Any) -> bool:
+    """Whether a tensor of an adapter's file is the one that `model` has under the same name."""
+    own = model.state_dict().get(name.removeprefix("base_model.model.").replace(".base_layer.", "."))
+    return own is not None and own.shape == tensor.shape and torch.equal(own, tensor.to(own))
+
+
+def _key_faults(file: Path, what: str, keys: list[str], code: str = "LOAD_KEYS") -> list[Fault]:
+    if not keys:
+        return []
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return [Fault(code, f"{len(keys)} tensors {what}: {', '.join(keys[:_NAMED])}{more}.", file=str(file))]
+
+
+def _check_finite(model: Any, folder: Path) -> None:
+    found = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    if found:
+        raise BackendError(*_key_faults(folder, "hold NaN or infinity", found, "WEIGHTS_NON_FINITE"))

@@ -1,0 +1,118 @@
+"""Open the local backend that a submission names, its tokenizer alone, or only its device."""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.core.errors import BackendError, Fault
+from runner.core.types import Prompt, Submission
+from runner.models.base import LocalBackend
+from runner.models.hub import resolve_model
+
+# It tells every program that imports it which faster kernels could be fetched from the Hub; none are, on purpose.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def open_backend(
+    submission: Submission,
+    model_folder: Path,
+    adapter_folder: Path | None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
+) -> LocalBackend:
+    """Load what `submission` names from local folders.
+
+    `device` is cpu, cuda or cuda:N, or for a causal model several with + between them, over which its layers are spread
+    (default: the first CUDA device, or the CPU), `dtype` overrides the submission's,
+    `batch_tokens` is the most tokens in a batch (default: by device). Raises `BackendError`
+    when the weights, the adapter, the tokenizer or the device cannot be used.
+    """
+    need_libraries()
+    # Read when torch is first imported. By default its threads wait for each other in a busy loop, which on a machine
+    # that others use as well takes up to ten times as long (measured), and asleep they wake late; after a short loop
+    # they are as fast as in a long one, and leave room (docs/speed.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    match submission.model.backend:
+        case "causal":
+            from runner.models.local.causal import open_causal
+
+            return open_causal(
+                submission, model_folder, adapter_folder, device=device, dtype=dtype, batch_tokens=batch_tokens
+            )
+        case "encoder":
+            from runner.models.local.encoder import open_encoder
+
+            return open_encoder(
+                submission, model_folder, adapter_folder, device=device, dtype=dtype, batch_tokens=batch_tokens
+            )
+        case other:
+            raise BackendError(Fault("BACKEND", f"There is no backend {other!r}; causal or encoder was expected."))
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer in a model's folder, without its weights; `BackendError` if it cannot be loaded."""
+    need_libraries()
+    from runner.models.local.loading import load_tokenizer as load
+
+    return load(folder)
+
+
+def need_libraries(*more: str) -> None:
+    """`BackendError` (`MODEL_LIBRARIES`) where the package was installed without what a model needs, or `more`."""
+    missing = [name for name in ("torch", "transformers", "peft", *more) if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"What runs a model is not installed here: {', '.join(missing)}."
+        hint = "The image `benchmark` has it; the image `benchmark-verify` is for what needs no model."
+        raise BackendError(Fault("MODEL_LIBRARIES", message, hint=hint))
+
+
+def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+    """What the submission's model reads, one row per prompt: `token_ids`, and each surface form's `tails`.
+
+    For an encoder: `texts`, each with its `token_ids`. Needs the tokenizer and config.json, not the weights. Raises
+    `InvalidInput` with every fault of the encoding.
+    """
+    need_libraries()
+    from runner.models.local.loading import context_limit
+    from runner.models.tokenization import Format, encode_all, encode_texts
+
+    folder = resolve_model(submission.model, weights=False)
+    if submission.model.head is not None:
+        from runner.models.local.encoder_inputs import inputs_of
+
+        tokenizer = load_tokenizer(folder)
+        for prompt in prompts:
+            read = encode_texts(inputs_of(prompt, submission.model.head), tokenizer, submission.model.head.max_tokens)
+            yield {
+                "texts": [{"token_ids": list(each.ids), "truncated": each.truncated} for each in read],
+                "truncated": any(each.truncated for each in read),
+            }
+        return
+    form: Format = "chat" if submission.model.format == "chat" else "plain"
+    for encoded in encode_all(prompts, load_tokenizer(folder), form, context_limit(folder)):
+        yield {
+            "token_ids": encoded.prefix.tolist(),
+            "tails": [
+                {"label": label, "token_ids": list(tail)}
+                for label, tail in zip(encoded.labels, encoded.tails, strict=True)
+            ],
+            "truncated": encoded.truncated,
+            "joined": encoded.joined,
+        }
+
+
+def examine_device(device: str | None) -> list[tuple[str, str, str, str | None]]:
+    """Name, state (ok, warn or fail), message and hint of what can be said of the device before a run."""
+    try:
+        need_libraries()
+    except BackendError as problem:
+        return [("model libraries", "fail", fault.message, fault.hint) for fault in problem.faults]
+    from runner.models.local.devices import examine
+
+    return examine(device)

@@ -1,0 +1,1 @@
+"""Packed batches with shared prefixes: layout, attention, and the last layer where it is scored."""

@@ -1,0 +1,174 @@
+"""Which queries of a packed batch attention takes together, filled up to one size, and which one segment at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from runner.models.local import devices
+from runner.models.local.packed.layout import Ints, Packed, Segment
+
+# On a CPU a long segment is asked for so many of its tokens at once. Later keys than a block's last are not looked at,
+# so small blocks save work; large ones make fast products.
+BLOCK = 64
+# Segments with at most so many queries, and twice as many keys, are taken together on a CPU.
+_SHORT = 128
+# Scores that are computed at once on a CPU: 2 MiB, which stay in its caches from the products to the softmax.
+_SCORES = 1 << 19
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Padded:
+    """Segments of about one size: indexes of their `queries` (segments, most queries) in the row and of their `keys`
+    (segments, most keys) in the row, or in what is kept and then the row, 0 where there is none; and what is `hidden`
+    (segments, most queries, most keys) from whom: minus infinity, else 0.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    hidden: Tensor
+
+    def to(self, device: torch.device) -> "Padded":
+        """The same on `device`."""
+        return Padded(*(devices.put_on(device, each) for each in (self.queries, self.keys, self.hidden)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arranged:
+    """Segments that are taken `together`, and `long` ones that are taken one by one; `order` (tokens,) is where each
+    token's answer lies among those of the former, one part after the other, and 0 where it is not among them.
+    """
+
+    together: list[Padded]
+    long: list[Segment]
+    order: Tensor
+
+    def to(self, device: torch.device) -> "Arranged":
+        """The same on `device`."""
+        return Arranged([each.to(device) for each in self.together], self.long, devices.put_on(device, self.order))
+
+
+def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Arranged:
+    """What is short is filled up, no more of it together than has 2 MiB of scores in all `heads`; the rest is long.
+
+    `at_places`: only the answers at the places of the batch are wanted, and so what has few of them is filled up too.
+    What is kept is not among the keys: all segments together are multiplied with it.
+    """
+    asked = _asked(packed, at_places)
+    fits: Callable[[_Asked], bool] = _is_few if at_places else _is_short
+    scores = _SCORES // heads
+    # Of few queries it is the keys that need room.
+    least = BLOCK if at_places else 1
+    alike = _alike(list(filter(fits, asked)), 0, 1.2)
+    together = [part for members in alike for part in _pieces(members, packed.kept, scores, least)]
+    return _arranged(together, [each.segment for each in asked if not fits(each)], 0, len(packed.ids))
+
+
+def for_padded_calls(packed: Packed, *, at_places: bool) -> Arranged:
+    """Everything is filled up, with few sizes; what is kept is among the keys."""
+    return _arranged(_alike(_asked(packed, at_places), packed.kept, 2.0), [], packed.kept, len(packed.ids))
+
+
+def hidden(branches: Ints, start: int, stop: int) -> NDArray[np.float32]:
+    """(stop − start, stop): minus infinity where a token does not see another of its segment, else 0."""
+    return _minus_infinity(_inside(branches, np.arange(start, stop), stop))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """A segment and those of its tokens whose answers are wanted, in order, counted from its first."""
+
+    segment: Segment
+    tokens: Ints
+
+    def seen(self, kept: int) -> int:
+        """Keys that the segment's last token sees, if it has no branches."""
+        return kept + sum(stop - start for start, stop in self.segment.ranges)
+
+
+def _asked(packed: Packed, at_places: bool) -> list[_Asked]:
+    if not at_places:
+        return [_Asked(each, np.arange(each.stop - each.start)) for each in packed.segments]
+    places = np.unique(packed.places)
+    found = [
+        _Asked(each, places[slice(*np.searchsorted(places, (each.start, each.stop)))] - each.start)
+        for each in packed.segments
+    ]
+    return [each for each in found if len(each.tokens)]
+
+
+def _is_short(asked: _Asked) -> bool:
+    return len(asked.tokens) <= _SHORT and asked.seen(0) <= 2 * _SHORT
+
+
+def _is_few(asked: _Asked) -> bool:
+    return len(asked.tokens) <= BLOCK or _is_short(asked)
+
+
+def _alike(asked: Sequence[_Asked], kept: int, most: float) -> list[list[_Asked]]:
+    """What is asked in groups whose numbers of queries, and of keys, are within a factor of about `most`."""
+    found: list[list[_Asked]] = []
+    least = (0, 0)
+    for each in sorted(asked, key=lambda each: (each.seen(kept), len(each.tokens))):
+        size = (len(each.tokens), each.seen(kept))
+        if found and all(now <= most * low + 4 for now, low in zip(size, least, strict=True)):
+            found[-1].append(each)
+            least = min(least[0], size[0]), least[1]
+        else:
+            found.append([each])
+            least = size
+    return found
+
+
+def _pieces(asked: list[_Asked], kept: int, scores: int, least: int) -> Iterator[list[_Asked]]:
+    """What is of about one size in parts that have at most so many `scores` for a head, or one segment."""
+    queries = max(least, *(len(each.tokens) for each in asked))
+    several = max(1, scores // (queries * max(each.seen(kept) for each in asked)))
+    for start in range(0, len(asked), several):
+        yield asked[start : start + several]
+
+
+def _arranged(together: list[list[_Asked]], long: list[Segment], kept: int, tokens: int) -> Arranged:
+    order = np.zeros(tokens, dtype=np.int64)
+    start = 0
+    for members in together:
+        most = max(len(each.tokens) for each in members)
+        for each in members:
+            order[each.segment.start + each.tokens] = start + np.arange(len(each.tokens))
+            start += most
+    return Arranged([_pad(members, kept) for members in together], long, torch.from_numpy(order))
+
+
+def _pad(asked: list[_Asked], kept: int) -> Padded:
+    lines = [
+        np.concatenate([np.arange(kept), *(np.arange(*each) + kept for each in one.segment.ranges)]) for one in asked
+    ]
+    most = max(len(each.tokens) for each in asked)
+    queries = np.zeros((len(asked), most), dtype=np.int64)
+    keys = np.zeros((len(asked), max(map(len, lines))), dtype=np.int64)
+    sees = np.zeros((len(asked), most, keys.shape[1]), dtype=bool)
+    sees[..., 0] = True  # so that what is nobody's answer is finite
+    for number, (one, line) in enumerate(zip(asked, lines, strict=True)):
+        wanted, own = len(one.tokens), one.segment.stop - one.segment.start
+        queries[number, :wanted] = one.segment.start + one.tokens
+        keys[number, : len(line)] = line
+        sees[number, :wanted, : len(line) - own] = True
+        sees[number, :wanted, len(line) - own : len(line)] = _inside(one.segment.branches, one.tokens, own)
+    return Padded(
+        queries=torch.from_numpy(queries),
+        keys=torch.from_numpy(keys),
+        hidden=torch.from_numpy(_minus_infinity(sees)),
+    )
+
+
+def _inside(branches: Ints | None, tokens: Ints, stop: int) -> NDArray[np.bool_]:
+    """(tokens, stop): which of the first `stop` tokens of their segment `tokens` see."""
+    sees = tokens[:, None] >= np.arange(stop)
+    return sees if branches is None else sees & (branches[tokens, None] == branches[:stop])
+
+
+def _minus_infinity(sees: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.where(sees, np.float32(0), np.float32(-np.inf))

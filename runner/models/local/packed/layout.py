@@ -1,0 +1,132 @@
+"""A batch of prompts with all their options as one row of tokens, in which what several begin with stands once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.models.local.packed.prefix_grouping import LEAST_SHARED, in_order
+from runner.models.tokenization import EncodedPrompt
+
+Ints = NDArray[np.int64]
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The tokens `start` to `stop` of the row, which follow what is kept, then the tokens of the ranges `before`.
+
+    A token sees all of those, and of its own segment itself and the earlier ones; with `branches` (stop − start,)
+    only those of its own branch.
+    """
+
+    start: int
+    stop: int
+    before: tuple[Range, ...]
+    branches: Ints | None = None
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """Where what the segment's tokens see lies in the row, its own tokens last."""
+        return *self.before, (self.start, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A batch laid out; the keys and values of each prompt's first `kept` tokens are at hand.
+
+    `ids` and `positions` are (tokens,); every token lies in one of `segments`. Token t of form f is scored where the
+    model has read what comes before it: `places[i]` says where, `targets[i]` which token, `owners[i]` for which form,
+    counted through the whole batch.
+    """
+
+    kept: int
+    ids: Ints
+    positions: Ints
+    segments: tuple[Segment, ...]
+    places: Ints
+    targets: Ints
+    owners: Ints
+
+
+def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
+    """Lay out prompts whose first `kept` tokens are at hand; each must have at least one more."""
+    row = _Row(kept)
+    order, shared = in_order([prompt.prefix[kept:] for prompt in prompts])
+    first_form = np.cumsum([0, *(len(prompt.tails) for prompt in prompts)])
+
+    def grow(low: int, high: int, depth: int, before: tuple[Range, ...]) -> None:
+        """Lay out the prompts low to high of the order, which agree in `depth` tokens, those of `before`."""
+        if high - low == 1:
+            number = order[low]
+            _end(row, prompts[number], depth, before, int(first_form[number]))
+            return
+        common = min(shared[low + 1 : high])
+        if common - depth >= LEAST_SHARED:
+            before = row.add(prompts[order[low]].prefix[kept + depth : kept + common], depth, before)
+            depth = common
+        at = low
+        for number in range(low + 1, high + 1):
+            if number == high or shared[number] - depth < LEAST_SHARED:
+                grow(at, number, depth, before)
+                at = number
+
+    grow(0, len(prompts), 0, ())
+    places, targets, owners = np.array(row.scored, dtype=np.int64).T
+    ids, positions = np.concatenate(row.ids).astype(np.int64), np.concatenate(row.positions).astype(np.int64)
+    return Packed(kept, ids, positions, tuple(row.segments), places, targets, owners)
+
+
+def beginning_of(tokens: NDArray[np.int32]) -> Packed:
+    """Tokens by themselves, none of which is scored."""
+    nothing = np.empty(0, dtype=np.int64)
+    whole = Segment(0, len(tokens), ())
+    return Packed(0, tokens.astype(np.int64), np.arange(len(tokens)), (whole,), nothing, nothing, nothing)
+
+
+@dataclass
+class _Row:
+    """The row as far as it is laid out."""
+
+    kept: int
+    length: int = 0
+    ids: list[NDArray[np.int32]] = field(default_factory=list)
+    positions: list[Ints] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    scored: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def add(self, ids: NDArray[np.int32], depth: int, before: tuple[Range, ...]) -> tuple[Range, ...]:
+        """Put a segment at the end; the ranges that what comes after it follows."""
+        start = self._put(ids, np.arange(len(ids)) + self.kept + depth, before, None)
+        if before and before[-1][1] == start:
+            return (*before[:-1], (before[-1][0], self.length))
+        return (*before, (start, self.length))
+
+    def add_branches(self, ids: NDArray[np.int32], positions: Ints, branches: Ints, before: tuple[Range, ...]) -> int:
+        """Put a segment of branches at the end, and say where it starts."""
+        return self._put(ids, positions, before, branches)
+
+    def _put(self, ids: NDArray[np.int32], positions: Ints, before: tuple[Range, ...], branches: Ints | None) -> int:
+        start, self.length = self.length, self.length + len(ids)
+        self.ids.append(ids)
+        self.positions.append(positions)
+        self.segments.append(Segment(start, self.length, before, branches))
+        return start
+
+
+def _end(row: _Row, prompt: EncodedPrompt, depth: int, before: tuple[Range, ...], owner: int) -> None:
+    """Lay out the rest of a prompt, and behind it each form but for its last token as a branch of its own."""
+    before = row.add(prompt.prefix[row.kept + depth :], depth, before)
+    last = row.length - 1
+    inner = [len(tail) - 1 for tail in prompt.tails]
+    if any(inner):
+        ids = np.array([token for tail in prompt.tails for token in tail[:-1]], dtype=np.int32)
+        steps = np.concatenate([np.arange(length) for length in inner])
+        start = row.add_branches(ids, len(prompt.prefix) + steps, np.repeat(np.arange(len(inner)), inner), before)
+    else:
+        start = row.length
+    for number, tail in enumerate(prompt.tails, start=owner):
+        places = (last, *range(start, start + len(tail) - 1))
+        row.scored.extend((place, token, number) for place, token in zip(places, tail, strict=True))
+        start += len(tail) - 1

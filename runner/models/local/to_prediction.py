@@ -1,0 +1,64 @@
+"""What a causal language model gave for a prompt, as a prediction: a number for each label, and how it came about."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from runner.core.errors import BackendError, Fault
+from runner.core.types import Prediction, Prompt
+from runner.models.local.generation import Written
+from runner.models.tokenization import EncodedPrompt
+from runner.tasks.predictions import MAX_TEXT
+from runner.tasks.prompts import prompt_sha256
+from runner.tasks.verbalized import scores_or_none
+
+
+def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Written) -> Prediction:
+    """From what the model wrote to one prediction; `LOGITS_NON_FINITE` where that had no probability."""
+    if prompt.writing is None or not np.isfinite(found.log_prob):
+        message = f"The model gives what follows item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
+        raise BackendError(Fault("LOGITS_NON_FINITE", message))
+    text = found.text[:MAX_TEXT]
+    return Prediction(
+        task=prompt.task,
+        item_id=prompt.item_id,
+        log_scores=scores_or_none(text, prompt.writing),
+        split=prompt.split,
+        prompt_id=prompt.prompt_id,
+        order=prompt.order,
+        prompt_sha256=prompt_sha256(prompt),
+        prompt_tokens=len(encoded.prefix),
+        truncated=encoded.truncated,
+        text=text,
+        text_tokens=found.tokens,
+        text_log_prob=found.log_prob,
+    )
+
+
+def from_forms(prompt: Prompt, encoded: EncodedPrompt, forms: Sequence[float]) -> Prediction:
+    """From log-probabilities of surface forms to one prediction; `LOGITS_NON_FINITE` unless all are finite."""
+    if not np.isfinite(forms).all():
+        message = f"The model gives the options of item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
+        raise BackendError(Fault("LOGITS_NON_FINITE", message))
+    labels = range(len(prompt.options))
+    by_label = [
+        [value for value, owner in zip(forms, encoded.labels, strict=True) if owner == label] for label in labels
+    ]
+    lengths = [
+        max(len(tail) for tail, owner in zip(encoded.tails, encoded.labels, strict=True) if owner == label)
+        for label in labels
+    ]
+    log_scores = tuple(float(np.logaddexp.reduce(values)) for values in by_label)
+    return Prediction(
+        task=prompt.task,
+        item_id=prompt.item_id,
+        log_scores=log_scores,
+        split=prompt.split,
+        prompt_id=prompt.prompt_id,
+        order=prompt.order,
+        prompt_sha256=prompt_sha256(prompt),
+        prompt_tokens=len(encoded.prefix),
+        token_counts=tuple(lengths),
+        truncated=encoded.truncated,
+        answer_mass=None if encoded.joined else min(1.0, float(np.exp(np.logaddexp.reduce(forms)))),
+    )

@@ -1,0 +1,273 @@
+"""The model's process as a backend: what it answers is checked, and how it fails is told in words."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.core.errors import BackendError, InvalidInput
+from runner.core.types import Prediction, Prompt, Submission
+from runner.models.worker import protocol, sandbox
+from runner.models.worker.process import Process
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the model's process may take to answer, in seconds, and how much memory, in bytes.
+
+    `memory_bytes` (None: what the machine has) holds where there is no CUDA. Reading prompts is bounded more
+    narrowly, since it is quick unless a tokenizer or a template is made to be slow.
+    """
+
+    start_seconds: float = 60
+    load_seconds: float = 3600
+    plan_seconds: float = 60
+    plan_seconds_per_prompt: float = 0.05
+    plan_bytes: int = 4 << 30
+    plan_bytes_per_prompt: int = 64 << 10
+    call_seconds: float = 3600
+    memory_bytes: int | None = None
+
+    def of_plan(self, prompts: int) -> dict[str, float]:
+        """Seconds and bytes for reading so many prompts."""
+        return {
+            "seconds": self.plan_seconds + self.plan_seconds_per_prompt * prompts,
+            "bytes": self.plan_bytes + self.plan_bytes_per_prompt * prompts,
+        }
+
+
+LIMITS = Limits()
+_GRACE_SECONDS = 5.0
+_PREDICTING = "predicting"
+
+
+def open_isolated(
+    submission: Submission,
+    model_folder: Path,
+    adapter_folder: Path | None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
+    threads: int | None = None,
+    limits: Limits | None = None,
+) -> "Worker":
+    """Load what `submission` names, as `open_backend` does, in a process that can reach those folders and little else.
+
+    It computes with `threads` threads on the processor (default: one per core, or as `OMP_NUM_THREADS` says).
+    The process gets prompts only, and dies with this one (with the thread that calls this, on Linux). Raises what
+    `open_backend` does, and `BackendError` `WORKER_START`, `WORKER_TIMEOUT`, `WORKER_MEMORY`, `WORKER_CRASH` or
+    `WORKER_REPLY`; so do all methods of the backend, after which it is closed and cannot be asked again.
+    """
+    folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
+    worker = Worker(folders, device, limits or LIMITS, threads)
+    try:
+        worker.load(submission, model_folder, adapter_folder, dtype, batch_tokens)
+    except BaseException:
+        worker.close()
+        raise
+    return worker
+
+
+def show_tokens_isolated(
+    submission: Submission, model_folder: Path, prompts: Sequence[Prompt], limits: Limits | None = None
+) -> Iterator[dict[str, Any]]:
+    """What `models.local.open.show_tokens` gives, from a process that can reach `model_folder` and little else."""
+    # The small files fetched from the Hub are links to where it keeps them; what they lead to is fetched as well.
+    links = (
+        [file.resolve() for file in model_folder.iterdir() if file.is_symlink()] if submission.model.repository else []
+    )
+    worker = Worker([model_folder, *links], "cpu", limits or LIMITS)
+    try:
+        yield from worker.tokens(submission, model_folder, prompts)
+    finally:
+        worker.close()
+
+
+def isolation(device: str | None = None) -> Mapping[str, str]:
+    """Which protections a model's process would have on this machine: name to `active`, or to why not."""
+    worker = Worker([], device, LIMITS)
+    worker.close()
+    return worker.isolation
+
+
+class Worker:
+    """Holds the process that holds the model; see `runner.models.base.Backend`.
+
+    `isolation` is what the process gave up before it opened any file of the submission, `device` what it was told.
+    """
+
+    isolation: Mapping[str, str]
+
+    def __init__(self, folders: Sequence[Path], device: str | None, limits: Limits, threads: int | None = None) -> None:
+        self._limits = limits
+        self.device = device
+        self._process = Process(threads)
+        try:
+            opening = {
+                "folders": [str(folder.resolve()) for folder in folders],
+                "device": device,
+                "memory_bytes": limits.memory_bytes,
+            }
+            self._process.send(opening, limits.start_seconds, "starting")
+            found = self._process.receive(limits.start_seconds, "starting").get("item")
+            # What this process took away before it could be hostile.
+            scrubbed = dict.fromkeys(("environment", "file_descriptors"), sandbox.ACTIVE)
+            self.isolation = {**scrubbed, **self._fit(protocol.states_of, found, "starting")}
+        except BaseException:
+            self.close()
+            raise
+
+    def load(
+        self,
+        submission: Submission,
+        model_folder: Path,
+        adapter_folder: Path | None,
+        dtype: str | None,
+        batch_tokens: int | None,
+    ) -> None:
+        """Load the model; to be called once, before anything is asked."""
+        request = {
+            "do": "load",
+            "submission": protocol.submission_row(submission),
+            "model_folder": str(model_folder.resolve()),
+            "adapter_folder": str(adapter_folder.resolve()) if adapter_folder else None,
+            "device": self.device,
+            "dtype": dtype,
+            "batch_tokens": batch_tokens,
+        }
+        found = self._ask([request], self._limits.load_seconds, "loading the model")
+        self._has_adapter = self._fit(protocol.facts_of, found, "loading the model").get("adapter") is True
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """See `Backend.plan`; also raises `InvalidInput` `TEMPLATE_LIMIT` and `TOKENIZER_LIMIT`."""
+        with self._reading(len(prompts)) as (bounds, seconds, doing):
+            found = self._ask(
+                [{**part, **bounds, "do": "plan"} for part in protocol.in_chunks(prompts)], seconds, doing
+            )
+        return self._fit(partial(protocol.batches_of, prompts=len(prompts)), found, "reading the prompts")
+
+    def tokens(self, submission: Submission, folder: Path, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+        """See `models.local.open.show_tokens`; the tokenizer and config.json are those in `folder`."""
+        here = replace(submission, model=replace(submission.model, path=str(folder.resolve()), repository=None))
+        task = {"do": "tokens", "submission": protocol.submission_row(here)}
+        with self._reading(len(prompts)) as (bounds, seconds, doing):
+            requests = [{**part, **bounds, **task} for part in protocol.in_chunks(prompts)]
+            rows = list(self._items(requests, seconds, doing, len(prompts)))
+        yield from (self._fit(protocol.facts_of, row, "reading the prompts") for row in rows)
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        """See `Backend.predict`."""
+        for _, answers in self.share([prompts]):
+            yield from answers
+
+    def share(self, steps: Iterable[Sequence[Prompt] | None]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
+        """Each step with its predictions; the process has the next step to read while it predicts one.
+
+        `None` among them is no step: there is none to be read ahead yet. Raises what `predict` does; left before its
+        end, the process is ended.
+        """
+        asked: deque[Sequence[Prompt]] = deque()
+        try:
+            for step in steps:
+                if step is not None:
+                    for part in protocol.in_chunks(step):
+                        self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
+                    asked.append(step)
+                if len(asked) > 1 or (asked and step is None):
+                    yield asked[0], self._predictions(asked.popleft())
+            while asked:
+                yield asked[0], self._predictions(asked.popleft())
+        finally:
+            if asked:  # what it still answers would be taken for the answer to something else
+                self.close()
+
+    def without_adapter(self) -> AbstractContextManager[None] | None:
+        """See `Backend.without_adapter`."""
+        return self._bare() if self._has_adapter else None
+
+    @contextmanager
+    def _bare(self) -> Iterator[None]:
+        self._ask([{"do": "adapter off"}], self._limits.call_seconds, "switching the adapter off")
+        yield
+        self._ask([{"do": "adapter on"}], self._limits.call_seconds, "switching the adapter on")
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Backend.describe`; told by the process, and checked for form only."""
+        doing = "describing the model"
+        return self._fit(
+            protocol.description_of, self._ask([{"do": "describe"}], self._limits.call_seconds, doing), doing
+        )
+
+    def peak_memory_bytes(self) -> int | None:
+        """See `Backend.peak_memory_bytes`."""
+        doing = "telling its memory"
+        return self._fit(
+            protocol.number_of, self._ask([{"do": "peak memory"}], self._limits.call_seconds, doing), doing
+        )
+
+    def kill(self) -> None:
+        """End the process while another thread may be asking it, which gets an error; `close` is still to be called."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _predictions(self, asked: Sequence[Prompt]) -> list[Prediction]:
+        """The answers to the step that was asked first of those that wait."""
+        rows = list(self._items([], self._limits.call_seconds, _PREDICTING, len(asked)))
+        return [
+            self._fit(partial(protocol.prediction_of, asked=prompt), row, _PREDICTING)
+            for row, prompt in zip(rows, asked, strict=True)
+        ]
+
+    def _ask(self, requests: Sequence[Mapping[str, Any]], seconds: float, doing: str) -> Any:
+        """The one answer to `requests`, which are one request in parts."""
+        waiting = self._items(requests, seconds, doing, 0)
+        try:
+            next(waiting)
+        except StopIteration as end:
+            return end.value
+        raise self._process.refuse("an item", doing)
+
+    def _items(
+        self, requests: Sequence[Mapping[str, Any]], seconds: float, doing: str, count: int
+    ) -> Generator[Any, None, Any]:
+        """The `count` items of an answer; its end is what the generator returns."""
+        for request in requests:
+            self._process.send(request, seconds, doing)
+        for number in range(count + 1):
+            ((kind, value),) = self._process.receive(seconds, doing).items()
+            if kind == "error":
+                raise self._fit(protocol.error_of, value, doing)
+            if kind == "ok" and number == count:
+                return value
+            if kind == "ok" or number == count:
+                raise self._process.refuse(f"{number:,} items or more instead of {count:,}", doing)
+            yield value
+
+    @contextmanager
+    def _reading(self, prompts: int) -> Iterator[tuple[dict[str, float], float, str]]:
+        """Bounds for reading prompts; a process that has to be ended then has a tokenizer that does not come back."""
+        bounds = self._limits.of_plan(prompts)
+        try:
+            yield bounds, bounds["seconds"] + _GRACE_SECONDS, "reading the prompts"
+        except BackendError as problem:
+            if problem.faults[0].code != "WORKER_TIMEOUT":
+                raise
+            raise InvalidInput(replace(problem.faults[0], code="TOKENIZER_LIMIT")) from None
+
+    def _fit(self, check: Callable[[Any], T], value: Any, doing: str) -> T:
+        """What `check` makes of a value that the process gave; if it does not fit, the process is ended."""
+        try:
+            return check(value)
+        except protocol.Unfit as problem:
+            raise self._process.refuse(str(problem), doing) from None

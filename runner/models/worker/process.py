@@ -1,0 +1,287 @@
+"""A fresh interpreter in a session of its own, spoken to through pipes, watched by the clock, and surely ended."""
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import runner
+from runner.core.errors import BackendError, Fault
+from runner.core.text import printable
+from runner.models.worker import protocol
+
+ENTRY = "runner.models.worker.server:main"
+
+_START = (
+    "import importlib, json, sys; "
+    "sys.path[:] = json.loads(sys.argv[1]); "
+    "module, function = sys.argv[2].split(':'); "
+    "getattr(importlib.import_module(module), function)(int(sys.argv[3]))"
+)
+_PASSED_ON = frozenset(
+    {
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "LD_LIBRARY_PATH",
+        "CUBLAS_WORKSPACE_CONFIG",
+        "TOKENIZERS_PARALLELISM",
+        "PYTHONHASHSEED",
+        "PYTORCH_ALLOC_CONF",
+        "PYTORCH_CUDA_ALLOC_CONF",
+    }
+)
+_PASSED_ON_FROM = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "RAYON_")
+_FOLDER = "moral-ambiguity-worker-"
+_KEPT_OF_STDERR = 16 << 10
+_READS_AT_ONCE = 64
+_LINES_TOLD = 6
+_LINE_TOLD = 200
+_SIGNS_OF_MEMORY = ("memory allocation of", "std::bad_alloc", "MemoryError", "Cannot allocate memory")
+
+
+class Process:
+    """Holds a child process and its private folder; `close` ends it, and so does the end of this process."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        try:
+            self._folder, self._lock = _private_folder()
+        except OSError as problem:
+            message = f"The process that holds the model has no place for its files: {problem.strerror}."
+            raise BackendError(Fault("WORKER_START", message, file=problem.filename)) from None
+        try:
+            self._child = subprocess.Popen(
+                # Like -I, but PYTHONHASHSEED counts; no other variable of Python's is passed on.
+                [sys.executable, "-s", "-P", "-B", "-X", "faulthandler", "-c", _START, *self._arguments()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._folder,
+                env=_environment(self._folder, threads),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as problem:
+            self._leave_folder()
+            message = f"The process that holds the model cannot be started: {problem.strerror}."
+            raise BackendError(Fault("WORKER_START", message, file=problem.filename)) from None
+        pipes = self._child.stdin, self._child.stdout, self._child.stderr
+        self._to, self._from, self._stderr = (pipe.fileno() for pipe in pipes if pipe is not None)
+        for pipe in (self._to, self._from, self._stderr):
+            os.set_blocking(pipe, False)
+        self._read = bytearray()
+        self._said = bytearray()
+        self._ended = False
+
+    @staticmethod
+    def _arguments() -> tuple[str, str, str]:
+        root = str(Path(runner.__path__[0]).parent)
+        path = [entry for entry in sys.path if Path(entry).is_absolute()]
+        return json.dumps(path if root in path else [*path, root]), ENTRY, str(os.getpid())
+
+    @property
+    def folder(self) -> Path:
+        """The only place where the child may write."""
+        return self._folder
+
+    def send(self, message: Mapping[str, Any], seconds: float, doing: str) -> None:
+        """Give the child a message; raises `BackendError` as `receive` does."""
+        waiting = memoryview(protocol.to_line(message))
+        deadline = time.monotonic() + seconds
+        while waiting:
+            self._wait(deadline, doing, sending=True)
+            try:
+                waiting = waiting[os.write(self._to, waiting) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self._lost(doing) from None
+
+    def receive(self, seconds: float, doing: str) -> dict[str, Any]:
+        """The child's next message: an item, ok, or an error.
+
+        Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one, `WORKER_MEMORY` and `WORKER_CRASH`
+        when the child is gone, `WORKER_REPLY` when it says what it cannot have been asked for. Then it is ended.
+        """
+        deadline = time.monotonic() + seconds
+        searched = 0
+        while (end := self._read.find(b"\n", searched)) < 0:
+            searched = len(self._read)
+            if searched > protocol.MOST_BYTES:
+                raise self.refuse(f"a line of more than {protocol.MOST_BYTES >> 20} MiB", doing)
+            self._wait(deadline, doing)
+            with contextlib.suppress(BlockingIOError):
+                found = os.read(self._from, 1 << 20)
+                if not found:
+                    raise self._lost(doing)
+                self._read += found
+        line = bytes(self._read[:end])
+        del self._read[: end + 1]
+        try:
+            return protocol.message_of(line)
+        except protocol.Unfit as problem:
+            raise self.refuse(str(problem), doing) from None
+
+    def refuse(self, what: str, doing: str) -> BackendError:
+        """End a child that said `what`; the error to raise."""
+        self.close()
+        message = f"The process that holds the model answered with {what}, while {doing}."
+        return BackendError(Fault("WORKER_REPLY", message))
+
+    def kill(self) -> None:
+        """End the child, whichever thread speaks to it now; what belongs to it stays until `close`."""
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the child and all that belongs to it, and take its folder away."""
+        if self._ended:
+            return
+        self.kill()
+        self._ended = True
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._leave_folder()
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _wait(self, deadline: float, doing: str, *, sending: bool = False) -> None:
+        """Until the child can be written to or has written, keeping what it says on standard error."""
+        with selectors.DefaultSelector() as selector:
+            event = selectors.EVENT_WRITE if sending else selectors.EVENT_READ
+            selector.register(self._to if sending else self._from, event)
+            stderr = selector.register(self._stderr, selectors.EVENT_READ)
+            while True:
+                # A child that is never silent makes something ready for ever, so the clock is asked each time.
+                left = deadline - time.monotonic()
+                ready = selector.select(left) if left > 0 else []
+                if not ready:
+                    raise self._too_late(doing)
+                if stderr in [key for key, _ in ready] and not self._listen():
+                    selector.unregister(self._stderr)
+                if any(key is not stderr for key, _ in ready):
+                    return
+
+    def _listen(self) -> bool:
+        """Take what is on standard error, but not for ever; false once it is closed."""
+        try:
+            for _ in range(_READS_AT_ONCE):
+                found = os.read(self._stderr, 1 << 16)
+                if not found:
+                    return False
+                self._said = (self._said + found)[-_KEPT_OF_STDERR:]
+        except BlockingIOError:
+            pass
+        return True
+
+    def _too_late(self, doing: str) -> BackendError:
+        # The interpreter writes where it is when it is aborted, even from within a library that does not return.
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(signal.SIGABRT)
+        self._exit_code(2)
+        message = f"The process that holds the model did not answer in time while {doing}, and was ended."
+        return self._told("WORKER_TIMEOUT", message)
+
+    def _lost(self, doing: str) -> BackendError:
+        """Why the child is gone, from how it ended and what it said last."""
+        code = self._exit_code(5)
+        said = self._said.decode(errors="replace")
+        if code is None:
+            message = "closed its pipe"
+        elif code < 0:
+            message = f"was ended by {signal.Signals(-code).name}"
+        else:
+            message = f"ended with exit code {code}"
+        of_memory = code == -signal.SIGKILL or any(sign in said for sign in _SIGNS_OF_MEMORY)
+        reason = ", most likely for want of memory" if of_memory else ""
+        return self._told(
+            "WORKER_MEMORY" if of_memory else "WORKER_CRASH",
+            f"The process that holds the model {message} while {doing}{reason}.",
+        )
+
+    def _exit_code(self, seconds: float) -> int | None:
+        """How the child ended, or None if it still runs; what it said last is kept."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(seconds)
+        self._listen()
+        return self._child.returncode
+
+    def _told(self, code: str, message: str) -> BackendError:
+        lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
+        told = " | ".join(printable(line)[:_LINE_TOLD] for line in lines[-_LINES_TOLD:])
+        self.close()
+        return BackendError(Fault(code, message, hint=f"Its last words: {told}" if told else None))
+
+    def _leave_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _private_folder() -> tuple[Path, int]:
+    """A new folder for a child, and a handle that holds its lock: it is in use as long as this process lives.
+
+    Folders that processes left which were killed are removed first. Raises `OSError`.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}????????"):
+        _remove_if_left(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return folder, handle
+        except OSError:
+            return folder, handle  # a file system without locks; nobody else takes it for left either
+        os.close(handle)  # another process took it for left, in the instant before it was locked
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder of ours that no live process holds."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.fstat(handle).st_uid == os.geteuid():
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
+
+
+def _environment(folder: Path, threads: int | None) -> dict[str, str]:
+    """Only what decides where libraries are and how they compute: no token, no key, no path of the user's."""
+    # Read when the libraries are loaded; MKL's own variable would win over the general one, tokenizers use Rayon.
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+    counted = dict.fromkeys(names, str(threads)) if threads else {}
+    kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_FROM)}
+    own = str(folder)
+    return {
+        "PYTHONHASHSEED": "0",
+        **kept,
+        **counted,
+        "HOME": own,
+        "TMPDIR": own,
+        "USER": "worker",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }

@@ -1,0 +1,242 @@
+"""Several processes that each hold the whole model and share the steps of a run: whichever is free takes the next."""
+
+import json
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.core import environment
+from runner.core.errors import BackendError, Fault
+from runner.core.types import Prediction, Prompt, Submission
+from runner.models.worker import client
+from runner.models.worker.client import Limits, Worker
+from runner.models.worker.sandbox import ACTIVE
+
+T = TypeVar("T")
+_MOST_TOLD = 80
+
+
+def device_names(given: str | None) -> list[str | None]:
+    """The devices of a comma list, one for each copy of the model; one None where nothing is given.
+
+    Raises `BackendError` (`DEVICE`) for a list with an empty name, with devices of several kinds, or with a CUDA
+    device twice. Whether a device is there is known to the process that opens it.
+    """
+    if given is None or "," not in given:
+        return [given]
+    names = [name.strip() for name in given.split(",")]
+    faults = []
+    if not all(names):
+        faults.append("has an empty name")
+    if len({name.partition(":")[0] for name in names if name}) > 1:
+        faults.append("mixes kinds of devices, whose answers would round differently")
+    each = [one for name in names for one in name.split("+")]  # a copy may be spread over several
+    cuda = ["cuda:0" if name == "cuda" else name for name in each if name.startswith("cuda")]
+    if twice := sorted({name for name in cuda if cuda.count(name) > 1}):
+        faults.append(f"names {', '.join(twice)} more than once")
+    if faults:
+        hint = "Name each CUDA device once, as in cuda:0,cuda:1; cpu may repeat."
+        raise BackendError(*(Fault("DEVICE", f"The list of devices {given!r} {what}.", hint=hint) for what in faults))
+    return [*names]
+
+
+def threads_each(threads: int | None, copies: int) -> int | None:
+    """Threads on the processor of each of several copies: as said by `threads` or the variables, else its share.
+
+    None leaves them to the process, as with a single copy.
+    """
+    if threads is not None or not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}.isdisjoint(os.environ):
+        return threads
+    return max(1, (environment.cpus() or 1) // copies)
+
+
+def open_copies(
+    submission: Submission,
+    model_folder: Path,
+    adapter_folder: Path | None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
+    threads: int | None = None,
+    limits: Limits | None = None,
+) -> "Copies":
+    """Load what `submission` names once on each device of the list `device`, at the same time; see `open_isolated`.
+
+    `threads` are those of each copy (default: `threads_each`). Raises what `open_isolated` and `device_names` do.
+    """
+    names = device_names(device)
+    folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
+    copies = Copies()
+    try:
+        # All are started by this thread: on Linux they die with the thread that started them.
+        for name in names:
+            copies.workers.append(Worker(folders, name, limits or client.LIMITS, threads_each(threads, len(names))))
+        copies.load(submission, model_folder, adapter_folder, dtype, batch_tokens)
+    except BaseException:
+        copies.close()
+        raise
+    return copies
+
+
+class Copies:
+    """Holds the processes; see `runner.models.base.Backend`. What is predicted outside of `share`, the first predicts.
+
+    When one fails, or the run is stopped, all are ended. To be used by the thread that opened them.
+    """
+
+    def __init__(self) -> None:
+        self.workers: list[Worker] = []
+        self._threads: list[threading.Thread] = []
+        self._alike = False
+
+    @property
+    def isolation(self) -> Mapping[str, str]:
+        """The protections that all have; of one that some lack, why."""
+        states = [worker.isolation for worker in self.workers]
+        names = sorted({name for each in states for name in each})
+        found = {name: [each.get(name, "unavailable") for each in states] for name in names}
+        return {name: next((state for state in each if state != ACTIVE), ACTIVE) for name, each in found.items()}
+
+    def load(self, *what: Any) -> None:
+        """See `Worker.load`."""
+
+        def load(worker: Worker) -> Iterator[None]:
+            worker.load(*what)
+            yield
+
+        list(self._at_once(load))
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """See `Worker.plan`. The first time all plan, and their plans are equal; from then on the first does it alone.
+
+        Raises `BackendError` (`DEVICES_DIFFER`) where they are not.
+        """
+        if self._alike:
+            return self.workers[0].plan(prompts)
+        plans = list(self._at_once(lambda worker: [worker.plan(prompts)]))
+        self.describe()  # tells of more than that the plans differ
+        if any(plan != plans[0] for plan in plans):
+            raise BackendError(Fault("DEVICES_DIFFER", "The copies of the model cut the prompts into other batches."))
+        self._alike = True
+        return plans[0]
+
+    def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
+        """Each step with its predictions, as they are finished; a step is predicted as a whole by one of the copies.
+
+        Raises what `Worker.predict` does, as soon as one fails, and `KeyboardInterrupt`: all are ended then, and what
+        any of them had finished is given first.
+        """
+        left = deque(steps)
+
+        def next_steps() -> Iterator[Sequence[Prompt] | None]:
+            ahead = False
+            while True:
+                # Of the last ones none is given out ahead: whichever is free first takes it.
+                if ahead and len(left) <= len(self.workers):
+                    ahead = False
+                    yield None
+                    continue
+                try:
+                    step = left.popleft()
+                except IndexError:
+                    return
+                ahead = True
+                yield step
+
+        yield from self._at_once(lambda worker: worker.share(next_steps()))
+
+    def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        """See `Worker.predict`."""
+        return self.workers[0].predict(prompts)
+
+    def without_adapter(self) -> AbstractContextManager[None] | None:
+        """See `Worker.without_adapter`; for what `predict` is asked."""
+        return self.workers[0].without_adapter()
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Worker.describe`; the same whatever the number of copies. Raises `BackendError` (`DEVICES_DIFFER`)."""
+        first, *others = [worker.describe() for worker in self.workers]
+        for worker, other in zip(self.workers[1:], others, strict=True):
+            if other != first:
+                place, here, there = _difference(first, other)
+                message = (
+                    f"The copies of the model differ in {_told('.'.join(place))}: {_told(here)} on "
+                    f"{self.workers[0].device}, {_told(there)} on {worker.device}."
+                )
+                raise BackendError(Fault("DEVICES_DIFFER", message, hint="Run on equal devices, or on one of them."))
+        return first
+
+    def peak_memory_bytes(self) -> int | None:
+        """See `Worker.peak_memory_bytes`; the largest of them."""
+        return max((peak for worker in self.workers if (peak := worker.peak_memory_bytes()) is not None), default=None)
+
+    def close(self) -> None:
+        """End all processes, and the threads that wait for them."""
+        # A pipe that another thread waits on must not be closed: the thread ends with its process first.
+        for worker in self.workers:
+            worker.kill()
+        for thread in self._threads:
+            thread.join()
+        for worker in self.workers:
+            worker.close()
+
+    def _at_once(self, do: Callable[[Worker], Iterable[T]]) -> Iterator[T]:
+        """What `do` gives of each worker, in a thread for each, as it comes; at a failure or a stop see `share`."""
+        told: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+
+        def tell(worker: Worker) -> None:
+            try:
+                for found in do(worker):
+                    told.put((found,))
+            except BaseException as problem:  # handed to the thread that waits for it
+                told.put(problem)
+            else:
+                told.put(None)
+
+        self._threads = []
+        for worker in self.workers:
+            thread = threading.Thread(target=tell, args=(worker,), daemon=True, name=f"copy on {worker.device}")
+            thread.start()
+            self._threads.append(thread)
+        failure: BaseException | None = None
+        running = len(self._threads)
+        while running and failure is None:
+            try:
+                found = told.get()
+            except KeyboardInterrupt as stop:
+                found = stop
+            if found is None:
+                running -= 1
+            elif isinstance(found, BaseException):
+                failure = found
+            else:
+                yield found[0]
+        if failure is not None:
+            self.close()
+            while not told.empty():
+                if isinstance(found := told.get(), tuple):
+                    yield found[0]
+            raise failure
+
+
+def _difference(one: Any, other: Any) -> tuple[list[str], Any, Any]:
+    """Where two JSON values that differ do so first, and what stands there."""
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return [], one, other
+    name = next(
+        name for name in sorted({*one, *other}) if (name in one, one.get(name)) != (name in other, other.get(name))
+    )
+    place, here, there = _difference(one.get(name), other.get(name))
+    return [name, *place], here, there
+
+
+def _told(value: Any) -> str:
+    """A value that a process gave, as printable text of a sane length."""
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"

@@ -1,0 +1,219 @@
+"""What a process gives up before it opens a stranger's files; every protection by name, active or why not."""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import runner
+from runner.models.worker import landlock, seccomp
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CAPABILITY_VERSION = 0x20080522
+_FILE_BYTES = 64 << 10
+_CUDA_FILE_BYTES = 256 << 20
+
+ACTIVE = "active"
+
+# Where the dynamic loader, the driver's libraries and the time zone are. Not /usr as a whole: people keep data there.
+_LIBRARIES = (
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/usr/local/cuda",
+    "/usr/local/nvidia",
+    "/usr/share/nvidia",
+    "/usr/share/zoneinfo",
+    "/nix/store",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+)
+# What libraries ask the kernel about the machine, and about this process alone.
+_KERNEL = (
+    "/sys",
+    *(
+        f"/proc/{name}"
+        for name in (
+            "self",
+            "cpuinfo",
+            "devices",
+            "driver",
+            "filesystems",
+            "loadavg",
+            "meminfo",
+            "modules",
+            "stat",
+            "sys/kernel",
+            "sys/vm",
+            "uptime",
+            "version",
+            "vmstat",
+        )
+    ),
+)
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_MODEL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy", "jinja2", "click")
+
+
+def may_use_cuda(device: str | None) -> bool:
+    """Whether a run on `device` (None: the first CUDA device, or the CPU) could meet a CUDA driver on this machine."""
+    return device != "cpu" and any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/dxg"))
+
+
+def protect(
+    folders: Sequence[Path], own: Path, parent: int, *, cuda: bool, memory_bytes: int | None = None
+) -> dict[str, str]:
+    """Give up all that a model's process does not need; each protection's name with `active`, or why it is not.
+
+    From then on `folders` may be read and `own` written, besides the libraries. `parent` is the process that must
+    be alive: this one dies with it. `memory_bytes` limits what may be allocated on a machine without CUDA. To be
+    called once, before any thread is started; what cannot be had is reported, never raised.
+    """
+    if sys.platform != "linux":
+        there = dict.fromkeys(("core_dumps", "disk", "memory"), ACTIVE)
+        _limits(cuda, memory_bytes, there)
+        missing = ("no_new_privileges", "capabilities", "files", "network", "processes", "signals", "parent_death")
+        return {**there, **dict.fromkeys(missing, f"unavailable: the system is {sys.platform}")}
+    found: dict[str, str] = {}
+    _limits(cuda, memory_bytes, found)
+    found["no_new_privileges"] = _tried(lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
+    found["capabilities"] = _tried(_drop_capabilities)
+    found["parent_death"] = _tried(lambda: _die_with(parent))
+    known = landlock.version()
+    if known:
+        found["files"] = _tried(lambda: _held.extend(landlock.restrict(_grants(folders, own, cuda))))
+    else:
+        found["files"] = "unavailable: the kernel has no Landlock"
+    if seccomp.supported():
+        filtered = _tried(lambda: seccomp.install(local_sockets=cuda))
+    else:
+        filtered = f"unavailable: no filter is known for the processor {os.uname().machine}"
+    found |= dict.fromkeys(("network", "processes", "signals"), filtered)
+    return {name: _attempted(name, state) for name, state in sorted(found.items())}
+
+
+_held: list[int] = []
+
+
+def _limits(cuda: bool, memory_bytes: int | None, found: dict[str, str]) -> None:
+    """No core dumps, no files to speak of, and no more memory than is good."""
+    found["core_dumps"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    # Some bytes must be: the library for temporary files tries its folder. CUDA's driver caches what it compiles.
+    most = _CUDA_FILE_BYTES if cuda else _FILE_BYTES
+    found["disk"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+    if cuda:
+        found["memory"] = "not with CUDA: it reserves more address space than there is memory"
+    elif memory_bytes is None:
+        found["memory"] = "unavailable: no limit was asked for"
+    else:
+        limit = memory_bytes
+        found["memory"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
+
+
+def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Path | str, int]]:
+    yield own, landlock.OWN
+    read: list[Path | str] = [*folders, *_python(), *_LIBRARIES, *_KERNEL]
+    for place in read:
+        yield place, landlock.READ
+    for stated in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+        if stated.startswith("/"):
+            yield stated, landlock.READ
+    for device in _DEVICES:
+        yield device, landlock.DEVICE
+    if cuda:
+        for driver in (*Path("/dev").glob("nvidia*"), Path("/dev/dxg")):
+            yield driver, landlock.DEVICE | landlock.READ_DIR
+
+
+def _python() -> Iterator[Path]:
+    """This package, the standard library, and each folder of the path that holds a library of the model's."""
+    yield Path(runner.__path__[0])
+    for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
+        yield Path(prefix, "lib")
+        yield Path(prefix, "pyvenv.cfg")
+    standard = Path(os.__file__).parent
+    for entry in map(Path, sys.path):
+        if entry.is_relative_to(standard) or any(_is_folder(entry / name) for name in _MODEL_LIBRARIES):
+            yield entry
+
+
+def _is_folder(place: Path) -> bool:
+    with suppress(PermissionError):
+        return place.is_dir()
+    return False
+
+
+def _drop_capabilities() -> None:
+    """Root without its powers is an ordinary user, for all that is asked of capabilities."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    none = (ctypes.c_uint32 * 6)()
+    if _library().capset(header, none):
+        raise _error()
+
+
+def _die_with(parent: int) -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _attempted(name: str, state: str) -> str:
+    """`state`, after trying what the protection should stop: a filter that is installed but does not hold says so."""
+    attempts: dict[str, Callable[[], object]] = {
+        "files": lambda: list(Path("/").iterdir()),
+        "network": lambda: socket.socket(socket.AF_INET).close(),
+        "processes": _fork,
+        "signals": lambda: os.kill(os.getppid(), 0),
+    }
+    if state != ACTIVE or name not in attempts:
+        return state
+    try:
+        attempts[name]()
+    except PermissionError:
+        return ACTIVE
+    except OSError as problem:
+        return f"unavailable: an attempt ended with {errno.errorcode.get(problem.errno or 0, 'an error')}"
+    return "unavailable: it was installed, but an attempt was not stopped"
+
+
+def _fork() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _tried(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except (OSError, ValueError, AttributeError) as problem:
+        return f"unavailable: {getattr(problem, 'strerror', None) or problem}"
+    return ACTIVE
+
+
+def _prctl(option: int, value: int) -> None:
+    none = ctypes.c_ulong(0)
+    if _library().prctl(option, ctypes.c_ulong(value), none, none, none):
+        raise _error()
+
+
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

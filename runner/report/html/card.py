@@ -1,0 +1,293 @@
+"""One scorecard as a page: who, on what, how good, how sure, and how to check it."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.report.html import words
+from runner.report.html.plots import Scale, Strip, scale_over, strip
+from runner.report.html.render import page
+from runner.scorecard import filenames, isolation
+from runner.scorecard.disagreements import Difference
+from runner.scorecard.load import OpenCard
+
+Json = Mapping[str, Any]
+
+_SHORT_TEXT = 400
+"""Characters of an item's text that are shown without being asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The primary metric between prior and ceiling: places on one scale, worse to the left.
+
+    `finding` says what the skill shows: `none`, `worse`, `unclear`, `between` or `beyond`.
+    """
+
+    metric: str
+    strip: Strip
+    prior: float
+    ceiling: float
+    finding: str
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the two ends are so close that their labels would meet."""
+        return abs(self.ceiling - self.prior) < 36
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric in the table: where its number is (`metrics` or `ablations`), and under which name its ceiling is."""
+
+    name: str
+    words: words.Words
+    block: str
+    base: str
+    lower_is_better: bool | None
+    reason: str | None
+    primary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """One kind of strata as rows on a common scale; `ticks` are (place, label)."""
+
+    kind: str
+    title: str
+    metric: str
+    ticks: tuple[tuple[float, str], ...]
+    rows: tuple[tuple[str, Strip | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Predicted against observed share of one label, as places in a square of 100 with the origin below left."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item with its bars: per label the places of people's share and of the model's, on a scale from 0 to 1."""
+
+    difference: Difference
+    bars: tuple[tuple[str, float, float], ...]
+    short: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The skill of every task on one scale that holds prior and ceiling; tasks without it have no strip."""
+
+    prior: float
+    ceiling: float
+    rows: tuple[tuple[str, Strip | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task of the card with everything that is drawn of it."""
+
+    name: str
+    task: Json
+    way: Way | None
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    strata: tuple[Strata, ...]
+    curves: tuple[Curve, ...]
+    items: tuple[Item, ...]
+
+
+def card_page(
+    opened: OpenCard, differences: Mapping[str, Sequence[Difference]] | None, without: str | None = None
+) -> str:
+    """The page of a card as one HTML document, the same bytes for the same input.
+
+    `differences` are the items to show per task; None if there are none to show, and `without` says why.
+    """
+    card = opened.card
+    shown = differences or {}
+    source = {
+        "card": card,
+        "environment": opened.environment,
+        "items": {name: [one.to_json() for one in found] for name, found in shown.items()},
+    }
+    return page(
+        "card.html.j2",
+        source,
+        title=f"{card['submission']['name']} on {card['benchmark']['name']}",
+        opened=opened,
+        card=card,
+        report=opened.report,
+        tasks=[_task(name, task, opened.primary, shown.get(name, ())) for name, task in card["tasks"].items()],
+        level=_level(card),
+        glance=_glance(card["tasks"]),
+        environment=list(_leaves(opened.environment or {}, "")),
+        command=verify_command(card),
+        differences=bool(shown),
+        without=without,
+        unprotected=isolation.missing(card),
+    )
+
+
+def verify_command(card: Json) -> str:
+    """The command with which a reader checks the card, its files and every number; capital words are the reader's."""
+    words = ["benchmark", "verify", filenames.BUNDLE, "--keyring", "KEYRING", "--recompute"]
+    if not all(task["synthetic"] for task in card["tasks"].values()):
+        words += ["--data-dir", "DATA"]
+    words += ["--expect-submission", card["submission"]["digest"], "--expect-benchmark", card["benchmark"]["digest"]]
+    if card["run"]["nonce"] is not None:
+        words += ["--nonce", card["run"]["nonce"]]
+    return shlex.join(words)
+
+
+def _level(card: Json) -> tuple[str | int, ...] | None:
+    """Where the card says its confidence level; it is the same for all its intervals."""
+    for name, task in card["tasks"].items():
+        for metric, estimate in task["metrics"].items():
+            if estimate["confidence_interval"] is not None:
+                return ("card", "tasks", name, "metrics", metric, "confidence_interval", "level")
+    return None
+
+
+def _task(name: str, task: Json, primary: str | None, differences: Sequence[Difference]) -> TaskView:
+    return TaskView(
+        name=name,
+        task=task,
+        way=_way(task, primary),
+        groups=_groups(task, primary),
+        strata=tuple(_strata(kind, strata, primary) for kind, strata in task["strata"].items()) if primary else (),
+        curves=tuple(
+            _curve(label, task["reliability"][label]) for label in task["labels"] if label in task["reliability"]
+        ),
+        items=tuple(_item(one, task["labels"]) for one in differences),
+    )
+
+
+def _glance(tasks: Json) -> Glance:
+    skills = {
+        name: task["metrics"].get("skill", {"value": None, "confidence_interval": None}) for name, task in tasks.items()
+    }
+    known = [value for skill in skills.values() for value in (skill["value"], *_ends(skill))]
+    scale = scale_over((0.0, 1.0, *known), lower_is_better=False)
+    return Glance(
+        prior=scale.at(0.0),
+        ceiling=scale.at(1.0),
+        rows=tuple(
+            (name, None if skill["value"] is None else strip(scale, skill["value"], *_ends(skill)))
+            for name, skill in skills.items()
+        ),
+    )
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every leaf of a JSON value with its dotted path, as text."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else name)
+    elif value is not None:
+        yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _ends(estimate: Json) -> tuple[float | None, float | None]:
+    interval = estimate["confidence_interval"]
+    return (None, None) if interval is None else (interval["lower"], interval["upper"])
+
+
+def _way(task: Json, primary: str | None) -> Way | None:
+    if primary is None or task["metrics"].get(primary, {}).get("value") is None:
+        return None
+    estimate = task["metrics"][primary]
+    prior = task["baselines"]["prior"].get(primary, {}).get("value")
+    ceiling = task["ceiling"].get(primary, {}).get("value")
+    if prior is None or ceiling is None:
+        return None
+    lower, upper = _ends(estimate)
+    scale = scale_over((estimate["value"], prior, ceiling, lower, upper), lower_is_better=estimate["lower_is_better"])
+    return Way(
+        metric=primary,
+        strip=strip(scale, estimate["value"], lower, upper),
+        prior=scale.at(prior),
+        ceiling=scale.at(ceiling),
+        finding=_finding(task["metrics"].get("skill")),
+    )
+
+
+def _finding(skill: Json | None) -> str:
+    if skill is None or skill["value"] is None:
+        return "none"
+    lower, upper = _ends(skill)
+    least, most = (skill["value"], skill["value"]) if lower is None or upper is None else (lower, upper)
+    if most < 0:
+        return "worse"
+    if least <= 0:
+        return "unclear"
+    return "beyond" if least >= 1 else "between"
+
+
+def _groups(task: Json, primary: str | None) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+    rows = [
+        Row(
+            name=name,
+            words=words.words(name),
+            block=block,
+            base=name.removesuffix("_calibrated").removesuffix("_pmi"),
+            lower_is_better=estimate["lower_is_better"],
+            reason=estimate.get("reason"),
+            primary=name == primary,
+        )
+        for block in ("metrics", "ablations")
+        for name in words.in_order(task[block])
+        for estimate in (task[block][name],)
+    ]
+    by_heading = {heading: tuple(row for row in rows if row.words.heading == heading) for heading in words.HEADINGS}
+    return tuple((heading, own) for heading, own in by_heading.items() if own)
+
+
+def _strata(kind: str, strata: Json, primary: str) -> Strata:
+    """The primary metric of each stratum with its ceiling, where it was measured."""
+    found: list[float | None] = []
+    lower_is_better = True
+    for stratum in strata.values():
+        estimate = stratum["metrics"].get(primary)
+        if estimate is not None:
+            found += [estimate["value"], *_ends(estimate), stratum["ceiling"]]
+            lower_is_better = estimate["lower_is_better"]
+    scale = scale_over(found, lower_is_better=lower_is_better) if any(one is not None for one in found) else None
+    return Strata(
+        kind=kind,
+        title=words.STRATA.get(kind, kind),
+        metric=primary,
+        ticks=() if scale is None else tuple((scale.at(value), label) for value, label in scale.ticks()),
+        rows=tuple((name, _stratum(scale, strata[name], primary)) for name in words.strata_in_order(strata)),
+    )
+
+
+def _stratum(scale: Scale | None, stratum: Json, primary: str) -> Strip | None:
+    estimate = stratum["metrics"].get(primary)
+    if scale is None or estimate is None or estimate["value"] is None:
+        return None
+    return strip(scale, estimate["value"], *_ends(estimate), stratum["ceiling"])
+
+
+def _curve(label: str, curve: Json) -> Curve:
+    """The points whose place and number of items are known; a card that was not verified may lack some."""
+    known = zip(curve["predicted"], curve["observed"], curve["items"], strict=False)
+    return Curve(label, tuple((round(100 * x, 2), round(100 - 100 * y, 2)) for x, y, _ in known))
+
+
+_SHARES = Scale(0.0, 1.0)
+
+
+def _item(difference: Difference, labels: Sequence[str]) -> Item:
+    return Item(
+        difference=difference,
+        bars=tuple(
+            (label, _SHARES.at(people), _SHARES.at(model))
+            for label, people, model in zip(labels, difference.people, difference.model, strict=True)
+        ),
+        short=difference.texts is not None and sum(map(len, difference.texts.values())) <= _SHORT_TEXT,
+    )

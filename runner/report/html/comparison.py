@@ -1,0 +1,50 @@
+"""Two submissions on the same items as a page: what differs, by how much, and whether that is shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.report.html import words
+from runner.report.html.plots import Scale, Strip, strip
+from runner.report.html.render import page
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric's paired difference on a scale of its own, zero in the middle, better for B to the right."""
+
+    name: str
+    words: words.Words
+    strip: Strip | None
+    row: Json
+
+
+def comparison_page(result: Json) -> str:
+    """The page of what `runner.scorecard.compare.compare` found, as one HTML document."""
+    return page(
+        "comparison.html.j2",
+        {"comparison": result},
+        title=f"{result['b']['name']} against {result['a']['name']}",
+        result=result,
+        tasks=[(name, task, _groups(task)) for name, task in result["tasks"].items()],
+    )
+
+
+def _groups(task: Json) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+    rows = [Row(name, words.words(name), _strip(row), row) for name, row in _ordered(task["metrics"])]
+    by_heading = {heading: tuple(row for row in rows if row.words.heading == heading) for heading in words.HEADINGS}
+    return tuple((heading, own) for heading, own in by_heading.items() if own)
+
+
+def _ordered(metrics: Json) -> list[tuple[str, Json]]:
+    return [(name, metrics[name]) for name in words.in_order(metrics)]
+
+
+def _strip(row: Json) -> Strip | None:
+    if row["difference"] is None:
+        return None
+    reach = max(abs(row[end]) for end in ("difference", "lower", "upper")) or 1.0
+    scale = Scale(reach, -reach) if row["lower_is_better"] else Scale(-reach, reach)
+    return strip(scale, row["difference"], row["lower"], row["upper"])

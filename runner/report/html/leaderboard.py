@@ -1,0 +1,57 @@
+"""A leaderboard as a page: ranks with their bounds, references, and what is not ranked and why."""
+
+from dataclasses import dataclass
+
+from runner.archive.leaderboard.values import Group, Leaderboard, Row, Section
+from runner.report.html import words
+from runner.report.html.plots import Scale, Strip, scale_over, strip
+from runner.report.html.render import page
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """A group with its plot: ticks, places of the references, and each section's rows with their strips."""
+
+    number: int
+    group: Group
+    words: words.Words
+    ticks: tuple[tuple[float, str], ...]
+    marks: tuple[tuple[str, float], ...]
+    sections: tuple[tuple[Section, tuple[tuple[Row, Strip], ...]], ...]
+
+
+def leaderboard_page(board: Leaderboard) -> str:
+    """The page of a leaderboard as one HTML document; 10,000 rows stay below five megabytes."""
+    return page(
+        "leaderboard.html.j2",
+        {},
+        title="Leaderboard",
+        board=board,
+        groups=[_group(number, group) for number, group in enumerate(board.groups, start=1)],
+    )
+
+
+def _group(number: int, group: Group) -> GroupView:
+    scale = _scale(group)
+    return GroupView(
+        number=number,
+        group=group,
+        words=words.words(group.metric),
+        ticks=tuple((scale.at(value), label) for value, label in scale.ticks()),
+        marks=tuple((one.name, scale.at(one.value)) for one in group.references if one.kind != "file"),
+        sections=tuple(
+            (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows))
+            for section in group.sections
+        ),
+    )
+
+
+def _scale(group: Group) -> Scale:
+    """From the baselines to the ceiling, so that a row far worse than them does not squeeze the others together.
+
+    Without references, over all rows.
+    """
+    ends = [one.value for one in group.references if one.kind != "file"]
+    if len(set(ends)) < 2:
+        ends += [row.value for section in group.sections for row in section.rows]
+    return scale_over(ends, lower_is_better=group.lower_is_better)

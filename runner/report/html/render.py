@@ -1,0 +1,117 @@
+"""From values to a page: every string escaped, every number with the place it comes from, nothing loaded."""
+
+import base64
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from runner.report.html.words import words
+
+_OVERRIDES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def page(template: str, source: Mapping[str, Any], **values: Any) -> str:
+    """The page that `template` makes of `values`; `number("card", "tasks", …)` in it shows a number of `source`.
+
+    The page forbids itself scripts and the network, so that a name that got past the escaping could still do nothing.
+    """
+    css = _environment().get_template("style.css").render()
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            css=Markup(css),
+            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            number=partial(number, source),
+        )
+    )
+
+
+def drawing(template: str, **values: Any) -> str:
+    """The SVG that `template` makes of `values`."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("runner.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(figure=figure, words=words)
+    return environment
+
+
+def number(
+    source: Mapping[str, Any],
+    start: str | Sequence[str | int],
+    *more: str | int,
+    form: str = "4",
+    svg: bool = False,
+) -> Markup:
+    """The number in `source` along `start` and then `more`, as an element with its exact value and JSON pointer.
+
+    What was not measured is a dash. `form` as in `figure`; `svg` for a place inside the text of a drawing.
+    """
+    steps = (start, *more) if isinstance(start, str) else (*start, *more)
+    value: Any = source
+    for step in steps:
+        value = value[step]
+    if value is None:
+        return Markup('<span class="none">–</span>')
+    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+    text = figure(value, form)
+    if svg:
+        return Markup(f'<tspan data-value="{value!r}" data-at="{escape(pointer)}">{escape(text)}</tspan>')
+    return Markup(f'<data value="{value!r}" data-at="{escape(pointer)}">{escape(text)}</data>')
+
+
+def figure(value: float, form: str = "4") -> str:
+    """A number for people: `4` digits after the point, `+4` with its sign, `%`, `d` whole, `g` three digits in all.
+
+    A percentage that is not quite none or all is never shown as none or all.
+    """
+    if form == "d":
+        text = f"{value:,}"
+    elif form == "g":
+        text = f"{value:.3g}"
+    elif form == "%":
+        text = f"{100 * value:.0f}"
+        if text in ("0", "-0", "100") and value not in (0, 1):
+            text = f"{100 * value:.2f}" if value > 0.5 else f"{100 * value:.1g}"
+        text += "\u202f%"
+    elif abs(value) >= 1e7:
+        text = f"{value:.3g}"
+    else:
+        text = f"{value:{form[:-1]}.{form[-1]}f}"
+        if float(text) == 0:
+            text = text.lstrip("+-")
+    return text.replace("-", "−") if form != "g" else text
+
+
+def _shown(value: Any) -> Any:
+    """A value as a page shows it; characters that hide or turn round the text after them are spelled out."""
+    if value is None:
+        raise TypeError("a page has no place for None: its template says what to show instead")
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    if all(character.isprintable() or character in "\n\t" for character in value) and not _OVERRIDES & set(value):
+        return value
+    return "".join(map(_spelled, value))
+
+
+def _spelled(character: str) -> str:
+    hidden = character in _OVERRIDES or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+    return f"⟨U+{ord(character):04X}⟩" if hidden else character

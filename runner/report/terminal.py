@@ -1,0 +1,271 @@
+"""Scorecards, comparisons and findings as words for a terminal, within 80 columns; computes nothing."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runner.report.console import screen
+from runner.scorecard import isolation
+
+Json = Mapping[str, Any]
+
+_BAR = 24
+_HEADLINE = (
+    "cross_entropy",
+    "cross_entropy_calibrated",
+    "dirichlet_multinomial",
+    "total_variation",
+    "brier",
+    "accuracy",
+    "gap_to_ceiling",
+    "skill",
+)
+
+
+def _printable(value: Any) -> Any:
+    """A card's texts without what could move a cursor or hide a line: they are a signer's, not ours."""
+    if isinstance(value, str):
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in value)
+    if isinstance(value, Mapping):
+        return {_printable(name): _printable(inner) for name, inner in value.items()}
+    return [_printable(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Four digits after the point, four digits in all from 1,000 on, or a dash for what was not measured."""
+    if value is None:
+        return "–"
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def signed(value: float) -> str:
+    """A difference, as `number` with its sign."""
+    return f"{'-' if value < 0 else '+'}{number(abs(value))}"
+
+
+def way(prior: float, value: float, ceiling: float, width: int = _BAR) -> Text:
+    """A bar from the prior (left) to the ceiling (right), with the model's place on it; `<` says left of the prior."""
+    share = (prior - value) / (prior - ceiling) if prior != ceiling else 0.0
+    at = min(max(round(share * (width - 1)), 0), width - 1)
+    mark = "<" if share < 0 else ">" if share > 1 else "●"
+    bar = Text("├", style="dim")
+    bar.append("─" * at, style="green")
+    bar.append(mark, style="bold red" if share < 0 else "bold green")
+    bar.append("─" * (width - 1 - at), style="dim")
+    bar.append("┤", style="dim")
+    return bar
+
+
+def print_card(card: Json, *, every_metric: bool = False) -> None:
+    """The summary of a scorecard: per task its score, interval, baselines and ceiling."""
+    console, card = screen(), _printable(card)
+    benchmark, submission = card["benchmark"], card["submission"]
+    console.print(
+        Text.assemble(
+            (str(submission["name"]), "bold"),
+            f"  on {benchmark['name']} {benchmark['version']}, suite {card['suite']}",
+        )
+    )
+    for name, task in card["tasks"].items():
+        console.print()
+        synthetic = ", synthetic votes" if task["synthetic"] else ""
+        synthetic += ", written distributions" if task.get("elicitation") == "verbalized" else ""
+        console.print(
+            Text.assemble((str(name), "bold cyan"), f"  {task['items']:,} items of {task['split']}{synthetic}")
+        )
+        _print_way(console, task)
+        console.print(_metrics_table(task, every_metric))
+        for note in _notes(task):
+            console.print(Text(f"  {note}", style="dim"))
+    console.print()
+    if card["missing_tasks"]:
+        console.print(Text(f"Complete for these tasks only; not run: {', '.join(card['missing_tasks'])}"))
+    if not card["comparable"]:
+        console.print(Text(f"Not comparable: {'; '.join(card['not_comparable'])}", style="yellow"))
+    if names := isolation.missing(card):
+        console.print(Text(isolation.sentence(names), style="yellow"))
+
+
+def _print_way(console: Console, task: Json) -> None:
+    value = task["metrics"].get("cross_entropy", {}).get("value")
+    prior = task["baselines"]["prior"].get("cross_entropy", {}).get("value")
+    ceiling = task["ceiling"].get("cross_entropy", {}).get("value")
+    if value is None or prior is None or ceiling is None:
+        return
+    line = Text(f"  prior {number(prior)} ")
+    line.append_text(way(prior, value, ceiling))
+    line.append(f" {number(ceiling)} ceiling")
+    console.print(line)
+
+
+def _metrics_table(task: Json, every: bool) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    # Where the numbers are wide the name is folded, never a number cut.
+    table.add_column("metric", min_width=23, overflow="fold")
+    for name in ("value", "95 % interval", "uniform", "prior", "ceiling"):
+        table.add_column(name, justify="right", no_wrap=True)
+    level = next(
+        (m["confidence_interval"]["level"] for m in task["metrics"].values() if m["confidence_interval"]), 0.95
+    )
+    table.columns[2].header = f"{level * 100:g} % interval"
+    for name, metric in task["metrics"].items():
+        if not every and name not in _HEADLINE:
+            continue
+        interval = metric["confidence_interval"]
+        between = f"{number(interval['lower'])} … {number(interval['upper'])}" if interval else "–"
+        arrow = {True: "↓", False: "↑", None: " "}[metric["lower_is_better"]]
+        base = name.removesuffix("_calibrated")
+        table.add_row(
+            Text(f"{arrow} {name.replace('_calibrated', ' (cal.)')}"),
+            Text(number(metric["value"]), style="bold" if name == "cross_entropy" else ""),
+            between,
+            number(task["baselines"]["uniform"].get(base, {}).get("value")),
+            number(task["baselines"]["prior"].get(base, {}).get("value")),
+            number(task["ceiling"].get(base, {}).get("value")),
+        )
+    return table
+
+
+def _notes(task: Json) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, metric in task["metrics"].items():
+        if metric["value"] is None:
+            reasons.setdefault(metric["reason"], []).append(name)
+    for reason, names in reasons.items():
+        yield f"not measured ({', '.join(names)}): {reason}"
+    if (failures := task.get("failures")) and failures["rows"]:
+        first = failures["examples"][0]
+        yield (
+            f"{failures['rows']:,} of {failures['asked']:,} written answers ({failures['rate']:.1%}) could not be "
+            f"read, so {failures['items']:,} items are left out; the first: {first['text']!r} ({first['reason']})"
+        )
+    mass, order = task["answer_mass"], task["order"]
+    if mass["mean"] is not None:
+        yield f"answer mass {mass['mean']:.3f} on average, {mass['minimum']:.3g} at least"
+    if order["gap"] is not None:
+        yield f"orders of presentation: gap {order['gap']:.3f}, same answer on {order['consistency']:.0%} of items"
+    if task["truncated"]:
+        yield f"{task['truncated']:,} texts shortened to fit the model"
+    if "service" in task:
+        service = task["service"]
+        answering = ", ".join(service["model_versions"]) or "a model that it does not name"
+        yield f"a service answered as {answering[:200]}"
+        yield f"{service['bounded_rows']:,} of {service['rows']:,} answers do not tell every option: bounds stand in"
+    if task["skipped"]:
+        yield f"{task['skipped']:,} rows without votes left out"
+    fitted = task["fitted"]
+    if fitted["method"] is not None:
+        yield f"temperature and concentration {fitted['method']} on {fitted['items']:,} items of {fitted['split']}"
+
+
+def print_verification(report: Any) -> None:
+    """What was checked of a card, and what a signature does not say."""
+    console = screen()
+    for check in report.checks:
+        mark, style = {"ok": ("✓", "green"), "skipped": ("–", "dim"), "note": ("!", "yellow")}[check.state]
+        console.print(Text.assemble((f"{mark} ", style), (f"{check.name}: ", "bold"), _printable(check.message)))
+
+
+def print_comparison(result: Json) -> None:
+    """Paired differences, B − A, per task."""
+    console, result = screen(), _printable(result)
+    console.print(Text.assemble("A ", (result["a"]["name"], "bold"), "   B ", (result["b"]["name"], "bold")))
+    for name, task in result["tasks"].items():
+        console.print()
+        console.print(Text.assemble((str(name), "bold cyan"), f"  {task['items']:,} items"))
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("metric", overflow="fold")
+        for column in ("B − A", f"{task['level'] * 100:g} % interval", "p", "detect", "B is"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for full_name, row in task["metrics"].items():
+            metric = full_name.replace("_calibrated", " (cal.)")
+            style = {"better": "green", "worse": "red"}.get(row["verdict"], "")
+            arrow = {True: "↓", False: "↑", None: " "}[row["lower_is_better"]]
+            if row["difference"] is None:
+                table.add_row(f"{arrow} {metric}", "–", "–", "–", "–", row["verdict"])
+                continue
+            p = number(row["p_adjusted"])
+            table.add_row(
+                f"{arrow} {metric}",
+                signed(row["difference"]),
+                f"{signed(row['lower'])} … {signed(row['upper'])}",
+                p,
+                number(row["minimum_detectable"]),
+                Text(row["verdict"], style=style),
+            )
+        console.print(table)
+    for gate in result["gates"]:
+        style = "green" if gate["passed"] else "red"
+        console.print(Text(f"gate {gate['gate']}: {gate['message']}", style=style))
+    for note in result["notes"]:
+        console.print(Text(note, style="dim"))
+
+
+def print_ceilings(found: Sequence[Json]) -> None:
+    """The human ceiling of each task or file."""
+    console = screen()
+    for one in found:
+        alpha = ", ".join(f"{value:.4f}" for value in one["alpha"])
+        console.print(Text.assemble((str(one["name"]), "bold cyan"), f"  {one['items']:,} items, α = ({alpha})"))
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        table.add_column("metric")
+        for column in ("ceiling", "Monte-Carlo error", "spread of draws"):
+            table.add_column(column, justify="right")
+        for metric, row in one["ceiling"].items():
+            error = "exact" if row["monte_carlo_error"] == 0 else f"{row['monte_carlo_error']:.5f}"
+            table.add_row(metric, number(row["value"]), error, number(row["spread"]))
+        console.print(table)
+        for note in one["notes"]:
+            console.print(Text(f"  {note}", style="yellow"))
+
+
+def print_data_check(found: Sequence[Any], output_format: str) -> None:
+    """The state of each split's file."""
+    if output_format == "json":
+        print(json.dumps([{**asdict(status), "path": str(status.path)} for status in found], indent=2))
+        return
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for column in ("dataset", "split", "state", "rows"):
+        table.add_column(column, justify="right" if column == "rows" else "left")
+    for status in found:
+        style = {"ok": "green", "missing": "yellow"}.get(status.state, "red")
+        rows = "–" if status.rows is None else f"{status.rows:,}"
+        table.add_row(status.dataset, status.split, Text(status.state, style=style), rows)
+    screen().print(table)
+
+
+def print_stats(found: Mapping[str, Any], output_format: str) -> None:
+    """Votes and texts of each task."""
+    if output_format == "json":
+        print(json.dumps({name: asdict(one) for name, one in found.items()}, indent=2))
+        return
+    console = screen()
+    for name, one in found.items():
+        console.print(Text.assemble((name, "bold cyan"), f"  {one.items:,} items"))
+        votes = one.votes
+        console.print(f"  votes per item   {votes.minimum} … {votes.maximum}, median {votes.median:g}")
+        console.print("  label shares     " + ", ".join(f"{k} {v:.3f}" for k, v in one.label_shares.items()))
+        console.print("  most votes       " + ", ".join(f"{k} {v:,}" for k, v in one.plurality.items()))
+        console.print(f"  ties {one.ties:,}, unanimous {one.unanimous:,}, mean entropy {one.entropy:.4f} nats")
+        if one.patterns:
+            console.print("  agreement        " + ", ".join(f"{k}: {v:,}" for k, v in one.patterns.items()))
+        for field, words in one.words.items():
+            console.print(f"  words in {field:<8} {words.minimum} … {words.maximum}, median {words.median:g}")
+
+
+def print_examination(found: Sequence[Any], output_format: str) -> None:
+    """What the doctor found."""
+    if output_format == "json":
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
+        return
+    console = screen()
+    for finding in found:
+        mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}[finding.state]
+        console.print(Text.assemble((f"{mark} ", style), (f"{finding.name}: ", "bold"), finding.message))
+        if finding.hint and finding.state != "ok":
+            console.print(Text(f"    {finding.hint}", style="dim"))

@@ -1,0 +1,1 @@
+"""The scorecard: computed from predictions and votes, verified, recomputed, compared."""

@@ -1,0 +1,188 @@
+"""Predictions and items to the numbers of a scorecard: pure, so that anyone can redo it without a model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.core.canonical import digest
+from runner.core.types import Benchmark, Task
+from runner.scorecard import diagnostics, parse_failures
+from runner.scorecard.estimates import baseline_means, by_stratum, summarise
+from runner.scorecard.task_metrics import Measured, baseline_prior, baseline_uniform, counts_of, measure
+from runner.scoring import rules
+from runner.scoring.ceiling import ceiling, fit_dirichlet
+from runner.scoring.metrics import METRICS
+from runner.tasks import api_usage
+from runner.tasks.answers import Answers, View
+from runner.tasks.selection import Selection, TaskData, readable
+
+SCHEMA_VERSION = "1"
+
+Json = dict[str, Any]
+
+
+def assemble(
+    selection: Selection,
+    *,
+    submission: Json,
+    run: Json,
+    machine: Mapping[str, Any],
+    predictions: Json,
+    environment: Json,
+    tasks: Json,
+) -> Json:
+    """The whole scorecard; what of it may not be compared is said in `not_comparable`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "submission": submission,
+        **scope(selection, tasks, run["self_check"]),
+        "run": {
+            **run,
+            "runner_version": machine["versions"]["runner"],
+            "image_digest": machine["image_digest"],
+            "source_revision": machine["source_revision"],
+        },
+        "predictions": predictions,
+        "environment": environment,
+        "tasks": tasks,
+    }
+
+
+def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | None) -> Json:
+    """What a card says of what was measured, and whether it may be compared: it follows from selection and tasks."""
+    benchmark = selection.benchmark
+    reasons = [*selection.not_comparable, *_other_ways_of_asking(benchmark, tasks), *parse_failures.reasons(tasks)]
+    reasons += api_usage.reasons(task["service"] for task in tasks.values() if "service" in task)
+    if self_check is not None and self_check["passed"] is False:
+        reasons.append("the self-check failed: scores depend on the batch")
+    return {
+        "benchmark": {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest},
+        "suite": selection.suite,
+        "comparable": not reasons,
+        "not_comparable": reasons,
+        "missing_tasks": [name for name in benchmark.suites[selection.suite].datasets if name not in tasks],
+        "data": selection.data,
+    }
+
+
+def _other_ways_of_asking(benchmark: Benchmark, tasks: Json) -> list[str]:
+    """Tasks whose rows name other prompts or orders than the benchmark's; rows that name none are taken as they are."""
+    found = []
+    for name, task in sorted(tasks.items()):
+        asked = {(view["prompt_id"], view["order"]) for view in task["views"]}
+        own = [
+            {(prompt, order) for prompt in prompts for order in range(len(benchmark.prompts[prompt].orders))}
+            for prompts in (benchmark.tasks[name].prompts, benchmark.tasks[name].verbalized)
+        ]
+        if asked not in own and any(prompt is not None for prompt, _ in asked):
+            shown = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(asked))
+            found.append(f"{name} was asked as {shown[:300]}, not in the benchmark's own prompts and orders")
+    return found
+
+
+def build_tasks(selection: Selection, answers: Mapping[tuple[str, str], Answers]) -> Json:
+    """The `tasks` block of a card: every number that predictions and data determine, and nothing else.
+
+    Deterministic: the same rows, data and benchmark give the same numbers, bit for bit on one machine.
+    """
+    return {part.task.name: _task(part, answers, selection.benchmark) for part in selection.tasks}
+
+
+def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> Json | None:
+    """Prompt → digest of what it asks, of the prompts that the rows name; None where they name none that is known."""
+    specs = benchmark.prompts
+    names = list(dict.fromkeys(prompt_id for prompt_id, _ in views if prompt_id is not None))
+    if not names or not all(name in specs and specs[name].task == task.name for name in names):
+        return None
+    return {
+        name: digest(
+            {
+                "template": specs[name].template,
+                "shows": dict(specs[name].shows),
+                "orders": [list(order) for order in specs[name].orders],
+                "options": [list(forms) for forms in specs[name].options],
+                "cue": [specs[name].cue_plain, specs[name].cue_chat],
+                "shorten": specs[name].shorten,
+                "max_tokens": specs[name].max_tokens,
+                "elicitation": specs[name].elicitation,
+                "max_new_tokens": specs[name].max_new_tokens,
+                "zero_percent": specs[name].zero_percent,
+            }
+        )
+        for name in names
+    }
+
+
+def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark: Benchmark) -> Json:
+    """A task's block. Everything that is compared with the model is over the items whose answers could be read."""
+    scoring = benchmark.scoring
+    asked = answers[part.task.name, part.split]
+    elicitation = parse_failures.elicitation(benchmark, part.task, asked)
+    read, read_answers = readable(part, answers)
+    used = read if read.scored else part
+    splits = dict.fromkeys((part.split, part.fitting_split))
+    service = api_usage.merged(
+        answers[part.task.name, split].served for split in splits if (part.task.name, split) in answers
+    )
+    counts = counts_of(used.scored)
+    uniform = baseline_uniform(used, scoring)
+    prior, prior_method = baseline_prior(used, scoring)
+    best = fit_dirichlet(counts)
+    limits = ceiling(
+        counts,
+        [name for name in scoring.metrics if METRICS[name].kind != "derived"],
+        scoring.ceiling_draws,
+        scoring.ceiling_seed,
+        best.alpha,
+    )
+    measured = measure(read, read_answers, scoring) if read.scored else None
+    if measured is None:
+        results = parse_failures.nothing_measured(scoring)
+    else:
+        scored = read_answers[part.task.name, part.split]
+        results = {
+            "metrics": summarise(measured, prior, limits, scoring, scoring.metrics),
+            "ablations": summarise(measured, prior, limits, scoring, scoring.ablations),
+            "strata": by_stratum(used, measured, limits, scoring),
+            "fitted": _fitted(measured),
+            "reliability": diagnostics.reliability(part.task, measured),
+            "answer_mass": diagnostics.answer_mass(scored),
+            "order": diagnostics.order(scored, counts, scoring),
+            "prompt_spread": diagnostics.prompt_spread(scored, counts, scoring),
+        }
+    return {
+        "split": part.split,
+        "dataset": part.dataset,
+        "synthetic": part.synthetic,
+        "items": len(part.scored),
+        "skipped": part.skipped,
+        "labels": list(part.task.labels),
+        "elicitation": elicitation,
+        "prompts": _prompt_digests(benchmark, part.task, asked.views),
+        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in asked.views],
+        "failures": parse_failures.failures(benchmark, part.task, asked) if elicitation == "verbalized" else None,
+        "ties": {
+            "human": int(rules.tied(counts).sum()),
+            "model": 0 if measured is None else int(rules.tied(measured.log_probs).sum()),
+        },
+        "ceiling": {
+            name: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error} for name, limit in limits.items()
+        },
+        "ceiling_prior": {"alpha": best.alpha.tolist(), "notes": list(best.notes)},
+        "baselines": {
+            "uniform": baseline_means(uniform, scoring),
+            "prior": baseline_means(prior, scoring),
+        },
+        "prior_method": prior_method,
+        "truncated": len(asked.truncated),
+        **results,
+        **({} if service is None else {"service": service.to_json()}),
+    }
+
+
+def _fitted(measured: Measured) -> Json:
+    fitted = measured.fitted
+    found: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
+    for name in ("temperature", "concentration", "concentration_calibrated"):
+        per_item = fitted.values.get(name)
+        found[name] = None if per_item is None else float(per_item.mean())
+    return {**found, "by_fit": [dict(one) for one in fitted.by_fit], "reasons": dict(fitted.reasons)}

@@ -1,0 +1,254 @@
+"""Two submissions on the same items: paired differences that say whether B is better than A."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runner.core.canonical import sha256_file
+from runner.core.errors import Fault, InvalidInput, NotComparable, VerificationError
+from runner.core.types import Array
+from runner.scorecard import filenames
+from runner.scorecard.recompute import benchmark_of, selection_of
+from runner.scorecard.task_metrics import Measured, measure
+from runner.scorecard.verify import Report, verify
+from runner.scoring import comparison
+from runner.scoring.metrics import METRICS
+from runner.signing.keyring import Keyring
+from runner.tasks.answers import Answers
+from runner.tasks.predictions import read
+from runner.tasks.selection import Selection, TaskData, aligned, readable
+
+Json = dict[str, Any]
+
+_PERMUTATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`metric` of B must be shown to be no worse than A's by more than `margin`."""
+
+    metric: str
+    margin: float
+
+
+def compare(
+    a: Path,
+    b: Path,
+    keyring: Keyring,
+    benchmark_file: Path | None = None,
+    data_dir: Path | None = None,
+    gates: Sequence[Gate] = (),
+) -> Json:
+    """Paired differences B − A per task and metric, with intervals, Holm-adjusted p-values and verdicts about B.
+
+    Both cards must verify, and the predictions must lie beside them. Raises `NotComparable` naming every difference
+    that stands in the way.
+    """
+    cards = verify(a, keyring), verify(b, keyring)
+    tasks = _comparable(cards[0], cards[1])
+    selection, measured = _measure_same_items(cards, tasks, benchmark_file, data_dir)
+    found: Json = {
+        "a": _name(cards[0]),
+        "b": _name(cards[1]),
+        "tasks": {},
+        "notes": _notes(cards, tasks),
+        "gates": [],
+    }
+    for name in tasks:
+        found["tasks"][name] = _task(selection, measured[0][name], measured[1][name])
+    found["gates"] = [_judge(gate, name, found["tasks"][name]) for gate in gates for name in tasks]
+    return found
+
+
+def _name(report: Report) -> Json:
+    return {name: report.card["submission"][name] for name in ("name", "digest")}
+
+
+def _comparable(a: Report, b: Report) -> list[str]:
+    """The tasks that both cards have, or every reason why they cannot be compared."""
+    faults = []
+
+    def differ(what: str, one: object, other: object, hint: str | None = None) -> None:
+        faults.append(Fault("NOT_COMPARABLE", f"{what} differs: {one} against {other}.", str(b.folder), hint=hint))
+
+    for report in (a, b):
+        if (limit := report.card["run"]["limit"]) is not None:
+            message = f"This run was limited to {limit} items."
+            faults.append(Fault("NOT_COMPARABLE", message, str(report.folder), hint="Run it without --limit."))
+    for key in ("name", "version", "digest"):
+        one, other = a.card["benchmark"][key], b.card["benchmark"][key]
+        if one != other:
+            differ(
+                f"benchmark {key}", one, other, "Score both with the same benchmark file." if key == "digest" else None
+            )
+    if a.card["suite"] != b.card["suite"]:
+        differ("suite", a.card["suite"], b.card["suite"])
+    for name in sorted(a.card["data"].keys() & b.card["data"].keys()):
+        one, other = a.card["data"][name]["sha256"], b.card["data"][name]["sha256"]
+        if one != other:
+            differ(f"data {name} sha256", one, other)
+    tasks = [name for name in a.card["tasks"] if name in b.card["tasks"]]
+    if not tasks:
+        differ("the list of tasks", ", ".join(a.card["tasks"]), ", ".join(b.card["tasks"]), "No task is in both.")
+    for name in tasks:
+        one, other = a.card["tasks"][name], b.card["tasks"][name]
+        for key in ("split", "dataset", "items", "labels"):
+            if one[key] != other[key]:
+                differ(f"{key} of {name}", one[key], other[key])
+        if one["items"] < 2:
+            message = f"Task {name} has one item, and a paired comparison needs two."
+            faults.append(Fault("NOT_COMPARABLE", message, str(b.folder)))
+        tracks = [task.get("elicitation", "logprob") for task in (one, other)]
+        if None not in tracks and tracks[0] != tracks[1]:
+            hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
+            differ(f"elicitation of {name}", tracks[0], tracks[1], hint)
+            continue
+        asked = [_asked(task) for task in (one, other)]
+        if None not in asked and asked[0] != asked[1]:
+            differ(f"prompts of {name}", *asked)
+    if faults:
+        raise NotComparable(*faults)
+    return tasks
+
+
+def _asked(task: Mapping[str, Any]) -> str | None:
+    """Prompts, orders and digests behind the answers to a task; None where its rows do not name them."""
+    views = [f"{view['prompt_id']}/{view['order']}" for view in task["views"] if view["prompt_id"] is not None]
+    digests = [f"{name} = {digest[:23]}…" for name, digest in sorted((task["prompts"] or {}).items())]
+    return ", ".join(sorted(views) + digests) or None
+
+
+def _measure_same_items(
+    reports: tuple[Report, Report], tasks: Sequence[str], benchmark_file: Path | None, data_dir: Path | None
+) -> tuple[Selection, list[dict[str, Measured]]]:
+    """What both measured, task by task, over the items whose answers could be read on both sides."""
+    read_again = [_answers(report, benchmark_file, data_dir) for report in reports]
+    selection = read_again[0][0]
+    scoring = selection.benchmark.scoring
+    measured: list[dict[str, Measured]] = [{}, {}]
+    for name in tasks:
+        both = np.logical_and(*(answers[name, _part(own, name).split].read() for own, answers in read_again))
+        if both.sum() < 2:
+            message = f"Only {both.sum()} items of {name} have answers that can be read on both sides, two are needed."
+            raise NotComparable(Fault("NOT_COMPARABLE", message, str(reports[1].folder)))
+        for found, (own, answers) in zip(measured, read_again, strict=True):
+            found[name] = measure(*readable(_part(own, name), answers, both), scoring)
+    return selection, measured
+
+
+def _part(selection: Selection, name: str) -> TaskData:
+    return next(part for part in selection.tasks if part.task.name == name)
+
+
+def _answers(
+    report: Report, benchmark_file: Path | None, data_dir: Path | None
+) -> tuple[Selection, dict[tuple[str, str], Answers]]:
+    rows = report.folder / filenames.PREDICTIONS
+    if not rows.is_file():
+        message = "The predictions are not beside the card, and a paired comparison needs them."
+        raise InvalidInput(Fault("FILE_MISSING", message, str(rows)))
+    if sha256_file(rows) != report.card["predictions"]["sha256"]:
+        raise VerificationError(Fault("SIG_FILES", "These are not the predictions of the card.", str(rows)))
+    selection = selection_of(report.card, benchmark_of(report.card, report.folder, benchmark_file), data_dir)
+    optional = report.card["submission"]["model"] is None
+    return selection, aligned(selection, read(rows), str(rows), optional_fitting=optional)
+
+
+def _task(selection: Selection, a: Measured, b: Measured) -> Json:
+    scoring = selection.benchmark.scoring
+    spec = scoring.intervals
+    names = [name for name in scoring.metrics if name in a.values and name in b.values]
+    f1 = comparison.paired_macro_f1(
+        (b.chosen, a.chosen),
+        a.plurality,
+        a.counts.shape[1],
+        draws=spec.draws,
+        permutations=_PERMUTATIONS,
+        seed=spec.seed,
+        level=spec.level,
+    )
+    paired = comparison.compare(
+        np.column_stack([b.values[name] for name in names]),
+        np.column_stack([a.values[name] for name in names]),
+        [METRICS[name].lower_is_better for name in names],
+        draws=spec.draws,
+        permutations=_PERMUTATIONS,
+        seed=spec.seed,
+        level=spec.level,
+        other_p_values=[f1.p_value] if "macro_f1" in scoring.metrics else [],
+    )
+    metrics: Json = {}
+    for name in scoring.metrics:
+        direction = {"lower_is_better": METRICS[name].lower_is_better}
+        if name in names:
+            at = names.index(name)
+            metrics[name] = {
+                "difference": float(paired.difference[at]),
+                "standard_error": float(paired.standard_error[at]),
+                "lower": float(paired.lower[at]),
+                "upper": float(paired.upper[at]),
+                "p_value": float(paired.p_value[at]),
+                "p_adjusted": float(paired.p_adjusted[at]),
+                "minimum_detectable": float(paired.minimum_detectable[at]),
+                "verdict": paired.verdict[at],
+                **direction,
+            }
+        elif name == "macro_f1":
+            metrics[name] = {**_macro_f1(f1, paired.p_value, spec.level), **direction}
+        elif METRICS[name].kind == "item":
+            reason = a.missing.get(name) or b.missing.get(name)
+            metrics[name] = {"difference": None, "reason": reason, "verdict": "undecided", **direction}
+    return {"items": len(a.counts), "level": spec.level, "permutations": _PERMUTATIONS, "metrics": metrics}
+
+
+def _macro_f1(found: comparison.PairedF1, others: Array, level: float) -> Json:
+    adjusted = float(comparison.holm([*others, found.p_value])[-1])
+    detectable = comparison.minimum_detectable_difference(found.standard_error, 1 - level)
+    return {
+        "difference": found.difference,
+        "standard_error": found.standard_error,
+        "lower": found.lower,
+        "upper": found.upper,
+        "p_value": found.p_value,
+        "p_adjusted": adjusted,
+        "minimum_detectable": float(detectable),
+        "verdict": comparison.verdict(found.difference, found.lower, found.upper, adjusted, False, level),
+    }
+
+
+def _judge(gate: Gate, task: str, found: Mapping[str, Any]) -> Json:
+    """Passed when the whole interval of B − A lies on the good side of the margin: shown, not merely not refuted."""
+    row = found["metrics"].get(gate.metric)
+    name = f"{gate.metric}={gate.margin:g} on {task}"
+    if row is None or row["difference"] is None:
+        return {"gate": name, "passed": False, "message": "failed: the metric was not measured"}
+    worst = row["upper"] if row["lower_is_better"] else -row["lower"]
+    passed = worst <= gate.margin
+    message = f"B may be worse by {max(worst, 0.0):.4f} at most, {gate.margin:g} is allowed"
+    return {"gate": name, "passed": passed, "message": f"{'passed' if passed else 'failed'}: {message}"}
+
+
+def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
+    notes = [
+        "interval: paired bootstrap; p: sign-flip permutation, Holm-adjusted over the metrics of a task; "
+        "detect: the true difference that this test would find four times in five."
+    ]
+    for name in tasks:
+        methods = [report.card["tasks"][name]["fitted"]["method"] for report in reports]
+        if methods[0] != methods[1]:
+            fitted = " and B's ".join(method or "not fitted" for method in methods)
+            notes.append(f"Temperature and concentration of {name}: A's {fitted}.")
+        unread = [(report.card["tasks"][name].get("failures") or {"rows": 0, "items": 0}) for report in reports]
+        if any(failures["rows"] for failures in unread):
+            a, b = (failures["items"] for failures in unread)
+            notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
+    for label, report in zip("AB", reports, strict=True):
+        left = [name for name in report.card["tasks"] if name not in tasks]
+        if left:
+            notes.append(f"Only {label} has: {', '.join(left)}.")
+        if not report.card["comparable"]:
+            notes.append(f"{label} may not be ranked: {'; '.join(report.card['not_comparable'])}.")
+    return notes

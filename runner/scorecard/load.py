@@ -1,0 +1,107 @@
+"""A scorecard for whoever shows or passes it on: verified, or taken unverified and marked as such."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.config.benchmark import load_benchmark
+from runner.core import resources, strict_json
+from runner.core.canonical import sha256_bytes, sha256_file
+from runner.core.errors import Fault, InvalidInput, VerificationError
+from runner.core.json_schema import mismatches
+from runner.scorecard import filenames
+from runner.scorecard.recompute import benchmark_of
+from runner.scorecard.verify import Report, verify
+from runner.signing import dsse
+from runner.signing.keyring import Keyring
+
+_MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCard:
+    """A card and what is known of it.
+
+    `report` is None when nobody looked at the signature. `primary` is the benchmark's primary metric, None where no
+    benchmark file with the card's digest is at hand. `environment` is the file beside the card, if it is there and has
+    the digest that the card says.
+    """
+
+    file: Path
+    card: Mapping[str, Any]
+    sha256: str
+    report: Report | None
+    primary: str | None
+    environment: Mapping[str, Any] | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the files beside the card are."""
+        return self.file.parent
+
+
+def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None = None) -> OpenCard:
+    """The card at `path`: a `scorecard.sigstore.json`, or the folder of a run.
+
+    With a keyring it must verify (`VerificationError` if not). Without one only its form is checked, and the plain
+    `scorecard.json` will do as well; `InvalidInput` with every place where the form is not that of a scorecard.
+    """
+    file = path / filenames.BUNDLE if path.is_dir() else path
+    if keyring is None:
+        data, card = _unverified(file)
+        report = None
+    else:
+        report = verify(path, keyring)
+        data, card = strict_json.read_file(file), report.card
+    return OpenCard(
+        file=file,
+        card=card,
+        sha256=sha256_bytes(data),
+        report=report,
+        primary=_primary(card, file.parent, benchmark_file),
+        environment=_environment(card, file.parent),
+    )
+
+
+def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
+    try:
+        data = strict_json.read_file(file)
+    except OSError as problem:
+        message = f"The scorecard cannot be read: {problem.strerror}."
+        raise InvalidInput(Fault("FILE_MISSING", message, str(file))) from None
+    try:
+        value = strict_json.parse(data)
+        if isinstance(value, dict) and "dsseEnvelope" in value:
+            statement = strict_json.parse(dsse.read(data).payload)
+            value = statement.get("predicate") if isinstance(statement, dict) else None
+    except strict_json.JsonFault as fault:
+        raise InvalidInput(Fault(fault.code, f"{fault.message}.", str(file), line=fault.line)) from None
+    except VerificationError as error:
+        raise InvalidInput(*(Fault(one.code, one.message, str(file), path=one.path) for one in error.faults)) from None
+    schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
+    if found := mismatches(schema, value, _MOST_FAULTS):
+        raise InvalidInput(*(Fault("SCHEMA", f"It {one.message}", str(file), path=one.path) for one in found))
+    return data, value
+
+
+def _primary(card: Mapping[str, Any], folder: Path, benchmark_file: Path | None) -> str | None:
+    """The primary metric of the benchmark with the card's digest; one that was named has to have it."""
+    try:
+        return load_benchmark(benchmark_of(card, folder, benchmark_file)).scoring.primary
+    except (InvalidInput, VerificationError):
+        if benchmark_file is not None:
+            raise
+        return None
+
+
+def _environment(card: Mapping[str, Any], folder: Path) -> Mapping[str, Any] | None:
+    file = folder / filenames.ENVIRONMENT
+    if not file.is_file() or sha256_file(file) != card["environment"]["sha256"]:
+        return None
+    try:
+        value = strict_json.parse(strict_json.read_file(file))
+    except strict_json.JsonFault:
+        return None
+    return value if isinstance(value, dict) else None

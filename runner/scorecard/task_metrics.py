@@ -1,0 +1,262 @@
+"""One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+from runner.core.types import Array, Item, ScoringSpec
+from runner.scoring import calibration, rules
+from runner.scoring.metrics import METRICS
+from runner.tasks.answers import Answers
+from runner.tasks.selection import TaskData
+
+CALIBRATED = "_calibrated"
+PMI = "_pmi"
+_SEED = ("seed_cross_entropy", "seed_dirichlet")
+
+PARAMETERS = ("temperature", "concentration", "concentration_calibrated")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was fitted for a model, where, and its value for each scored item.
+
+    `method` is `held-out` (one value, from the fitting split), `cross-fitted` (an item's value comes from the folds
+    that do not hold it) or None. `values` maps each of `PARAMETERS` to (items,) and `marginal` to (items, labels), the
+    model's own mean share of each label on the items that were fitted on, as a logarithm; a name that could not be
+    fitted is in `reasons` instead. `by_fit` has one entry per fit.
+    """
+
+    method: str | None
+    split: str | None
+    items: int
+    by_fit: tuple[Mapping[str, float | None], ...]
+    values: Mapping[str, Array]
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Per-item values (items,) of each metric of a task, and why a metric is missing.
+
+    `log_probs` and `counts` are (items, labels); `chosen` and `plurality` the label indexes of the model's and the
+    people's answer (items,), ties to the first label.
+    """
+
+    log_probs: Array
+    counts: Array
+    chosen: NDArray[np.intp]
+    plurality: NDArray[np.intp]
+    values: Mapping[str, Array]
+    missing: Mapping[str, str]
+    fitted: Fitted
+
+
+def counts_of(items: tuple[Item, ...]) -> Array:
+    """(items, labels) human counts."""
+    return np.array([item.counts for item in items], dtype=np.float64)
+
+
+def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec) -> Measured:
+    """The model's per-item values on the scored items of `part`."""
+    scored = answers[part.task.name, part.split]
+    counts = counts_of(part.scored)
+    held_out = answers.get((part.task.name, part.fitting_split)) if part.asked_fitting else None
+    log_probs = scored.averaged()
+    fitted = fit(
+        log_probs,
+        counts,
+        scoring,
+        split=part.split,
+        held_out=(held_out.averaged(), counts_of(part.asked_fitting), part.fitting_split) if held_out else None,
+        own_concentration=scored.concentration,
+    )
+    unknown = np.isnan(scored.answer_mass)
+    # A model that never gives its answer mass is one whose distribution is over the labels alone: it is all on them.
+    mass = np.where(unknown, 1.0, scored.answer_mass)
+    masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
+    in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
+    return _values(log_probs, counts, masses, fitted, scoring, unknown_masses=in_part)
+
+
+def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
+    """The per-item values of equal probabilities on the scored items of `part`."""
+    labels = len(part.task.labels)
+    return _baseline(
+        part, np.full((len(part.scored), labels), -np.log(labels)), np.full(labels, -np.log(labels)), scoring
+    )
+
+
+def baseline_prior(part: TaskData, scoring: ScoringSpec) -> tuple[Measured, str]:
+    """The per-item values of the label shares on the scored items of `part`, and how they were had.
+
+    The shares are the mean vote shares of the fitting split's items, or, without one, cross-fitted over the folds of
+    the scored items.
+    """
+    log_probs, method = prior_log_probs(part, scoring)
+    if log_probs is None:
+        return baseline_uniform(part, scoring), method
+    return _baseline(part, log_probs, log_probs[0] if part.fitting else None, scoring), method
+
+
+def prior_log_probs(part: TaskData, scoring: ScoringSpec) -> tuple[Array | None, str]:
+    """(items, labels) logarithms of the label shares for the scored items, and how they were had.
+
+    The mean vote shares of the fitting split's items, or, without one, of the folds that do not hold the item; None
+    with the reason where the items are too few for that.
+    """
+    counts = counts_of(part.scored)
+    if part.fitting:
+        return np.broadcast_to(calibration.prior(counts_of(part.fitting)), counts.shape).copy(), "held-out"
+    fold = _folds(len(counts), scoring)
+    if fold is None:
+        return None, "none: too few items to fit label shares on, so every share is equal"
+    log_probs = np.empty_like(counts)
+    for number in range(scoring.fit.folds):
+        log_probs[fold == number] = calibration.prior(counts[fold != number])
+    return log_probs, "cross-fitted"
+
+
+def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring: ScoringSpec) -> Measured:
+    """A baseline is fitted as a model is: where the items to fit on are given the `constant` (labels,), on those."""
+    counts, held_out = counts_of(part.scored), None
+    if part.asked_fitting and constant is not None:
+        asked = counts_of(part.asked_fitting)
+        held_out = np.broadcast_to(constant, asked.shape).copy(), asked, part.fitting_split
+    fitted = fit(log_probs, counts, scoring, split=part.split, held_out=held_out, tempered=False)
+    return _values(log_probs, counts, np.exp(log_probs), fitted, scoring)
+
+
+def fit(
+    log_probs: Array,
+    counts: Array,
+    scoring: ScoringSpec,
+    *,
+    split: str,
+    held_out: tuple[Array, Array, str] | None = None,
+    own_concentration: Array | None = None,
+    tempered: bool = True,
+) -> Fitted:
+    """Fit on `held_out` (log-probabilities, counts, name of their split), or else on folds of the scored items.
+
+    A model's own concentration (items,) is used instead of a fitted one; the tempered variant is fitted all the same,
+    unless `tempered` is false: a baseline has no use for a temperature.
+    """
+    items = len(counts)
+    if held_out is not None:
+        fold = np.zeros(items, dtype=np.intp)
+        parts = [(held_out[0], held_out[1])]
+        method, source, used = "held-out", held_out[2], len(held_out[1])
+    else:
+        found = _folds(items, scoring)
+        if found is None:
+            reason = f"{items} items are too few for {scoring.fit.folds} folds, and there is no fitting split"
+            own = {} if own_concentration is None else {"concentration": own_concentration}
+            missing = {name: reason for name in (*PARAMETERS, "marginal") if name not in own}
+            return Fitted(None, None, 0, (), own, missing)
+        fold = found
+        parts = [(log_probs[fold != number], counts[fold != number]) for number in range(scoring.fit.folds)]
+        method, source, used = "cross-fitted", split, items
+    fits = [_fit_one(*part, tempered) for part in parts]
+    reasons = {name: one.reason for each in fits for name, one in each.items() if one.reason is not None}
+    values = {
+        name: np.array([each[name].value for each in fits], dtype=np.float64)[fold]
+        for name in PARAMETERS
+        if name not in reasons
+    }
+    if own_concentration is not None:
+        values["concentration"] = own_concentration
+        reasons.pop("concentration", None)
+    values["marginal"] = np.array([logsumexp(part, axis=0) - np.log(len(part)) for part, _ in parts])[fold]
+    by_fit = tuple({name: each[name].value for name in PARAMETERS} for each in fits)
+    return Fitted(method, source, used, by_fit, values, reasons)
+
+
+def _fit_one(log_probs: Array, counts: Array, tempered: bool) -> dict[str, calibration.Fitted]:
+    untempered = calibration.Fitted(None, "a baseline is not tempered")
+    temperature = calibration.fit_temperature(log_probs, counts) if tempered else untempered
+    if temperature.value is None:
+        calibrated = calibration.Fitted(None, temperature.reason)
+    else:
+        calibrated = calibration.fit_concentration(calibration.temper(log_probs, temperature.value), counts)
+    return {
+        "temperature": temperature,
+        "concentration": calibration.fit_concentration(log_probs, counts),
+        "concentration_calibrated": calibrated,
+    }
+
+
+def _folds(items: int, scoring: ScoringSpec) -> NDArray[np.intp] | None:
+    """The fold of each item, or None when a fold would hold fewer than two."""
+    if items < 2 * scoring.fit.folds:
+        return None
+    return calibration.folds(items, scoring.fit.folds, scoring.fit.seed)
+
+
+def _values(
+    log_probs: Array,
+    counts: Array,
+    masses: Array,
+    fitted: Fitted,
+    scoring: ScoringSpec,
+    unknown_masses: str | None = None,
+) -> Measured:
+    """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
+    values: dict[str, Array] = {}
+    missing: dict[str, str] = {}
+    for name in (*scoring.metrics, *scoring.ablations):
+        if METRICS[name].kind != "item":
+            continue
+        needed, compute = _rule(name, log_probs, counts, masses, fitted)
+        reason = next((fitted.reasons[parameter] for parameter in needed if parameter in fitted.reasons), None)
+        if name in _SEED:
+            reason = unknown_masses
+        if reason is not None:
+            missing[name] = reason
+            continue
+        found = compute()
+        if np.isfinite(found).all():
+            values[name] = found
+        else:
+            missing[name] = f"infinite on {int((~np.isfinite(found)).sum())} items: a chosen label has no mass"
+    return Measured(
+        log_probs=log_probs,
+        counts=counts,
+        chosen=rules.predicted_label(log_probs),
+        plurality=rules.plurality(counts),
+        values=values,
+        missing=missing,
+        fitted=fitted,
+    )
+
+
+def _rule(
+    name: str, log_probs: Array, counts: Array, masses: Array, fitted: Fitted
+) -> tuple[tuple[str, ...], Callable[[], Array]]:
+    """What a metric needs fitted, and how it is computed once that is there."""
+    if name in _SEED:
+        legacy = rules.seed_cross_entropy if name == "seed_cross_entropy" else rules.seed_dirichlet
+        return (), lambda: legacy(np.minimum(masses, 1.0), counts)
+    if name == "dirichlet_multinomial":
+        return ("concentration",), lambda: rules.dirichlet_multinomial(
+            log_probs, counts, fitted.values["concentration"]
+        )
+    if name.endswith(PMI):
+        base = rules.RULES[name.removesuffix(PMI)]
+        return ("marginal",), lambda: base(log_softmax(log_probs - fitted.values["marginal"], axis=1), counts)
+    if name.endswith(CALIBRATED):
+        if name == f"dirichlet_multinomial{CALIBRATED}":
+            return ("temperature", "concentration_calibrated"), lambda: rules.dirichlet_multinomial(
+                _tempered(log_probs, fitted), counts, fitted.values["concentration_calibrated"]
+            )
+        base = rules.RULES[name.removesuffix(CALIBRATED)]
+        return ("temperature",), lambda: base(_tempered(log_probs, fitted), counts)
+    return (), lambda: rules.RULES[name](log_probs, counts)
+
+
+def _tempered(log_probs: Array, fitted: Fitted) -> Array:
+    tempered: Array = log_softmax(log_probs / fitted.values["temperature"][:, None], axis=1)
+    return tempered

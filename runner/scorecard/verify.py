@@ -1,0 +1,176 @@
+"""Check a scorecard and the files beside it: who signed, that nothing was altered, and what that does not say."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runner.config.benchmark import load_benchmark
+from runner.config.source import SUBMISSION_BYTES, read
+from runner.core import resources, strict_json
+from runner.core.canonical import digest, sha256_file, to_bytes
+from runner.core.errors import Fault, InvalidInput, VerificationError
+from runner.scorecard import filenames, isolation
+from runner.signing import dsse
+from runner.signing.keyring import Keyring
+from runner.signing.policy import Expectations
+from runner.signing.verifier import verify_bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: `state` is ok, skipped (not looked at, and why) or note."""
+
+    name: str
+    state: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A card that verifies, and each check that was made of it."""
+
+    folder: Path
+    card: Mapping[str, Any]
+    keyid: str
+    assurance: str
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON value."""
+        return {
+            "verified": True,
+            "keyid": self.keyid,
+            "assurance": self.assurance,
+            "submission": {name: self.card["submission"][name] for name in ("name", "digest")},
+            "benchmark": self.card["benchmark"],
+            "comparable": self.card["comparable"],
+            "checks": [{"name": one.name, "state": one.state, "message": one.message} for one in self.checks],
+        }
+
+    def with_checks(self, *more: Check) -> "Report":
+        """The same report with more checks behind the others."""
+        return replace(self, checks=(*self.checks, *more))
+
+
+def verify(
+    path: Path,
+    keyring: Keyring,
+    *,
+    expect_submission: str | None = None,
+    expect_benchmark: str | None = None,
+    nonce: str | None = None,
+) -> Report:
+    """Verify a `scorecard.sigstore.json` (or the run's folder that holds it) and the files beside it.
+
+    Raises `VerificationError` with the code of the first failing step, or with every file beside the card that is not
+    the one the card was made from. A file that is not there is said to be not there, not taken for good.
+    """
+    bundle = path / filenames.BUNDLE if path.is_dir() else path
+    try:
+        data = strict_json.read_file(bundle, dsse.MAX_BYTES)
+    except OSError as problem:
+        message = f"The scorecard cannot be read: {problem.strerror}."
+        hint = "A run that was stopped has none yet: run the same command again." if path.is_dir() else None
+        raise InvalidInput(Fault("FILE_MISSING", message, str(bundle), hint=hint)) from None
+    schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
+    expected = Expectations(submission=expect_submission, benchmark=expect_benchmark, nonce=nonce)
+    verified = verify_bundle(data, keyring, expected, schema=schema, file=str(bundle))
+    card = verified.predicate
+    report = Report(bundle.parent, card, verified.keyid, verified.assurance, ())
+    by = verified.owner or f"key {verified.keyid[:16]}…"
+    return report.with_checks(
+        Check("signature", "ok", f"by {by}"),
+        Check("assurance", "ok", verified.assurance),
+        *_files_beside(bundle.parent, card),
+        *(Check("note", "note", note) for note in verified.notes),
+        *_clock(card["run"]),
+        *([Check("isolation", "note", isolation.sentence(names))] if (names := isolation.missing(card)) else ()),
+        *_comparability(card),
+    )
+
+
+def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
+    """Digests of the files next to the card; all that differ at once."""
+    checks: list[Check] = []
+    faults: list[Fault] = []
+    pinned = {
+        filenames.PREDICTIONS: card["predictions"]["sha256"],
+        filenames.ENVIRONMENT: card["environment"]["sha256"],
+    }
+    for name, sha256 in pinned.items():
+        path = folder / name
+        if not path.is_file():
+            checks.append(Check(name, "skipped", "not beside the card"))
+        elif (found := sha256_file(path)) == sha256:
+            checks.append(Check(name, "ok", "is the file that the card was made from"))
+        else:
+            message = f"Its sha256 is {found[:16]}…, the card says {sha256[:16]}…: the file was changed."
+            faults.append(Fault("SIG_FILES", message, str(path)))
+    plain = folder / filenames.CARD
+    if not plain.is_file():
+        checks.append(Check(filenames.CARD, "skipped", "not beside the card"))
+    else:
+        try:
+            # By canonical form: to Python, true and 1 are equal.
+            same = to_bytes(strict_json.parse(strict_json.read_file(plain))) == to_bytes(card)
+        except strict_json.JsonFault:
+            same = False
+        if same:
+            checks.append(Check(filenames.CARD, "ok", "says the same as the signed card"))
+        else:
+            message = "The plain copy differs from the signed card; only the signed one counts."
+            faults.append(Fault("SIG_FILES", message, str(plain)))
+    benchmark = folder / filenames.BENCHMARK
+    if not benchmark.is_file():
+        checks.append(Check(filenames.BENCHMARK, "skipped", "not beside the card"))
+    elif _digest_of(benchmark) == card["benchmark"]["digest"]:
+        checks.append(Check(filenames.BENCHMARK, "ok", "is the benchmark that the card was made with"))
+    else:
+        message = f"It is not the benchmark of the card, whose digest is {card['benchmark']['digest'][:23]}…."
+        faults.append(Fault("SIG_FILES", message, str(benchmark)))
+    submission = folder / filenames.SUBMISSION
+    stated = card["submission"].get("yaml_digest")  # cards from before it was recorded have none
+    if not submission.is_file():
+        if stated is not None:
+            checks.append(Check(filenames.SUBMISSION, "skipped", "not beside the card"))
+    elif stated is None:
+        checks.append(Check(filenames.SUBMISSION, "skipped", "the card does not say which file it was made with"))
+    elif _digest_of_submission(submission) == stated:
+        checks.append(Check(filenames.SUBMISSION, "ok", "is the submission that the card was made with"))
+    else:
+        message = f"It is not the submission.yaml of the card, whose digest is {stated[:23]}…."
+        faults.append(Fault("SIG_FILES", message, str(submission)))
+    if faults:
+        raise VerificationError(*faults)
+    return checks
+
+
+def _digest_of(benchmark: Path) -> str | None:
+    try:
+        return load_benchmark(benchmark).digest
+    except InvalidInput:
+        return None
+
+
+def _digest_of_submission(path: Path) -> str | None:
+    """The digest of a submission.yaml's content; the folders that it names need not be there."""
+    try:
+        document = read(path, SUBMISSION_BYTES)
+        return None if document.faults else digest(document.value)
+    except (InvalidInput, ValueError):  # a number that has no canonical form
+        return None
+
+
+def _clock(run: Mapping[str, Any]) -> list[Check]:
+    if run["finished_at"] >= run["started_at"]:  # both to the second and in UTC, as the schema demands
+        return []
+    message = f"the clock was set back during the run: it ended {run['finished_at']}, before {run['started_at']}"
+    return [Check("clock", "note", message)]
+
+
+def _comparability(card: Mapping[str, Any]) -> list[Check]:
+    if card["comparable"]:
+        return []
+    return [Check("not comparable", "note", "; ".join(card["not_comparable"]))]

@@ -1,0 +1,150 @@
+"""Predictions put beside the items they answer: one array for a task, in item order."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+from runner.core.errors import Fault, InvalidInput
+from runner.core.types import Array, Item, Prediction
+from runner.tasks.api_usage import Served, served
+
+_MAX_FAULTS = 20
+
+View = tuple[str | None, int]
+"""A way of asking: prompt id and order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A model's answers to some items of one task, in item order.
+
+    `log_probs` (items, views, labels), each view normalised; `answer_mass` (items, views), NaN where not measured;
+    `concentration` (items,) or None when the model supplies none; `truncated` ids in item order; `served` is what the
+    rows say of a service, None without one; `unread` are the rows, in item order, whose text could not be read; their
+    log-probabilities are NaN.
+    """
+
+    views: tuple[View, ...]
+    log_probs: Array
+    answer_mass: Array
+    concentration: Array | None
+    truncated: tuple[str, ...]
+    served: Served | None = None
+    unread: tuple[Prediction, ...] = ()
+
+    def read(self) -> NDArray[np.bool_]:
+        """(items,) whether every view of an item has an answer that could be read."""
+        return np.logical_not(np.isnan(self.log_probs).any(axis=(1, 2)))
+
+    def only(self, where: NDArray[np.bool_]) -> "Answers":
+        """The answers to the items of `where` (items,)."""
+        own = None if self.concentration is None else self.concentration[where]
+        return replace(
+            self, log_probs=self.log_probs[where], answer_mass=self.answer_mass[where], concentration=own, unread=()
+        )
+
+    def averaged(self) -> Array:
+        """(items, labels) log-probabilities: the views averaged as probabilities."""
+        mean: Array = logsumexp(self.log_probs, axis=1) - math.log(len(self.views))
+        return mean
+
+
+def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Prediction], file: str | None = None) -> Answers:
+    """Rows of one task put in the order of `items`, or `InvalidInput` when they do not answer each item exactly once.
+
+    Every item must be answered in the same views (prompt and order), once each, with one score per label; a row for
+    an item that is not among `items` is a fault, as is an item without rows. Rows that name a prompt do not go with
+    rows that name none, nor rows with a concentration of their own with rows without, nor rows with a text with rows
+    without.
+    """
+    place = {item.id: number for number, item in enumerate(items)}
+    rows = list(rows)
+    views = tuple(dict.fromkeys((row.prompt_id, row.order) for row in rows)) or ((None, 0),)
+    view_place = {view: number for number, view in enumerate(views)}
+    shape = (len(items), len(views))
+    scores = np.full((*shape, len(labels)), np.nan)
+    mass = np.full(shape, np.nan)
+    concentration = np.full(shape, np.nan)
+    answered = np.zeros(shape, dtype=bool)
+    cut: set[str] = set()
+    unread: list[tuple[tuple[int, int], Prediction]] = []
+    problems: list[str] = []
+    for row in rows:
+        where = f"item {row.item_id!r}"
+        if row.item_id not in place:
+            problems.append(f"{where} is not an item of the task's split")
+            continue
+        if row.log_scores is not None and len(row.log_scores) != len(labels):
+            problems.append(f"{where} has {len(row.log_scores)} scores, the task has {len(labels)} labels")
+            continue
+        if row.bounded and max(row.bounded) >= len(labels):
+            problems.append(f"{where} bounds label {max(row.bounded)}, the task has {len(labels)} labels")
+            continue
+        at = (place[row.item_id], view_place[row.prompt_id, row.order])
+        if answered[at]:
+            problems.append(f"{where} is answered twice for prompt {row.prompt_id!r}, order {row.order}")
+            continue
+        answered[at] = True
+        if row.log_scores is None:
+            unread.append((at, row))
+        else:
+            scores[at] = row.log_scores
+        mass[at] = np.nan if row.answer_mass is None else row.answer_mass
+        concentration[at] = np.nan if row.concentration is None else row.concentration
+        if row.truncated:
+            cut.add(row.item_id)
+    prompts = {prompt_id for prompt_id, _ in views}
+    if None in prompts and len(prompts) > 1:
+        problems.append(f"some rows name a prompt ({min(filter(None, prompts))!r}), others none")
+    if 0 < (written := sum(row.text is not None for row in rows)) < len(rows):
+        problems.append(f"{written:,} of {len(rows):,} rows have a text, all or none were expected")
+    given = ~np.isnan(concentration[answered])
+    if given.any() and not given.all():
+        problems.append(f"{given.sum():,} of {given.size:,} rows have a concentration, all or none were expected")
+    for number, view in zip(*np.nonzero(~answered), strict=True):
+        prompt_id, order = views[view]
+        asked = "" if prompt_id is None else f" for prompt {prompt_id!r}, order {order}"
+        problems.append(f"item {items[number].id!r} has no answer{asked}")
+    if problems:
+        shown = [Fault("RUN_INCONSISTENT", f"{problem[0].upper()}{problem[1:]}.", file) for problem in problems[:20]]
+        if len(problems) > len(shown):
+            shown.append(Fault("RUN_INCONSISTENT", f"… and {len(problems) - len(shown):,} more.", file))
+        raise InvalidInput(*shown)
+    own = concentration.mean(axis=1)
+    return Answers(
+        views=views,
+        log_probs=log_softmax(scores, axis=2),
+        answer_mass=mass,
+        concentration=None if np.isnan(own).any() else own,
+        truncated=tuple(item.id for item in items if item.id in cut),
+        served=served(rows),
+        unread=tuple(row for _, row in sorted(unread, key=lambda one: one[0])),
+    )
+
+
+def by_task_and_split(
+    rows: Iterable[Prediction],
+    items: Mapping[tuple[str, str], Sequence[Item]],
+    file: str | None = None,
+) -> dict[tuple[str, str], list[Prediction]]:
+    """Rows sorted by (task, split); a row without a split belongs to the one split of its task that has its item."""
+    homes = {(task, item.id): split for (task, split), members in reversed(list(items.items())) for item in members}
+    sorted_rows: dict[tuple[str, str], list[Prediction]] = {}
+    faults: list[Fault] = []
+    for number, row in enumerate(rows, start=1):
+        split = row.split or homes.get((row.task, row.item_id))
+        if split is None or (row.task, split) not in items:
+            known = ", ".join(sorted({f"{task} ({name})" for task, name in items}))
+            message = f"Task {row.task!r}, item {row.item_id!r} is not among what is scored: {known}."
+            faults.append(Fault("RUN_INCONSISTENT", message, file, number))
+            if len(faults) >= _MAX_FAULTS:
+                break
+            continue
+        sorted_rows.setdefault((row.task, split), []).append(row)
+    if faults:
+        raise InvalidInput(*faults)
+    return sorted_rows

@@ -1,0 +1,106 @@
+"""What rows say of a service that answered them: who it says answered, what it counted, and what is only a bound."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.core.types import Prediction
+
+_MOST_NAMES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Sums over `rows` rows that a service answered.
+
+    `bounded_scores` of the log-scores, in `bounded_rows` rows, are only the largest that they can be;
+    `unanswered_rows` are those where that holds for every label. Tokens are None unless every row counts them.
+    `model_versions` and `system_fingerprints` are how many rows each name stands on.
+    """
+
+    rows: int
+    bounded_rows: int
+    bounded_scores: int
+    unanswered_rows: int
+    input_tokens: int | None
+    output_tokens: int | None
+    model_versions: Mapping[str, int]
+    system_fingerprints: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the card; of names, the 20 that stand on most rows."""
+        return {
+            "rows": self.rows,
+            "bounded_rows": self.bounded_rows,
+            "bounded_scores": self.bounded_scores,
+            "unanswered_rows": self.unanswered_rows,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "model_versions": _most(self.model_versions),
+            "system_fingerprints": _most(self.system_fingerprints),
+        }
+
+
+def served(rows: Iterable[Prediction]) -> Served | None:
+    """What `rows` say of their service; None where none of them was answered by one (`bounded` is None)."""
+    own = [row for row in rows if row.bounded is not None]
+    if not own:
+        return None
+    bounded = [len(row.bounded or ()) for row in own]
+    usage = [row.usage for row in own if row.usage is not None]
+    counted = len(usage) == len(own)
+    return Served(
+        rows=len(own),
+        bounded_rows=sum(number > 0 for number in bounded),
+        bounded_scores=sum(bounded),
+        unanswered_rows=sum(number == len(row.log_scores or ()) for number, row in zip(bounded, own, strict=True)),
+        input_tokens=sum(tokens for tokens, _ in usage) if counted else None,
+        output_tokens=sum(tokens for _, tokens in usage) if counted else None,
+        model_versions=Counter(row.model_version for row in own if row.model_version is not None),
+        system_fingerprints=Counter(row.system_fingerprint for row in own if row.system_fingerprint is not None),
+    )
+
+
+def model_name(model: Mapping[str, Any]) -> str | None:
+    """A card's model by its repository, its folder, or what a service calls it; None where none is said."""
+    said = (model.get("facts") or {}).get("model") if model.get("backend") == "api" else None
+    name = model.get("repository") or model.get("folder") or said
+    return name if isinstance(name, str) else None
+
+
+def merged(parts: Iterable[Served | None]) -> Served | None:
+    """Several splits as one; None where none of them was answered by a service."""
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    tokens_in = [part.input_tokens for part in found if part.input_tokens is not None]
+    tokens_out = [part.output_tokens for part in found if part.output_tokens is not None]
+    return Served(
+        rows=sum(part.rows for part in found),
+        bounded_rows=sum(part.bounded_rows for part in found),
+        bounded_scores=sum(part.bounded_scores for part in found),
+        unanswered_rows=sum(part.unanswered_rows for part in found),
+        input_tokens=sum(tokens_in) if len(tokens_in) == len(found) else None,
+        output_tokens=sum(tokens_out) if len(tokens_out) == len(found) else None,
+        model_versions=sum((Counter(part.model_versions) for part in found), Counter()),
+        system_fingerprints=sum((Counter(part.system_fingerprints) for part in found), Counter()),
+    )
+
+
+def reasons(services: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why a card over these services, as they stand in its tasks, may not be compared."""
+    found = list(services)
+    versions = sorted({name for service in found for name in service["model_versions"]})
+    unanswered = sum(service["unanswered_rows"] for service in found)
+    said = []
+    if len(versions) > 1:
+        said.append(f"the service changed the model during the run: {', '.join(versions)[:300]}")
+    if unanswered:
+        said.append(f"{unanswered:,} prompts were not answered and are scored as equal probabilities")
+    return said
+
+
+def _most(names: Mapping[str, int]) -> dict[str, int]:
+    ordered = sorted(names.items(), key=lambda entry: (-entry[1], entry[0]))
+    return dict(ordered[:_MOST_NAMES])

@@ -1,0 +1,70 @@
+"""What lies in a data folder, split by split, without raising."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runner.core.types import Benchmark, DataFile, Dataset
+from runner.tasks.data.locate import digest_of_bytes, is_file, pin, places, require_known, split_lines
+
+State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStatus:
+    """The state of one split.
+
+    `path` is the file found, or the place at which it was looked for first. `rows` and `digest` are what was found
+    (None where there was nothing to read), `expected_rows` and `expected_digest` what is declared; both digests are
+    hex, of the kind `digest_kind` (`sha256` or `git_blob`). `message` is a sentence, empty when all is well.
+    """
+
+    dataset: str
+    split: str
+    path: Path
+    state: State
+    rows: int | None
+    expected_rows: int
+    digest_kind: str
+    digest: str | None
+    expected_digest: str
+    message: str
+
+
+def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str] | None = None) -> list[SplitStatus]:
+    """The state of every split of `datasets` (None: of all), in the order of the benchmark; nothing is parsed.
+
+    A split is `ok` only if both its digest and its number of rows are the declared ones. Raises `InvalidInput` only
+    where a benchmark names a file outside its folder, there is no folder to look in (see `places`), or a dataset is
+    not the benchmark's (DATA_DATASET).
+    """
+    require_known(benchmark, datasets)
+    return [
+        _status(dataset, data, data_dir)
+        for dataset in benchmark.datasets.values()
+        if datasets is None or dataset.name in datasets
+        for data in dataset.splits.values()
+    ]
+
+
+def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitStatus:
+    kind, expected = pin(data)
+    looked_at = places(dataset, data, data_dir)
+    path = next(filter(is_file, looked_at), looked_at[0])
+
+    def status(state: State, message: str, rows: int | None = None, digest: str | None = None) -> SplitStatus:
+        return SplitStatus(data.dataset, data.split, path, state, rows, data.rows, kind, digest, expected, message)
+
+    if not is_file(path):
+        return status("missing", f"not found; looked at {' and '.join(map(str, looked_at))}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return status("unreadable", f"cannot be read: {error.strerror}")
+    rows, digest = len(split_lines(content)), digest_of_bytes(kind, content)
+    if digest != expected:
+        return status("digest differs", f"{kind} {digest}, expected {expected}", rows, digest)
+    if rows != data.rows:
+        return status("rows differ", f"{rows:,} rows, {data.rows:,} declared", rows, digest)
+    return status("ok", "", rows, digest)

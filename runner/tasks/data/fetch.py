@@ -1,0 +1,163 @@
+"""From the declared archives to the released files under their released names, each checked before it has its name."""
+
+import os
+import secrets
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
+from runner.core.types import Benchmark, DataFile, Dataset
+from runner.tasks.data.download import Patience, discard, download
+from runner.tasks.data.extract import BadArchive, Limits, extract
+from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
+
+FetchProgress = Callable[[str, int, int | None], None]
+"""Called with the name of the dataset, the bytes of its archive there so far, and the bytes in all or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one split: `embedded` in the package, `present` before, `fetched`, or `replaced` a wrong file."""
+
+    dataset: str
+    split: str
+    path: Path
+    state: Literal["embedded", "present", "fetched", "replaced"]
+
+
+def fetch(
+    benchmark: Benchmark,
+    data_dir: Path | None,
+    datasets: Collection[str] | None = None,
+    progress: FetchProgress | None = None,
+    patience: Patience | None = None,
+    limits: Limits | None = None,
+) -> list[Fetched]:
+    """Bring every split of `datasets` (None: of all) into `data_dir` (None: the default one), in benchmark order.
+
+    A file that is there with the declared digest is left alone, and needs neither network nor a writable folder. A
+    file that is there with another digest is replaced where it lies. Otherwise a split goes to
+    `data_dir/<folder>/<file>`. No digest of an archive is published, so what counts is the pins of its members: a
+    member gets its released name only when its digest is right. What an interrupted download left (`<dataset>.part`)
+    is gone on from. A dataset that fails does not keep the others from being fetched.
+
+    Raises, with the faults of every dataset, `InvalidInput` (DATA_NAME, DATA_DATASET, DATA_URL; DATA_ARCHIVE and
+    DATA_DIGEST when the archive does not hold what is declared), `BackendError` (DATA_DOWNLOAD), `OutputError`
+    (DATA_WRITE) or `Interrupted` (DATA_LOCKED: another process is fetching the same dataset).
+    """
+    require_known(benchmark, datasets)
+    folder = default_data_dir() if data_dir is None else data_dir
+    fetched: list[Fetched] = []
+    errors: list[UserError] = []
+    for dataset in benchmark.datasets.values():
+        if datasets is not None and dataset.name not in datasets:
+            continue
+        try:
+            fetched += _fetch_dataset(dataset, folder, progress, patience or Patience(), limits)
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+            message = f"{dataset.name} could not be kept in {folder}: {what}."
+            hint = "Free space, or name a folder that can be written to with --data-dir."
+            errors.append(OutputError(Fault("DATA_WRITE", message, file=str(folder), hint=hint)))
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])(*(fault for error in errors for fault in error.faults))
+    return fetched
+
+
+def _fetch_dataset(
+    dataset: Dataset, folder: Path, progress: FetchProgress | None, patience: Patience, limits: Limits | None
+) -> list[Fetched]:
+    splits = list(dataset.splits.values())
+    if dataset.embedded is not None:
+        return [Fetched(dataset.name, data.split, places(dataset, data, folder)[0], "embedded") for data in splits]
+    before = {data.split: _state(dataset, data, folder) for data in splits}
+    if any(state != "present" for _, state in before.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / f".{dataset.name}.lock", timeout=0):
+                # Looked at again: another process may have finished between the first look and the lock.
+                before = {data.split: _state(dataset, data, folder) for data in splits}
+                wanted = [data for data in splits if before[data.split][1] != "present"]
+                if wanted:
+                    _bring(dataset, {d.split: before[d.split][0] for d in wanted}, folder, progress, patience, limits)
+        except Timeout:
+            message = f"Another process is fetching {dataset.name} into {folder}."
+            raise Interrupted(Fault("DATA_LOCKED", message, hint="Run the command again when it is done.")) from None
+    return [Fetched(dataset.name, split, path, state) for split, (path, state) in before.items()]
+
+
+def _state(dataset: Dataset, data: DataFile, folder: Path) -> tuple[Path, Literal["present", "fetched", "replaced"]]:
+    """Where a split belongs, and what fetching it will have made of it."""
+    possible = places(dataset, data, folder)
+    path = next(filter(is_file, possible), None)
+    if path is None:
+        return possible[-1], "fetched"
+    kind, expected = pin(data)
+    return path, "present" if digest_of_file(kind, path) == expected else "replaced"
+
+
+def _bring(
+    dataset: Dataset,
+    targets: dict[str, Path],
+    folder: Path,
+    progress: FetchProgress | None,
+    patience: Patience,
+    limits: Limits | None,
+) -> None:
+    if dataset.url is None:
+        raise ValueError(f"{dataset.name} has no url")
+    part = folder / f"{dataset.name}.part"
+
+    def told(done: int, total: int | None) -> None:
+        if progress is not None:
+            progress(dataset.name, done, total)
+
+    download(dataset.url, part, patience, told)
+    prefix = "" if dataset.folder is None else f"{dataset.folder}/"
+    members = {split: prefix + dataset.splits[split].file for split in targets}
+    unchecked = {
+        split: target.with_name(f".{target.name}.{secrets.token_hex(4)}.unchecked") for split, target in targets.items()
+    }
+    faults = []
+    try:
+        for target in targets.values():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        refused = extract(part, {members[split]: path for split, path in unchecked.items()}, limits)
+        for split, target in targets.items():
+            member = members[split]
+            if member in refused:
+                faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} does not give {member}: {refused[member]}."))
+                continue
+            kind, expected = pin(dataset.splits[split])
+            found = digest_of_file(kind, unchecked[split])
+            if found == expected:
+                _give_name(unchecked[split], target)
+                continue
+            message = f"{member} in {dataset.url} has {kind} {found}, expected {expected}; it was not kept."
+            faults.append(Fault("DATA_DIGEST", message, hint="The release has changed, or it was altered on the way."))
+    except BadArchive as error:
+        hint = "What was downloaded is discarded; run the command again."
+        faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} cannot be unpacked: {error}.", hint=hint))
+    finally:
+        for path in unchecked.values():
+            path.unlink(missing_ok=True)
+    # Right or wrong, the archive has had its use: were a wrong one kept, the next call would end in the same way. A
+    # full disk or an interruption does not lead here, and leaves it for the next call.
+    discard(part)
+    if faults:
+        raise InvalidInput(*faults)
+
+
+def _give_name(unchecked: Path, target: Path) -> None:
+    unchecked.replace(target)
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

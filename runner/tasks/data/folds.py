@@ -1,0 +1,35 @@
+"""Which rows of a file belong to a split that is some of its folds."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from runner.core.canonical import sha256_bytes
+from runner.core.types import FoldSpec
+from runner.tasks.data.parse_row import value_at
+
+
+def fold_of(rows: int, number: int, seed: int) -> list[int]:
+    """The fold, 1 to `number`, of each row: the rows are put in the order of a hash and dealt out in turn.
+
+    The hash is sha256 of `SEED:ROW`, rows counted from 1, in decimal digits: no library's generator is needed to find
+    the same folds again. Their sizes differ by at most one.
+    """
+    order = sorted(range(rows), key=lambda row: sha256_bytes(f"{seed}:{row + 1}".encode()))
+    found = [0] * rows
+    for place, row in enumerate(order):
+        found[row] = place % number + 1
+    return found
+
+
+def taken(rows: Sequence[Any], folds: FoldSpec) -> list[bool]:
+    """Whether each of the parsed `rows` of a file belongs to the split.
+
+    Rows of a fold that is taken do, unless they share a value at one of the paths `apart` (any of them with any) with
+    a row of another fold. A path that leads to nothing in a row shares nothing.
+    """
+    fold = fold_of(len(rows), folds.number, folds.seed)
+    kept = [one in folds.take for one in fold]
+    values = [{json.dumps(found) for path in folds.apart for found in value_at(row, path)} for row in rows]
+    others = set[str]().union(*(found for found, mine in zip(values, kept, strict=True) if not mine))
+    return [mine and others.isdisjoint(found) for mine, found in zip(kept, values, strict=True)]

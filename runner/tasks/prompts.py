@@ -1,0 +1,69 @@
+"""Fill a logic-free template from an item, once for every prompt and order of its task."""
+
+from collections.abc import Iterable, Iterator
+from string import Template
+
+from runner.core.canonical import sha256_bytes
+from runner.core.types import Item, Prompt, PromptSpec, Writing
+
+
+def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item) -> Iterator[Prompt]:
+    """The prompts that `spec` puts for `item`, one per order; `options` come back in the order of `labels`."""
+    texts = {label: Template(shows).substitute(item.fields) for label, shows in spec.shows.items()}
+    for number, order in enumerate(spec.orders):
+        shown = {f"option_{position}": texts[label] for position, label in enumerate(order, start=1) if label in texts}
+        yield Prompt(
+            task=spec.task,
+            split=split,
+            item_id=item.id,
+            prompt_id=spec.name,
+            order=number,
+            template=spec.template,
+            values={**item.fields, **shown},
+            cue_plain=spec.cue_plain,
+            cue_chat=spec.cue_chat,
+            options=tuple(spec.options[order.index(label)] for label in labels) if spec.max_new_tokens is None else (),
+            max_tokens=spec.max_tokens,
+            shorten=spec.shorten,
+            labels=labels,
+            shown=tuple(texts[label] for label in labels) if len(texts) == len(labels) else (),
+            writing=writing_of(spec, labels, number),
+        )
+
+
+def writing_of(spec: PromptSpec, labels: tuple[str, ...], order: int) -> Writing | None:
+    """How the distribution is written in one order of a verbalized prompt; None for any other."""
+    if spec.max_new_tokens is None or spec.zero_percent is None:
+        return None
+    return Writing(
+        names=tuple(forms[0] for forms in spec.options),
+        labels=tuple(labels.index(label) for label in spec.orders[order]),
+        zero_percent=spec.zero_percent,
+        max_new_tokens=spec.max_new_tokens,
+    )
+
+
+def all_prompts(
+    specs: Iterable[PromptSpec], labels: tuple[str, ...], split: str, items: Iterable[Item]
+) -> Iterator[Prompt]:
+    """Every prompt of every item, prompt by prompt, order by order within an item."""
+    kept = list(items)
+    for spec in specs:
+        for item in kept:
+            yield from prompts_of(spec, labels, split, item)
+
+
+def text(prompt: Prompt, keep: int | None = None) -> str:
+    """The question as the model is asked it, without the cue.
+
+    `keep` cuts the end of the field named by `prompt.shorten` to that many characters; only that field is ever cut.
+    """
+    values = dict(prompt.values)
+    if keep is not None and prompt.shorten is not None:
+        values[prompt.shorten] = values[prompt.shorten][:keep]
+    return Template(prompt.template).substitute(values)
+
+
+def prompt_sha256(prompt: Prompt) -> str:
+    """Hex sha256 of the uncut question with its plain cue: the same for every model."""
+    return sha256_bytes((text(prompt) + prompt.cue_plain).encode())

@@ -1,0 +1,287 @@
+"""What one run covers: a benchmark, a suite, its tasks, the items that are scored and those that are fitted on."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.config.benchmark import load_benchmark
+from runner.config.released import is_released
+from runner.core.errors import Fault, InvalidInput, UserError, raise_faults
+from runner.core.types import Benchmark, Item, Prediction, Prompt, Submission, Task
+from runner.tasks import verbalized
+from runner.tasks.answers import Answers, align, by_task_and_split
+from runner.tasks.data.load import LoadedSplit, find_file, load_items
+from runner.tasks.prompts import all_prompts, writing_of
+
+_MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user asked for; None means the benchmark's own choice.
+
+    `elicitation` is `logprob` or `verbalized`; `prompts` replaces a task's default prompts of that kind.
+    """
+
+    benchmark: Path
+    suite: str = "full"
+    tasks: tuple[str, ...] = ()
+    split: str | None = None
+    data_dir: Path | None = None
+    limit: int | None = None
+    prompts: tuple[str, ...] = ()
+    elicitation: str = "logprob"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task with its items: `scored`, all of the `fitting` split's, and those of them that the model is asked.
+
+    `fitting` is empty when the scored split is the fitting split itself: then fitted values are cross-fitted.
+    """
+
+    task: Task
+    dataset: str
+    synthetic: bool
+    split: str
+    fitting_split: str
+    scored: tuple[Item, ...]
+    fitting: tuple[Item, ...]
+    asked_fitting: tuple[Item, ...]
+    skipped: int
+
+    def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
+        """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
+        kept = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
+        if asked_fitting is None:
+            return replace(self, scored=kept)
+        asked = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
+        return replace(self, scored=kept, asked_fitting=asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Everything a run needs to know before a model is opened; `data` as it stands in the scorecard."""
+
+    benchmark: Benchmark
+    suite: str
+    limit: int | None
+    tasks: tuple[TaskData, ...]
+    data: dict[str, dict[str, Any]]
+    not_comparable: tuple[str, ...]
+
+    def items(self) -> dict[tuple[str, str], tuple[Item, ...]]:
+        """(task, split) → the items that predictions are needed for."""
+        wanted: dict[tuple[str, str], tuple[Item, ...]] = {}
+        for part in self.tasks:
+            wanted[part.task.name, part.split] = part.scored
+            if part.asked_fitting:
+                wanted[part.task.name, part.fitting_split] = part.asked_fitting
+        return wanted
+
+    def only(self, parts: tuple[TaskData, ...]) -> "Selection":
+        """The same run over fewer tasks; data that no task uses any more is dropped."""
+        used = {f"{part.dataset}/{split}" for part in parts for split in (part.split, part.fitting_split)}
+        return replace(self, tasks=parts, data={name: entry for name, entry in self.data.items() if name in used})
+
+
+def select(choice: Choice) -> Selection:
+    """Read the benchmark and the data that `choice` names; `InvalidInput` with the faults of all files at once."""
+    benchmark = load_benchmark(choice.benchmark)
+    where = str(choice.benchmark)
+    if choice.suite not in benchmark.suites:
+        known = ", ".join(benchmark.suites)
+        raise InvalidInput(Fault("UNKNOWN_SUITE", f"There is no suite {choice.suite!r}; there are: {known}.", where))
+    suite = benchmark.suites[choice.suite]
+    names = choice.tasks or tuple(suite.datasets)
+    if unknown := [name for name in names if name not in suite.datasets]:
+        known = ", ".join(suite.datasets)
+        message = f"Suite {suite.name!r} has no task {unknown[0]!r}; it has: {known}."
+        raise InvalidInput(Fault("UNKNOWN_TASK", message, where))
+    if unknown := [name for name in choice.prompts if name not in benchmark.prompts]:
+        known = ", ".join(benchmark.prompts)
+        raise InvalidInput(Fault("UNKNOWN_PROMPT", f"There is no prompt {unknown[0]!r}; there are: {known}.", where))
+    if unknown := [name for name in choice.prompts if benchmark.prompts[name].task not in names]:
+        message = f"Prompt {unknown[0]!r} is for the task {benchmark.prompts[unknown[0]].task!r}, which is not run."
+        raise InvalidInput(Fault("UNKNOWN_PROMPT", message, where))
+    faults = list(_elicitation_faults(benchmark, choice, names))
+    split = choice.split or suite.split
+    data: dict[str, dict[str, Any]] = {}
+    parts: list[TaskData] = []
+    for name in dict.fromkeys(names):
+        task = _with_prompts(benchmark, benchmark.tasks[name], choice)
+        try:
+            parts.append(_load(benchmark, task, suite.datasets[name], split, choice, data))
+        except UserError as error:
+            faults.extend(fault for fault in error.faults if fault not in faults)
+    if faults:
+        raise InvalidInput(*faults)
+    return Selection(
+        benchmark=benchmark,
+        suite=suite.name,
+        limit=choice.limit,
+        tasks=tuple(parts),
+        data=data,
+        not_comparable=tuple(_reasons(benchmark, choice)),
+    )
+
+
+def select_for(submission: Submission, choice: Choice) -> Selection:
+    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
+
+    Only causal language models are asked to write: `ELICITATION` for any other.
+    """
+    head = submission.model.head
+    if head is not None and (other := [name for name in choice.tasks if name != head.task]):
+        message = f"The model's head answers the task {head.task!r}, {other[0]!r} was asked for."
+        raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
+    selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
+    asked = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
+    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in asked):
+        message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
+        raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
+    return selection
+
+
+def _elicitation_faults(benchmark: Benchmark, choice: Choice, names: Sequence[str]) -> Iterator[Fault]:
+    """Tasks that cannot be asked in the wanted way: the two ways are two tracks, and no run mixes them."""
+    kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
+    if len(kinds) > 1 or (choice.elicitation == "verbalized" and kinds == {"logprob"}):
+        message = "Prompts that read log-probabilities and prompts for written distributions need runs of their own."
+        yield Fault("ELICITATION", message, str(choice.benchmark), hint="Choose --prompt of one kind.")
+    if choice.elicitation == "verbalized" and not choice.prompts:
+        for name in dict.fromkeys(names):
+            if not benchmark.tasks[name].verbalized:
+                message = f"Task {name!r} has no prompt for a written distribution."
+                yield Fault("ELICITATION", message, str(choice.benchmark), path=f"$.tasks.{name}")
+
+
+def _with_prompts(benchmark: Benchmark, task: Task, choice: Choice) -> Task:
+    own = tuple(name for name in choice.prompts if benchmark.prompts[name].task == task.name)
+    return replace(task, prompts=own or (task.verbalized if choice.elicitation == "verbalized" else task.prompts))
+
+
+def _load(
+    benchmark: Benchmark, task: Task, dataset_name: str, split: str, choice: Choice, data: dict[str, dict[str, Any]]
+) -> TaskData:
+    dataset = benchmark.datasets[dataset_name]
+    fit = benchmark.scoring.fit
+    if split not in dataset.splits:
+        known = ", ".join(dataset.splits)
+        message = f"Dataset {dataset_name!r} has no split {split!r}; it has: {known}."
+        raise InvalidInput(Fault("UNKNOWN_SPLIT", message, str(choice.benchmark)))
+
+    def read(name: str) -> LoadedSplit:
+        pinned = dataset.splits[name]
+        loaded = load_items(task, pinned, find_file(dataset, pinned, choice.data_dir))
+        data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
+        return loaded
+
+    wanted = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
+    loaded: dict[str, LoadedSplit] = {}
+    faults: list[Fault] = []
+    for name in wanted:
+        try:
+            loaded[name] = read(name)
+        except UserError as error:
+            faults.extend(error.faults)
+    raise_faults(faults)
+    scored = loaded[split]
+    fitting = loaded[fit.split].items if fit.split in wanted[1:] else ()
+    return TaskData(
+        task=task,
+        dataset=dataset_name,
+        synthetic=dataset.synthetic,
+        split=split,
+        fitting_split=fit.split if fitting else split,
+        scored=scored.items[: choice.limit],
+        fitting=fitting,
+        asked_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
+        skipped=len(scored.skipped),
+    )
+
+
+def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, ...]:
+    """`size` of `items` drawn without replacement, in their own order: the same for every model."""
+    if len(items) <= size:
+        return items
+    chosen = np.random.default_rng(seed).choice(len(items), size, replace=False)
+    return tuple(items[number] for number in sorted(chosen))
+
+
+def _reasons(benchmark: Benchmark, choice: Choice) -> list[str]:
+    reasons = []
+    if not is_released(benchmark):
+        reasons.append(f"{benchmark.name} {benchmark.version} with this content is not a released benchmark")
+    if not benchmark.suites[choice.suite].comparable:
+        reasons.append(f"suite {choice.suite!r} is for trying things")
+    if choice.limit is not None:
+        reasons.append(f"limited to {choice.limit} items")
+    return reasons
+
+
+def prompts(selection: Selection) -> list[Prompt]:
+    """Every prompt of the run: task by task, the scored items first, then those that are fitted on."""
+    asked: list[Prompt] = []
+    for part in selection.tasks:
+        specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
+        asked.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
+        asked.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
+    return asked
+
+
+def aligned(
+    selection: Selection, rows: Iterable[Prediction], file: str | None = None, *, optional_fitting: bool = False
+) -> dict[tuple[str, str], Answers]:
+    """(task, split) → answers in item order; `InvalidInput` unless every item is answered exactly once.
+
+    With `optional_fitting`, a fitting split without any row is left out instead. A text is read again, and a row whose
+    scores are not what its text says is a fault.
+    """
+    rows = list(rows)
+    raise_faults(_text_faults(selection, rows, file))
+    sorted_rows = by_task_and_split(rows, selection.items(), file)
+    found = {}
+    for part in selection.tasks:
+        for split, items in ((part.split, part.scored), (part.fitting_split, part.asked_fitting)):
+            own = sorted_rows.get((part.task.name, split), [])
+            if (split != part.split and optional_fitting and not own) or not items:
+                continue
+            found[part.task.name, split] = align(items, part.task.labels, own, file)
+    return found
+
+
+def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | None) -> list[Fault]:
+    """Written answers without a text, texts to questions that ask for none, and scores that are not their texts'."""
+    specs = selection.benchmark.prompts
+    faults: list[Fault] = []
+    labels = {part.task.name: part.task.labels for part in selection.tasks}
+    for number, row in enumerate(rows, start=1):
+        spec = specs.get(row.prompt_id or "")
+        if spec is None or spec.task != row.task or spec.task not in labels or row.order >= len(spec.orders):
+            writing = None
+        else:
+            writing = writing_of(spec, labels[row.task], row.order)
+        problem = verbalized.disagreement(row, writing, selection.benchmark.scoring.recompute_tolerance)
+        if problem is not None and len(faults) < _MOST_FAULTS:
+            faults.append(Fault("PREDICTION_TEXT", f"Item {row.item_id!r} {problem}.", file, number))
+    return faults
+
+
+def readable(
+    part: TaskData, answers: Mapping[tuple[str, str], Answers], where: NDArray[np.bool_] | None = None
+) -> tuple[TaskData, dict[tuple[str, str], Answers]]:
+    """A task and its answers, cut down to the items whose every answer could be read; of the scored ones, to `where`.
+
+    `where` (items,) must itself hold only such items.
+    """
+    scored, fitting = ((part.task.name, split) for split in (part.split, part.fitting_split))
+    masks = {name: answers[name].read() for name in {scored, fitting} & answers.keys()}
+    if where is not None:
+        masks[scored] = where
+    cut = part.only(masks[scored], masks[fitting] if part.asked_fitting and fitting in masks else None)
+    return cut, {**answers, **{name: answers[name].only(mask) for name, mask in masks.items()}}

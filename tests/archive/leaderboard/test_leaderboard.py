@@ -1,0 +1,547 @@
+"""Ranking: only what is comparable, ties as ties, every run in sight, and no name believed."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+from support.card_factory import Json, People, keyring_of
+
+from runner.archive.add import add
+from runner.archive.index import name_of, read_index
+from runner.archive.leaderboard import Group, Leaderboard, formats, leaderboard
+from runner.archive.leaderboard.formats import csv_text, markdown_text, render
+from runner.archive.leaderboard.ranking import standings
+from runner.archive.objects import CARD
+from runner.archive.store import Store, open_store
+from runner.core import resources
+from runner.core.canonical import sha256_file
+from runner.evaluation.baselines import write_baseline
+from runner.evaluation.score import score_file
+from runner.scoring.comparison import compare
+from runner.scoring.intervals import bootstrap_means
+from runner.tasks.predictions import read, to_line
+from runner.tasks.selection import Choice
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "archive"))
+
+
+def ranked(group: Group, assurance: str = "self-reported") -> list[tuple[int, str]]:
+    return [
+        (row.rank, row.name) for section in group.sections if section.assurance == assurance for row in section.rows
+    ]
+
+
+# --- who is ranked, and with whom ------------------------------------------------------------------------------------
+
+
+def test_rows_are_ranked_by_the_primary_metric_with_the_references_beside_them(
+    store: Store, make: Make, people: People
+) -> None:
+    add(store, [make("worse", 0.65), make("best", 0.55), make("middle", 0.60)], people.keyring)
+    board = leaderboard(store, people.keyring)
+    (group,) = board.groups
+    assert ranked(group) == [(1, "best"), (2, "middle"), (3, "worse")]
+    assert (group.metric, group.lower_is_better) == ("cross_entropy", True)
+    assert (group.measures.task, group.measures.split) == ("dilemmas", "test")
+    assert [one.name for one in group.references] == ["ceiling", "prior", "uniform"]
+    uniform = next(one for one in group.references if one.name == "uniform")
+    assert uniform.value == pytest.approx(math.log(2))
+    assert board.damage == ()
+    assert board.apart == ()
+
+
+def test_a_limited_run_and_the_sample_are_never_ranked(store: Store, make: Make, people: People, real_run: Any) -> None:
+    def limit(card: Json) -> None:
+        card["run"]["limit"] = 10
+        card.update(comparable=False, not_comparable=["limited to 10 items"])
+
+    def sample(card: Json) -> None:
+        card.update(suite="sample", comparable=False, not_comparable=["suite 'sample' is for trying things"])
+
+    add(store, [make("limited", 0.1, edit=limit), make("sample", 0.2, edit=sample), make("whole")], people.keyring)
+    board = leaderboard(store, people.keyring)
+    assert [ranked(group) for group in board.groups] == [[(1, "whole")]]
+    assert [(one.kind, one.name, one.reasons) for one in board.apart] == [
+        ("not comparable", "limited", ("limited to 10 items",)),
+        ("not comparable", "sample", ("suite 'sample' is for trying things",)),
+    ]
+
+
+def _unlimited_by_its_own_word(card: Json) -> None:
+    card["run"]["limit"] = 10
+
+
+def _other_suite(card: Json) -> None:
+    card["suite"] = "sample"
+
+
+def _other_data(card: Json) -> None:
+    card["data"]["scruples-dilemmas/test"]["sha256"] = "0" * 64
+
+
+def _other_benchmark(card: Json) -> None:
+    card["data"]["other/test"] = card["data"].pop("scruples-dilemmas/test")
+    card["tasks"]["dilemmas"]["dataset"] = "other"
+
+
+@pytest.mark.parametrize("edit", [_unlimited_by_its_own_word, _other_suite, _other_data, _other_benchmark])
+def test_a_card_that_calls_itself_comparable_is_not_taken_at_its_word(
+    store: Store, make: Make, people: People, edit: Callable[[Json], None]
+) -> None:
+    add(store, [make("claims", 0.1, edit=edit)], people.keyring)
+    board = leaderboard(store, people.keyring)
+    assert board.groups == ()
+    assert [one.kind for one in board.apart] == ["not comparable"]
+
+
+def test_prompts_chosen_by_hand_are_not_ranked(store: Store, make: Make, people: People) -> None:
+    add(store, [make("own prompt", 0.1, prompts=("dilemmas-seed-yes-no",))], people.keyring)
+    board = leaderboard(store, people.keyring)
+    assert board.groups == ()
+    assert "dilemmas-seed-yes-no" in board.apart[0].reasons[0]
+
+
+def test_an_unmeasured_value_is_no_rank(store: Store, make: Make, people: People) -> None:
+    def unmeasured(card: Json) -> None:
+        card["tasks"]["dilemmas"]["metrics"]["cross_entropy"].update(
+            value=None, standard_error=None, confidence_interval=None, reason="infinite on 3 items"
+        )
+
+    add(store, [make("infinite", edit=unmeasured)], people.keyring)
+    board = leaderboard(store, people.keyring)
+    assert board.groups == ()
+    assert (board.apart[0].kind, board.apart[0].reasons) == (
+        "not measured",
+        ("cross_entropy was not measured: infinite on 3 items",),
+    )
+
+
+def test_what_differs_in_what_was_measured_is_in_another_group(store: Store, make: Make, people: People) -> None:
+    def fewer(card: Json) -> None:
+        card["tasks"]["dilemmas"]["items"] -= 1
+
+    def other_prompt(card: Json) -> None:
+        card["tasks"]["dilemmas"]["prompts"]["dilemmas-letters"] = f"sha256:{'0' * 64}"
+
+    def one_order(card: Json) -> None:
+        del card["tasks"]["dilemmas"]["views"][1:]
+
+    edits = {"fewer": fewer, "other prompt": other_prompt, "one order": one_order}
+    add(store, [make("plain"), *(make(name, edit=edit) for name, edit in edits.items())], people.keyring)
+    groups = leaderboard(store, people.keyring).groups
+    assert sorted(ranked(group)[0][1] for group in groups) == ["fewer", "one order", "other prompt", "plain"]
+
+
+def test_task_and_split_choose(store: Store, make: Make, people: People) -> None:
+    add(store, [make("one")], people.keyring)
+    assert len(leaderboard(store, people.keyring, task="dilemmas", split="test").groups) == 1
+    assert leaderboard(store, people.keyring, task="anecdotes").groups == ()
+    assert leaderboard(store, people.keyring, split="dev").groups == ()
+
+
+def test_predictions_from_a_file_are_marked_and_stand_beside_the_models(
+    store: Store, make: Make, people: People
+) -> None:
+    panel = make("panel", 0.55, model=None, prompts=None)
+    add(store, [make("model", 0.6), panel, make("from a file", 0.62, model=None)], people.keyring)
+    models, files = leaderboard(store, people.keyring).groups
+    assert ranked(models) == [(1, "model"), (2, "from a file")]
+    assert [row.kind for row in models.sections[0].rows] == ["model", "file"]
+    assert [(one.name, one.kind) for one in models.references][1] == ("panel", "file")
+    assert files.measures.prompts is None
+    assert ranked(files) == [(1, "panel")]
+
+
+# --- assurance, runs, trust ----------------------------------------------------------------------------------------
+
+
+def test_reproduced_and_self_reported_are_apart_and_a_claim_stands_beside_its_check(
+    store: Store, make: Make, people: People
+) -> None:
+    cards = [make("model", 0.50), make("other", 0.55), make("model", 0.58, key=people.verifier)]
+    add(store, cards, people.keyring)
+    (group,) = leaderboard(store, people.keyring).groups
+    assert [section.assurance for section in group.sections] == ["independently reproduced", "self-reported"]
+    assert ranked(group, "independently reproduced") == [(1, "model")]
+    assert ranked(group) == [(1, "model"), (2, "other")]
+    checked = group.sections[0].rows[0]
+    assert (checked.value, checked.claimed, checked.signed_by) == (0.58, 0.50, "The organisers")
+
+
+def test_assurance_is_that_of_today(store: Store, make: Make, people: People) -> None:
+    add(store, [make("model", key=people.verifier)], people.keyring)
+    demoted = keyring_of(people.entries[0], {**people.entries[1], "role": "lab"})
+    (group,) = leaderboard(store, demoted).groups
+    assert [section.assurance for section in group.sections] == ["self-reported"]
+    revoked = {"at": "2026-01-01T00:00:00Z", "reason": "stolen", "honour_digests": []}
+    board = leaderboard(store, keyring_of(people.entries[0], {**people.entries[1], "revoked": revoked}))
+    assert board.groups == ()
+    assert board.apart[0].kind == "refused"
+    assert "SIG_KEY_REVOKED" in board.apart[0].reasons[0]
+    stranger = leaderboard(store, keyring_of(people.entries[0]))
+    assert "SIG_UNTRUSTED" in stranger.apart[0].reasons[0]
+
+
+def test_the_latest_run_is_ranked_and_the_better_ones_before_it_are_shown(
+    store: Store, make: Make, people: People
+) -> None:
+    add(store, [make("tried often", value, again=n) for n, value in enumerate((0.60, 0.50, 0.65))], people.keyring)
+    add(store, [make("tried once", 0.62)], people.keyring)
+    board = leaderboard(store, people.keyring)
+    (group,) = board.groups
+    assert ranked(group) == [(1, "tried once"), (2, "tried often")]
+    row = group.sections[0].rows[1]
+    assert [run.value for run in row.runs] == [0.60, 0.50, 0.65]
+    assert row.submissions_of_signer == 2
+    assert "3 runs 0.5000…0.6500" in render(board, "rich")
+    assert "3 runs 0.5000…0.6500" in render(board, "markdown")
+
+
+def test_a_card_changed_in_the_archive_is_damage_and_not_ranked(store: Store, make: Make, people: People) -> None:
+    add(store, [make("sound"), make("changed", 0.3), make("gone", 0.4)], people.keyring)
+    _, changed, gone = read_index(store).entries
+    folder = Path(store.address)
+    (folder / CARD.name(changed.card)).write_bytes((folder / CARD.name(gone.card)).read_bytes())
+    (folder / CARD.name(gone.card)).unlink()
+    board = leaderboard(store, people.keyring)
+    assert [ranked(group) for group in board.groups] == [[(1, "sound")]]
+    assert len(board.damage) == 2
+    assert {one.name for one in board.apart} == {"changed", "gone"}
+    (folder / name_of(2)).unlink()
+    assert any("ARCHIVE_GAP" in problem for problem in leaderboard(store, people.keyring).damage)
+
+
+def test_a_signed_card_of_another_form_is_refused_not_a_crash(
+    store: Store, make: Make, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`read_signed` leaves the schema out, so a trusted key could bring anything into an archive by other ways."""
+    from runner.archive import add as adding
+
+    def spoil(card: Json) -> None:
+        card["tasks"]["dilemmas"]["items"] = "many"
+        card["tasks"]["dilemmas"]["metrics"]["cross_entropy"]["value"] = [0.1]
+
+    folder = make("odd", edit=spoil)
+    data = (folder / "scorecard.sigstore.json").read_bytes()
+    card = adding._card_in(data)
+    from runner.archive.index import Appender, begun
+    from runner.core.canonical import sha256_bytes
+
+    benchmark = (folder / "benchmark.yaml").read_bytes()
+    begun(store)
+    from runner.archive import objects
+
+    for kind, content in ((objects.FILES["benchmark"], benchmark), (CARD, data)):
+        objects.put(store, kind, content)
+    summary = adding.summary(card, "0" * 64, "accuracy")
+    files = {**dict.fromkeys(objects.FILES), "benchmark": sha256_bytes(benchmark)}
+    Appender(store).append(sha256_bytes(data), files, summary, recomputed=False)
+    board = leaderboard(store, people.keyring)
+    assert board.groups == ()
+    assert board.apart[0].kind == "refused"
+
+
+def test_cards_that_disagree_on_the_ceiling_are_told(store: Store, make: Make, people: People) -> None:
+    def lift(card: Json) -> None:
+        card["tasks"]["dilemmas"]["ceiling"]["cross_entropy"]["value"] += 0.1
+
+    add(store, [make("lifted", edit=lift), make("honest", key=people.verifier)], people.keyring)
+    (group,) = leaderboard(store, people.keyring).groups
+    assert any("do not agree on ceiling" in note for note in group.notes)
+    honest = group.references[0]
+    lifted = leaderboard(store, keyring_of(people.entries[0])).groups[0].references[0]
+    assert lifted.value == pytest.approx(honest.value + 0.1)  # the verifier's word counted before the lab's
+
+
+# --- ranks ---------------------------------------------------------------------------------------------------------
+
+
+def test_standings_by_hand() -> None:
+    found = standings(
+        [0.50, 0.52, 0.60, 0.60],
+        [(0.48, 0.53), (0.50, 0.54), (0.58, 0.62), (0.58, 0.62)],
+        np.empty((0, 0)),
+        [None] * 4,
+        lower_is_better=True,
+        level=0.95,
+    )
+    assert [(one.row, one.rank, one.best, one.worst, one.tied) for one in found] == [
+        (0, 1, 1, 2, False),
+        (1, 2, 1, 2, True),
+        (2, 3, 3, 4, False),
+        (3, 3, 3, 4, True),
+    ]
+
+
+def test_higher_is_better_turns_everything_round() -> None:
+    values, bounds = [0.1, 0.3, 0.2], [(0.05, 0.15), (0.25, 0.35), (0.1, 0.3)]
+    found = standings(values, bounds, np.empty((0, 0)), [None] * 3, lower_is_better=False, level=0.95)
+    assert [(one.row, one.rank, one.best, one.worst) for one in found] == [(1, 1, 1, 2), (2, 2, 1, 3), (0, 3, 2, 3)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.booleans())
+def test_paired_ranks_are_those_of_pairwise_comparisons(seed: int, rows: int, lower_is_better: bool) -> None:
+    """The oracle is `compare`, pair by pair: its interval leaves out 0, or the pair is a tie."""
+    generator = np.random.default_rng(seed)
+    common = generator.normal(size=(60, 1))
+    losses = common + generator.normal(scale=0.3, size=(60, rows)) + np.linspace(0, 0.3, rows)
+    drawn = bootstrap_means(losses, 200, 5)
+    found = standings(
+        losses.mean(axis=0).tolist(),
+        [(-math.inf, math.inf)] * rows,
+        drawn,
+        list(range(rows)),
+        lower_is_better=lower_is_better,
+        level=0.9,
+    )
+    for one in found:
+        better = worse = 0
+        for other in range(rows):
+            if other == one.row:
+                continue
+            pair = compare(
+                losses[:, [other]],
+                losses[:, [one.row]],
+                [lower_is_better],
+                draws=200,
+                permutations=1,
+                seed=5,
+                level=0.9,
+            )
+            below, above = bool(pair.upper[0] < 0), bool(pair.lower[0] > 0)
+            better += below if lower_is_better else above
+            worse += above if lower_is_better else below
+        assert (one.best, one.worst) == (1 + better, rows - worse)
+    assert [one.rank for one in found] == sorted(one.rank for one in found)
+
+
+def test_pairing_finds_what_intervals_alone_do_not() -> None:
+    """A small difference on every item, under a large spread between items (as lm-eval#3868: p .080 against .008)."""
+    generator = np.random.default_rng(0)
+    common = generator.normal(size=500)
+    losses = np.column_stack([common, common + 0.02 + generator.normal(scale=0.05, size=500)])
+    drawn = bootstrap_means(losses, 500, 1)
+    bounds = [tuple(np.quantile(drawn[:, row], [0.025, 0.975])) for row in range(2)]
+    alone = standings(losses.mean(axis=0), bounds, np.empty((0, 0)), [None, None], lower_is_better=True, level=0.95)
+    paired = standings(losses.mean(axis=0), bounds, drawn, [0, 1], lower_is_better=True, level=0.95)
+    assert [one.tied for one in alone] == [False, True]
+    assert [one.tied for one in paired] == [False, False]
+
+
+def test_a_row_without_draws_is_held_against_the_others_by_its_interval() -> None:
+    drawn = np.array([[0.50, 0.51], [0.49, 0.50], [0.51, 0.52]])
+    bounds = [(0.40, 0.60), (0.41, 0.61), (0.45, 0.70)]
+    found = standings([0.50, 0.51, 0.60], bounds, drawn, [0, 1, None], lower_is_better=True, level=0.9)
+    assert [(one.best, one.worst, one.tied) for one in found] == [(1, 2, False), (2, 3, False), (1, 3, True)]
+
+
+# --- on the real data ----------------------------------------------------------------------------------------------
+
+
+def _mixed(path: Path, towards: Path, share: float, out: Path) -> Path:
+    """Predictions between those of two files."""
+    rows = []
+    for one, other in zip(read(path), read(towards), strict=True):
+        mixed = np.log((1 - share) * np.exp(one.log_scores) + share * np.exp(other.log_scores))
+        rows.append(to_line(replace(one, log_scores=tuple(mixed.tolist()))))
+    out.write_text("".join(rows))
+    return out
+
+
+@pytest.fixture(scope="module")
+def dilemmas(
+    scruples: Path, people: People, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Store, dict[str, str], Path]:
+    """Cards of real data: uniform, panel, and mixtures of them that differ by little and by much."""
+    folder = tmp_path_factory.mktemp("dilemmas")
+    choice = Choice(resources.benchmark_file(), "full", tasks=("dilemmas",), split="dev", data_dir=scruples)
+    files = {name: folder / f"{name}.jsonl" for name in ("uniform", "panel")}
+    for name, path in files.items():
+        write_baseline(name, choice, path)
+    for name, share in (("half", 0.5), ("half-and-a-bit", 0.501), ("nearly", 0.9), ("none", 0.0)):
+        files[name] = _mixed(files["uniform"], files["panel"], share, folder / f"{name}.jsonl")
+    store = open_store(str(folder / "archive"))
+    cards = {}
+    for name, path in files.items():
+        place, _ = score_file(path, choice, name, folder / "runs", None, lambda: people.lab)
+        cards[name] = sha256_file(place / "scorecard.sigstore.json")
+        add(store, [place], people.keyring)
+    return store, cards, scruples
+
+
+def test_real_predictions_are_rebuilt_and_paired(dilemmas: Any, people: People) -> None:
+    store, _, data = dilemmas
+    paired = leaderboard(store, people.keyring, data_dir=data).groups[0]
+    rows = paired.sections[0].rows
+    assert all(row.paired for row in rows)
+    assert [row.value for row in rows] == sorted(row.value for row in rows)
+    # `none` has the very rows of `uniform`, so it is the same submission under another name.
+    assert rows[-1].name == "none"
+    assert len(rows[-1].runs) == 2
+    by_name = {row.name: row for row in rows}
+    # A difference of a ten-thousandth, on all items in the same direction, is beyond the cards' own intervals.
+    alone = {row.name: row for row in leaderboard(store, people.keyring).groups[0].sections[0].rows}
+    assert not any(row.paired for row in alone.values())
+    assert alone["half"].best < alone["half"].rank
+    assert by_name["half"].best == by_name["half"].worst == by_name["half"].rank
+    panel = next(row for row in rows if row.name == "panel")
+    assert panel.value == pytest.approx(0.5573, abs=5e-5)
+
+
+def test_a_number_that_its_predictions_do_not_give_is_refused(
+    dilemmas: Any, people: People, tmp_path: Path, make: Make
+) -> None:
+    """A trusted lab signs a better number than its own rows give; everything else of the card is sound."""
+    from runner.archive.get import get
+    from runner.evaluation.run_dir import write_card
+    from runner.scorecard import filenames
+
+    store, cards, data = dilemmas
+    folder = get(store, cards["half"], tmp_path)
+    card = json.loads((folder / filenames.CARD).read_text())
+    card["submission"]["name"] = "flattered"
+    card["tasks"]["dilemmas"]["metrics"]["cross_entropy"]["value"] -= 0.01
+    write_card(folder, card, people.lab)
+    other = open_store(str(tmp_path / "archive"))
+    add(other, [folder], people.keyring)
+    assert ranked(leaderboard(other, people.keyring).groups[0]) == [(1, "flattered")]
+    board = leaderboard(other, people.keyring, data_dir=data)
+    assert board.groups[0].sections == ()
+    assert board.apart[0].kind == "refused"
+    assert "its predictions give" in board.apart[0].reasons[0]
+
+
+def test_without_the_data_the_ranks_stand_on_the_cards(dilemmas: Any, people: People, tmp_path: Path) -> None:
+    store, _, _ = dilemmas
+    (group,) = leaderboard(store, people.keyring, data_dir=tmp_path).groups
+    assert not any(row.paired for row in group.sections[0].rows)
+    assert any("Not rebuilt" in note for note in group.notes)
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "[bold red]markup[/]",
+    "\x1b[2J\x1b]0;title\x07",
+    "a\nb\r\nc\td",
+    "\u202egpj.exe",
+    "| a | b |",
+    "\\| out of the cell |",
+    "[click](https://example.org) <b>x</b> <script>alert(1)</script> `code` ![i](x)",
+    '=HYPERLINK("http://example.org")',
+    "+1+1",
+    "-2+3",
+    "@SUM(A1)",
+    '"quoted", and more',
+    "界" * 60,
+    "x" * 80,
+]
+
+
+@pytest.fixture
+def hostile(store: Store, make: Make, people: People) -> Leaderboard:
+    def limit(card: Json) -> None:
+        card.update(comparable=False, not_comparable=["=cmd|' /C calc'!A0", "\x1b[31mred | <b>"])
+
+    cards = [make(name[:80], 0.5 + place / 100, model=name) for place, name in enumerate(HOSTILE)]
+    add(store, [*cards, make("=limited", edit=limit)], people.keyring)
+    return leaderboard(store, people.keyring)
+
+
+@pytest.mark.parametrize("format", ["rich", "markdown", "json", "csv"])
+def test_no_name_steers_a_terminal(hostile: Leaderboard, format: Any) -> None:
+    text = render(hostile, format)
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert "\u202e" not in text
+
+
+def test_piped_output_is_plain_and_eighty_columns_wide(hostile: Leaderboard) -> None:
+    text = render(hostile, "rich")
+    console = Console(width=200)
+    widths = [console.measure(line).maximum for line in text.replace("[", "(").splitlines()]
+    assert max(widths) <= 80
+    assert "[bold red]markup[/]" in text
+
+
+def test_markdown_has_the_cells_of_its_head_and_no_markup_of_a_stranger(hostile: Leaderboard) -> None:
+    lines = render(hostile, "markdown").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + len(HOSTILE)
+    for line in rows:
+        cells, escaped = 0, False
+        for character in line:  # as GFM splits: a backslash takes the next character along
+            cells += character == "|" and not escaped
+            escaped = character == "\\" and not escaped
+        assert cells == 9, line
+    text = "\n".join(lines)
+    assert "\\<script" in text
+    assert re.search(r"(?<!\\)[<`]|(?<!\\)[]](?=[(])", text) is None
+
+
+@given(st.text(max_size=40))
+def test_a_markdown_reader_sees_the_name_and_nothing_else(text: str) -> None:
+    """Another implementation, with tables, as the oracle: the cell holds plain text."""
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    tokens = reader.parse(f"| a | b |\n| --- | --- |\n| x {markdown_text(text)} | y |\n")
+    cells = [token for token in tokens if token.type == "inline"]
+    assert len(cells) == 4
+    assert {child.type for child in cells[2].children or ()} <= {"text", "text_special"}
+    assert "".join(child.content for child in cells[2].children or ()) == f"x {formats.plain(text)}".rstrip()
+
+
+@given(st.text(max_size=40))
+def test_markdown_text_leaves_nothing_active_unescaped(text: str) -> None:
+    found = markdown_text(text)
+    rest = re.sub(r"\\.", "", found)  # what is escaped, gone
+    assert not set(rest) & set("\\\\`*_[]<>|~&!:@#$")
+    assert "www." not in found
+    assert found.replace("\\", "") == "".join(formats.plain(text)).replace("\\", "")
+
+
+def test_csv_reads_back_and_no_cell_is_a_formula(hostile: Leaderboard) -> None:
+    rows = list(csv.DictReader(io.StringIO(render(hostile, "csv"))))
+    assert [row["section"] for row in rows].count("self-reported") == len(HOSTILE)
+    for row in rows:
+        for cell in row.values():
+            if cell and cell.lstrip()[:1] in ("=", "+", "-", "@"):
+                float(cell)  # only a number of ours may begin so
+    assert rows[0]["rank"] == "1"
+    assert float(rows[0]["value"]) == 0.5
+    assert {row["name"] for row in rows} >= {'\'=HYPERLINK("http://example.org")', "'@SUM(A1)", "'=limited"}
+
+
+@given(st.text(max_size=20))
+def test_csv_text_never_begins_as_a_formula(text: str) -> None:
+    assert csv_text(text).lstrip()[:1] not in ("=", "+", "-", "@")
+
+
+def test_json_is_the_value(hostile: Leaderboard) -> None:
+    found = json.loads(render(hostile, "json"))
+    assert [row["name"] for row in found["groups"][0]["sections"][0]["rows"]] == [name[:80] for name in HOSTILE]
+    assert found["cards"] == len(HOSTILE) + 1
+
+
+def test_an_empty_archive_says_so(store: Store, make: Make, people: People) -> None:
+    from runner.archive.index import begun
+
+    board = leaderboard(begun(store), people.keyring)
+    assert (board.groups, board.cards, board.head) == ((), 0, None)
+    assert "No card here can be ranked." in render(board, "rich")

@@ -1,0 +1,227 @@
+"""Exports against the rules of their formats, and against the card: nothing altered, nothing lost in silence."""
+
+import copy
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from runner.core.errors import InvalidInput, NotComparable
+from runner.report import export
+from runner.report.export.table import COLUMNS
+from runner.scorecard.load import OpenCard, open_card
+from runner.scoring.metrics import METRICS
+
+HERE = Path(__file__).parent
+Json = dict[str, Any]
+
+
+def rules(name: str) -> Draft202012Validator:
+    schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.fixture
+def from_hub(opened: OpenCard) -> OpenCard:
+    """The card as if a model of the Hub with an adapter had been run on the full suite."""
+    card: Json = copy.deepcopy(dict(opened.card))
+    card["comparable"], card["not_comparable"] = True, []
+    card["submission"]["model"] = {
+        "repository": "an-organisation/a-model",
+        "revision": "1" * 40,
+        "folder": None,
+        "digest": f"sha256:{'2' * 64}",
+        "backend": "causal",
+        "format": "chat",
+        "dtype": "bfloat16",
+        "quantization": None,
+        "facts": {"versions": {"transformers": "5.23.0"}},
+    }
+    return replace(opened, card=card)
+
+
+# --- csv ------------------------------------------------------------------------------------------------------------
+
+
+def test_csv_has_a_row_per_task_and_metric_with_all_digits(opened: OpenCard) -> None:
+    rows = list(csv.DictReader(io.StringIO(export.table([opened, opened]), newline="")))
+    expected = [
+        (name, metric, estimate)
+        for name, task in opened.card["tasks"].items()
+        for block in ("metrics", "ablations")
+        for metric, estimate in task[block].items()
+    ]
+    assert len(rows) == 2 * len(expected)
+    for row, (task, metric, estimate) in zip(rows, 2 * expected, strict=True):
+        assert tuple(row) == COLUMNS
+        assert (row["task"], row["metric"]) == (task, metric)
+        assert float(row["value"]) == estimate["value"]
+        assert float(row["lower"]) == estimate["confidence_interval"]["lower"]
+        assert row["lower_is_better"] == json.dumps(estimate["lower_is_better"]).replace("null", "")
+        assert row["assurance"] == "self-reported"
+        assert row["card_sha256"] == opened.sha256
+
+
+def test_csv_says_unverified_and_runs_no_formula(run: Path) -> None:
+    unverified = open_card(run, None)
+    card = copy.deepcopy(dict(unverified.card))
+    card["submission"]["name"] = "=1+1"
+    card["tasks"]["dilemmas"]["metrics"]["skill"] |= {
+        "value": None,
+        "confidence_interval": None,
+        "reason": '@a "quoted"\nreason, with a comma',
+    }
+    rows = list(csv.DictReader(io.StringIO(export.table([replace(unverified, card=card)]), newline="")))
+    assert {row["assurance"] for row in rows} == {"unverified"}
+    assert {row["signed_by_key"] for row in rows} == {""}
+    assert {row["submission"] for row in rows} == {"'=1+1"}
+    (skill,) = (row for row in rows if (row["task"], row["metric"]) == ("dilemmas", "skill"))
+    assert skill["value"] == skill["lower"] == ""
+    assert skill["reason"] == '\'@a "quoted"\nreason, with a comma'
+
+
+# --- Every Eval Ever --------------------------------------------------------------------------------------------------
+
+_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.json")
+
+
+def _bound(value: float | str) -> float:
+    return {"Infinity": math.inf, "-Infinity": -math.inf}[value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("which", ["opened", "from_hub"])
+def test_eee_meets_the_rules_of_schema_and_gate(which: str, request: pytest.FixtureRequest) -> None:
+    opened: OpenCard = request.getfixturevalue(which)
+    made = export.every_eval_ever(opened, 1_700_000_000)
+    record = json.loads(made.content, parse_constant=pytest.fail)
+    assert [error.message for error in rules("every_eval_ever").iter_errors(record)] == []
+    top, collection, developer, model, file = made.path.parts
+    assert (top, collection) == ("data", "moral-ambiguity")
+    assert _UUID4.fullmatch(file)
+    assert (developer, model) == (("an-organisation", "a-model") if which == "from_hub" else ("unknown", "invented"))
+    for result in record["evaluation_results"]:
+        config = result["metric_config"]
+        assert _bound(config["min_score"]) <= result["score_details"]["score"] <= _bound(config["max_score"])
+
+
+def test_the_rules_would_notice(opened: OpenCard) -> None:
+    record = json.loads(export.every_eval_ever(opened, 0).content)
+    for break_it in (
+        lambda broken: broken.pop("eval_library"),
+        lambda broken: broken.update(more=1),
+        lambda broken: broken["model_info"]["additional_details"].update(deployment_type="local"),
+        lambda broken: broken["source_metadata"]["additional_details"].update(comparable=False),
+        lambda broken: broken["evaluation_results"][0]["metric_config"].pop("max_score"),
+        lambda broken: broken["evaluation_results"][0]["metric_config"].update(lower_is_better=None),
+    ):
+        broken = copy.deepcopy(record)
+        break_it(broken)
+        assert list(rules("every_eval_ever").iter_errors(broken))
+
+
+def test_eee_has_every_score_or_says_why_not(opened: OpenCard) -> None:
+    card = copy.deepcopy(dict(opened.card))
+    card["tasks"]["dilemmas"]["metrics"]["kl"] |= {"value": None, "confidence_interval": None, "reason": "lost it"}
+    made = export.every_eval_ever(replace(opened, card=card), 0)
+    record = json.loads(made.content)
+    scores = {result["evaluation_result_id"]: result for result in record["evaluation_results"]}
+    told = " ".join(made.lost)
+    for name, task in card["tasks"].items():
+        for metric, estimate in (*task["metrics"].items(), *task["ablations"].items()):
+            result = scores.pop(f"{name}/{task['split']}/{metric}", None)
+            if result is None:
+                assert f"{name}: {metric} is left out" in told
+                continue
+            assert result["score_details"]["score"] == estimate["value"]
+            uncertainty = result["score_details"]["uncertainty"]
+            assert uncertainty["standard_error"]["value"] == estimate["standard_error"]
+            assert uncertainty["confidence_interval"]["upper"] == estimate["confidence_interval"]["upper"]
+            assert uncertainty["num_samples"] == task["items"]
+            assert result["metric_config"]["lower_is_better"] == estimate["lower_is_better"]
+    assert scores == {}
+    assert "dilemmas: kl is left out, since a score is demanded: lost it." in made.lost
+    assert "entropy_gap" in told
+    assert "signature" in told
+
+
+def test_eee_names_the_adapter_and_not_its_base(from_hub: OpenCard) -> None:
+    card = copy.deepcopy(dict(from_hub.card))
+    card["submission"]["adapter"] = {"repository": None, "revision": None, "folder": "adapter", "digest": "sha256:3"}
+    record = json.loads(export.every_eval_ever(replace(from_hub, card=card), 0).content)
+    assert record["model_info"]["id"] == "invented"
+    assert record["model_info"]["additional_details"]["model"] == "an-organisation/a-model"
+
+
+def test_eee_of_the_same_card_is_the_same_file(opened: OpenCard) -> None:
+    assert export.every_eval_ever(opened, 1).path == export.every_eval_ever(opened, 2).path
+    with pytest.raises(InvalidInput, match="SAME_FILE"):
+        export.refuse_equal_paths([export.every_eval_ever(opened, 1), export.every_eval_ever(opened, 2)])
+
+
+def test_bounds_are_declared_for_every_metric() -> None:
+    from runner.report.export.every_eval_ever import _bounds
+
+    unbounded = {name for name in METRICS if _bounds(name) == ("-Infinity", "Infinity")}
+    assert unbounded == {"gap_to_ceiling", "skill", "entropy_gap"}
+
+
+# --- the Hub ----------------------------------------------------------------------------------------------------------
+
+
+def test_hub_results_meet_the_documented_rules_and_the_hubs_own_reader(from_hub: OpenCard) -> None:
+    from huggingface_hub import EvalResultEntry
+    from huggingface_hub._eval_results import parse_eval_result_entries
+
+    made = export.eval_results(from_hub, "an-organisation/moral-ambiguity", "https://example.org/card")
+    assert made.path == PurePosixPath("invented/.eval_results/moral-ambiguity.yaml")
+    entries = yaml.safe_load(made.content)
+    assert [error.message for error in rules("eval_results").iter_errors(entries)] == []
+    parsed = parse_eval_result_entries(entries)
+    assert all(isinstance(entry, EvalResultEntry) for entry in parsed)
+    assert {entry.task_id: entry.value for entry in parsed} == {
+        name: task["metrics"]["cross_entropy"]["value"] for name, task in from_hub.card["tasks"].items()
+    }
+    for entry in parsed:
+        assert entry.date == from_hub.card["run"]["finished_at"]
+        assert entry.notes is not None
+        assert "cross_entropy (nats), lower is better; 95% interval" in entry.notes
+        assert from_hub.sha256 in entry.notes
+    assert any("an-organisation/a-model" in sentence for sentence in made.lost)
+    assert list(rules("eval_results").iter_errors([{"dataset": {"id": "x/y"}, "value": 1}]))
+
+
+def test_the_hub_is_given_no_card_that_may_not_be_ranked(opened: OpenCard, from_hub: OpenCard) -> None:
+    with pytest.raises(NotComparable):
+        export.eval_results(opened, "a/b")
+    card = copy.deepcopy(dict(from_hub.card))
+    card["submission"]["model"] = None
+    with pytest.raises(InvalidInput, match="NO_MODEL"):
+        export.eval_results(replace(from_hub, card=card), "a/b")
+    with pytest.raises(InvalidInput, match="FILE_MISSING"):
+        export.eval_results(replace(from_hub, primary=None), "a/b")
+    with pytest.raises(InvalidInput, match="NOT_MEASURED"):
+        export.eval_results(replace(from_hub, primary="unheard_of"), "a/b")
+    for name in ("a", "a/b/c", "../b", "a/b\n", "a b/c"):
+        with pytest.raises(InvalidInput, match="DATASET_ID"):
+            export.eval_results(from_hub, name)
+
+
+# --- names as paths ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("a-model_1.0", "a-model_1.0"), ("../../etc/x", "etc-x"), ("..", "unnamed"), ("CON", "CON-"), ("data", "data-"),
+     ("<script>", "script"), ("ü", "unnamed"), ("a\u202eb", "a-b"), ("nul.txt", "nul.txt-")],
+)  # fmt: skip
+def test_names_cannot_lead_elsewhere(name: str, path: str) -> None:
+    assert export.portable(name) == path

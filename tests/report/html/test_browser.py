@@ -1,0 +1,131 @@
+"""Pages in a real browser: no requests, no complaints, readable by everyone, on a phone, on a desk and on paper.
+
+Needs Chromium, node and npm; the two libraries it drives them with are put into a cache once.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_leaderboard_page import board
+
+from runner.report.html import card_page, comparison_page, leaderboard_page
+from runner.scorecard.compare import compare
+from runner.scorecard.disagreements import largest_differences
+from runner.scorecard.load import OpenCard, open_card
+from runner.signing.keyring import Keyring
+
+pytestmark = pytest.mark.slow
+
+_PACKAGES = ("playwright-core@1.65.1", "axe-core@4.14.1")
+_LOOK = """
+import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
+const [, , libraries, chromium, files] = process.argv;
+const require = createRequire(libraries + '/package.json');
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+const browser = await require('playwright-core').chromium.launch({
+  executablePath: chromium,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
+});
+const found = [];
+for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark']) for (const width of [390, 1280]) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
+  const page = await context.newPage();
+  const seen = { file, colorScheme, width, requests: [], said: [] };
+  page.on('request', request => seen.requests.push(request.url()));
+  page.on('console', message => seen.said.push(message.text()));
+  page.on('pageerror', error => seen.said.push(String(error)));
+  await page.goto('file://' + file);
+  seen.wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  await page.evaluate(() => document.querySelectorAll('details').forEach(one => { one.open = true; }));
+  seen.wideOpen = await page.evaluate(() => document.documentElement.scrollWidth);
+  seen.background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await page.evaluate(axe);
+  const result = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
+  seen.violations = result.violations.map(one => `${one.impact} ${one.id}: ${one.nodes[0].html.slice(0, 200)}`);
+  seen.rules = result.passes.length;
+  await context.close();
+  const silent = await browser.newContext({ javaScriptEnabled: false, viewport: { width, height: 900 } });
+  const plain = await silent.newPage();
+  await plain.goto('file://' + file);
+  seen.withoutScripts = await plain.locator('h1').innerText();
+  seen.paper = (await plain.pdf({ format: 'A4' })).length;
+  await silent.close();
+  found.push(seen);
+}
+await browser.close();
+console.log(JSON.stringify(found));
+"""
+
+
+@pytest.fixture(scope="session")
+def libraries() -> Path:
+    """A folder with the two packages, made once."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("there is no node or npm to drive a browser with")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moral-ambiguity-benchmark" / "browser"
+    if not all((folder / "node_modules" / name.split("@")[0] / "package.json").is_file() for name in _PACKAGES):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text("{}", encoding="utf-8")
+        done = subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *_PACKAGES],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        if done.returncode:
+            pytest.skip(f"npm could not install {' and '.join(_PACKAGES)}: {done.stderr.strip()[-300:]}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    pytest.skip("there is no Chromium")
+
+
+def test_pages_in_a_browser(
+    libraries: Path,
+    chromium: str,
+    tmp_path: Path,
+    opened: OpenCard,
+    run: Path,
+    other_run: Path,
+    keyring: Keyring,
+) -> None:
+    pages = {
+        "card": card_page(opened, largest_differences(opened, 4, None, None, show_texts=False)),
+        "unverified": card_page(open_card(run, None), None, "none were asked for."),
+        "comparison": comparison_page(compare(run, other_run, keyring)),
+        "leaderboard": leaderboard_page(board(30)),
+    }
+    files = []
+    for name, text in pages.items():
+        files.append(tmp_path / f"{name}.html")
+        files[-1].write_text(text, encoding="utf-8")
+    script = tmp_path / "look.mjs"
+    script.write_text(_LOOK, encoding="utf-8")
+    arguments = ["node", str(script), str(libraries), chromium, json.dumps([str(file) for file in files])]
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", timeout=540, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    looks: list[dict[str, Any]] = json.loads(done.stdout)
+    assert len(looks) == 4 * len(pages)
+    for seen in looks:
+        where = (Path(seen["file"]).stem, seen["colorScheme"], seen["width"])
+        assert seen["requests"] == [f"file://{seen['file']}"], where
+        assert seen["said"] == [], where
+        assert seen["violations"] == [], where
+        assert seen["rules"] > 10, where
+        assert seen["wide"] == seen["wideOpen"] == seen["width"], where
+        assert seen["withoutScripts"], where
+        assert seen["paper"] > 10_000, where
+    for light, dark in zip(looks[0::4], looks[2::4], strict=True):
+        assert light["background"] != dark["background"]

@@ -1,0 +1,155 @@
+"""Items, answers, selections, prediction files and signed runs made on the spot, for the rooms around the seam."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import ArrayLike
+from scipy.special import log_softmax
+
+from runner.config.benchmark import load_benchmark
+from runner.core import resources
+from runner.core.types import Benchmark, Item, Prediction
+from runner.evaluation.run_dir import write_card
+from runner.evaluation.score import score_file
+from runner.scorecard import filenames
+from runner.signing.keyring import Keyring, keyring_of
+from runner.tasks.answers import Answers, align
+from runner.tasks.predictions import to_line
+from runner.tasks.selection import Choice, Selection, TaskData, select
+
+RELEASED = resources.benchmark_file()
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+KEYRING: Keyring = keyring_of(KEY.public_key())
+
+
+def benchmark(draws: int = 200, ceiling_draws: int = 50, **scoring: Any) -> Benchmark:
+    """The released benchmark with fewer draws, so that a card takes milliseconds."""
+    known = load_benchmark(RELEASED)
+    fewer = replace(known.scoring.intervals, draws=draws)
+    return replace(known, scoring=replace(known.scoring, intervals=fewer, ceiling_draws=ceiling_draws, **scoring))
+
+
+def items(counts: ArrayLike, prefix: str = "i", groups: Sequence[str | None] | None = None) -> tuple[Item, ...]:
+    """Items `i0`, `i1`, … with these counts `(items, labels)`."""
+    rows = np.asarray(counts).astype(int).tolist()
+    return tuple(
+        Item(f"{prefix}{number}", {}, tuple(row), None, groups[number] if groups else None)
+        for number, row in enumerate(rows)
+    )
+
+
+def rows(task: str, members: Iterable[Item], scores: ArrayLike, prompt_id: str | None = "p", **more: Any) -> list:
+    """One prediction for each item and order, from scores `(items, orders, labels)`."""
+    return [
+        Prediction(task, item.id, tuple(map(float, one)), prompt_id=prompt_id, order=order, **more)
+        for item, views in zip(members, np.asarray(scores, dtype=float), strict=True)
+        for order, one in enumerate(views)
+    ]
+
+
+def selection(
+    counts: ArrayLike, *, task: str = "dilemmas", fitting: ArrayLike | None = None, groups: Any = None, **fewer: Any
+) -> Selection:
+    """A selection of one task over made items: the split `test`, fitted on `dev` where `fitting` counts are given."""
+    known = benchmark(**fewer)
+    scored, held_out = items(counts, groups=groups), items(fitting, "f") if fitting is not None else ()
+    part = TaskData(
+        task=known.tasks[task],
+        dataset="scruples",
+        synthetic=False,
+        split="test",
+        fitting_split="dev" if held_out else "test",
+        scored=scored,
+        fitting=held_out,
+        asked_fitting=held_out,
+        skipped=0,
+    )
+    data = {"scruples/test": {"sha256": "0" * 64, "rows": len(scored)}}
+    return Selection(known, "full", None, (part,), data, ())
+
+
+def answers(
+    made: Selection, scores: ArrayLike, fitting: ArrayLike | None = None, **more: Any
+) -> dict[tuple[str, str], Answers]:
+    """The answers with these scores `(items, orders, labels)` to the one task of `made`."""
+    part = made.tasks[0]
+    name, labels = part.task.name, part.task.labels
+    found = {(name, part.split): align(part.scored, labels, rows(name, part.scored, scores, **more))}
+    if fitting is not None:
+        own = rows(name, part.asked_fitting, fitting, **more)
+        found[name, part.fitting_split] = align(part.asked_fitting, labels, own)
+    return found
+
+
+def simulated(number: int, labels: int = 2, votes: int = 5, seed: int = 0) -> tuple[Any, Any]:
+    """Counts `(items, labels)`, scattered as people are, and scores `(items, 2, labels)` that know some of it."""
+    generator = np.random.default_rng(seed)
+    logs = log_softmax(generator.normal(0, 1.0, (number, labels)), axis=1)
+    truth = generator.standard_gamma(2.0 * np.exp(logs)) + 1e-9
+    counts = generator.multinomial(votes, truth / truth.sum(axis=1, keepdims=True))
+    return counts, logs[:, None, :] + generator.normal(0, 0.5, (number, 2, labels))
+
+
+# --- runs on the sample -------------------------------------------------------------------------------------------
+
+
+def choice(**more: Any) -> Choice:
+    """The sample's Dilemmas, or what is named."""
+    return Choice(**{"benchmark": RELEASED, "suite": "sample", "tasks": ("dilemmas",), **more})
+
+
+def sample_rows(seed: int = 0, noise: float = 1.0, chosen: Choice | None = None, fitting: bool = True) -> list:
+    """Rows for all items of a choice in both orders: the log of the people's shares, smoothed, and noise on it."""
+    generator = np.random.default_rng(seed)
+    found = []
+    made = select(chosen or choice())
+    for (task, split), members in made.items().items():
+        if not fitting and any(part.task.name == task and part.split != split for part in made.tasks):
+            continue
+        counts = np.array([item.counts for item in members], dtype=float) + 1.0
+        logs = np.log(counts / counts.sum(axis=1, keepdims=True))
+        scores = logs[:, None, :] + noise * generator.normal(size=(len(members), 2, counts.shape[1]))
+        prompt = made.benchmark.tasks[task].prompts[0]
+        found += rows(task, members, scores, prompt, split=split, answer_mass=0.9)
+    return found
+
+
+def write_rows(path: Path, predictions: Iterable[Prediction]) -> Path:
+    path.write_text("".join(map(to_line, predictions)), encoding="utf-8")
+    return path
+
+
+def scored(output: Path, predictions: Iterable[Prediction], name: str = "made", **more: Any) -> Path:
+    """The folder of a signed run of these rows."""
+    output.mkdir(parents=True, exist_ok=True)
+    file = write_rows(output / f"{name}.jsonl", predictions)
+    return score_file(file, choice(**more), name, output, None, lambda: KEY)[0]
+
+
+def read_card(folder: Path) -> Any:
+    return json.loads((folder / filenames.CARD).read_text(encoding="utf-8"))
+
+
+def sign_again(folder: Path, card: Any) -> None:
+    """Write `card` into the folder of a run, properly signed by the same key."""
+    write_card(folder, card, KEY)
+
+
+def golden_rows(chosen: Choice) -> list[Prediction]:
+    """Answers to keep in a file: few digits, masses and a shortened text among them."""
+    found = []
+    for number, row in enumerate(sample_rows(seed=11, chosen=chosen)):
+        found.append(
+            replace(
+                row,
+                log_scores=tuple(round(score, 3) for score in row.log_scores),
+                answer_mass=round(0.5 + 0.5 * ((number * 37) % 101) / 101, 3),
+                truncated=row.task != "dilemmas" and number % 40 == 0,
+            )
+        )
+    return found
