@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.canonical import sha256_file
-from runner.core.errors import Fault, InvalidInput, NotComparable, VerificationError
+from runner.core.errors import Fault, NotComparable
 from runner.core.types import Array
 from runner.scorecard import filenames
-from runner.scorecard.recompute import benchmark_of, selection_of
+from runner.scorecard.recompute import benchmark_of, require_predictions, selection_of
 from runner.scorecard.task_metrics import Measured, measure
 from runner.scorecard.verify import Report, verify
 from runner.scoring import comparison
@@ -147,11 +146,8 @@ def _answers(
     report: Report, benchmark_file: Path | None, data_dir: Path | None
 ) -> tuple[Selection, dict[tuple[str, str], Answers]]:
     rows = report.folder / filenames.PREDICTIONS
-    if not rows.is_file():
-        message = "The predictions are not beside the card, and a paired comparison needs them."
-        raise InvalidInput(Fault("FILE_MISSING", message, str(rows)))
-    if sha256_file(rows) != report.card["predictions"]["sha256"]:
-        raise VerificationError(Fault("SIG_FILES", "These are not the predictions of the card.", str(rows)))
+    missing = "The predictions are not beside the card, and a paired comparison needs them."
+    require_predictions(report.card, rows, missing)
     selection = selection_of(report.card, benchmark_of(report.card, report.folder, benchmark_file), data_dir)
     optional = report.card["submission"]["model"] is None
     return selection, aligned(selection, read(rows), str(rows), optional_fitting=optional)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.canonical import sha256_file
-from runner.core.errors import Fault, InvalidInput
+from runner.core.errors import InvalidInput, VerificationError
 from runner.scorecard import filenames
 from runner.scorecard.load import OpenCard
-from runner.scorecard.recompute import benchmark_of, selection_of
+from runner.scorecard.recompute import benchmark_of, require_predictions, selection_of
 from runner.scoring.rules import shares
 from runner.tasks.predictions import read
 from runner.tasks.selection import aligned, readable
@@ -46,11 +45,10 @@ def largest_differences(
     """
     card = opened.card
     rows_file = opened.folder / filenames.PREDICTIONS
-    if not rows_file.is_file():
-        raise InvalidInput(Fault("FILE_MISSING", "There are no predictions beside the card.", str(rows_file)))
-    if (found := sha256_file(rows_file)) != card["predictions"]["sha256"]:
-        message = f"sha256 {found} is not that of the card's predictions."
-        raise InvalidInput(Fault("SIG_FILES", message, str(rows_file)))
+    try:
+        require_predictions(card, rows_file, "There are no predictions beside the card.")
+    except VerificationError as error:
+        raise InvalidInput(*error.faults) from None
     selection = selection_of(card, benchmark_of(card, opened.folder, benchmark_file), data_dir)
     optional = card["submission"]["model"] is None
     answers = aligned(selection, read(rows_file), str(rows_file), optional_fitting=optional)

@@ -6,13 +6,12 @@ from typing import Any
 
 from runner.config.benchmark import load_benchmark
 from runner.core import resources
-from runner.core.canonical import sha256_file
 from runner.core.errors import Fault, InvalidInput, VerificationError
 from runner.core.types import Benchmark
 from runner.scorecard import filenames
 from runner.scorecard.build import build_tasks, scope
 from runner.scorecard.verify import Check, Report
-from runner.tasks.predictions import read
+from runner.tasks.predictions import read, sha256_of_rows
 from runner.tasks.selection import Choice, Selection, aligned, select
 
 _SHOWN = 20
@@ -27,20 +26,14 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
     """
     card = report.card
     rows_file = predictions or report.folder / filenames.PREDICTIONS
-    if not rows_file.is_file():
-        raise InvalidInput(
-            Fault("FILE_MISSING", "There are no predictions here.", str(rows_file), hint="--predictions")
-        )
-    if (found := sha256_file(rows_file)) != card["predictions"]["sha256"]:
-        message = f"sha256 {found} is not that of the card's predictions."
-        raise VerificationError(Fault("SIG_FILES", message, str(rows_file)))
+    require_predictions(card, rows_file, "There are no predictions here.", "--predictions")
     selection = selection_of(card, benchmark_of(card, report.folder, benchmark_file), data_dir)
     optional = card["submission"]["model"] is None
     rows = list(read(rows_file))
     tasks = build_tasks(selection, aligned(selection, rows, str(rows_file), optional_fitting=optional))
     rebuilt = {
         **scope(selection, tasks, card["run"]["self_check"]),
-        "predictions": {"sha256": found, "rows": len(rows)},
+        "predictions": {"sha256": card["predictions"]["sha256"], "rows": len(rows)},
         "tasks": tasks,
     }
     tolerance = selection.benchmark.scoring.recompute_tolerance
@@ -56,6 +49,23 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
     numbers = sum(1 for _ in _leaves(stated))
     message = f"all {numbers:,} values rebuilt from {card['predictions']['rows']:,} predictions are the card's"
     return report.with_checks(Check("recompute", "ok", message))
+
+
+def require_predictions(card: Any, file: Path, missing: str, hint: str | None = None) -> None:
+    """Raise unless `file` holds the predictions of the card: `InvalidInput` (FILE_MISSING, with the words `missing`)
+    where there is no regular file, `VerificationError` (SIG_FILES) where it is another one.
+    """
+    try:
+        found = sha256_of_rows(file, card["predictions"]["rows"])
+    except FileNotFoundError:
+        raise InvalidInput(Fault("FILE_MISSING", missing, str(file), hint=hint)) from None
+    except PermissionError:
+        raise
+    except OSError as problem:
+        raise InvalidInput(Fault("FILE_MISSING", f"cannot be read: {problem.strerror}.", str(file))) from None
+    if found != card["predictions"]["sha256"]:
+        what = f"sha256 {found}" if found else "A file of more rows than the card has, or with one of more than 1 MiB,"
+        raise VerificationError(Fault("SIG_FILES", f"{what} is not that of the card's predictions.", str(file)))
 
 
 def benchmark_of(card: Any, folder: Path, given: Path | None) -> Path:

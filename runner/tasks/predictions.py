@@ -1,15 +1,18 @@
 """The seam: predictions as a file of JSON lines, read strictly and written whole."""
 
+import hashlib
 import json
 import math
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import open_regular
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Prediction
 
@@ -125,6 +128,22 @@ def _kind(value: Any) -> str:
     return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
 
 
+def sha256_of_rows(path: Path, rows: int) -> str | None:
+    """Lower-case hex sha256 of a predictions file, or None for one that cannot have `rows` rows.
+
+    It is read no further than shows that there are more, or one of more than 1 MiB. Raises `OSError` as `open_regular`
+    does.
+    """
+    sha256 = hashlib.sha256()
+    with BufferedReader(open_regular(path)) as stream:
+        for _ in range(rows):
+            line = stream.readline(_MAX_ROW + 1)
+            if len(line) > _MAX_ROW:
+                return None
+            sha256.update(line)
+        return None if stream.read(1) else sha256.hexdigest()
+
+
 def read(path: Path) -> Iterator[Prediction]:
     """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line.
 
@@ -132,7 +151,7 @@ def read(path: Path) -> Iterator[Prediction]:
     """
     faults: list[Fault] = []
     try:
-        with path.open("rb") as stream:
+        with BufferedReader(open_regular(path)) as stream:
             # Not line by line as Python does it: a file may be one line of any size.
             for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
                 try:
