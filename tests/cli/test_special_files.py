@@ -10,11 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from click.testing import CliRunner
-from support.command import Command
-from support.special_files import KINDS, READ_BY, RUN
+from support.command import Command, run_here
+from support.special_files import KINDS, READ_BY
 
-from runner.cli import main
 from runner.signing import keys
 
 _SECONDS = 20
@@ -24,35 +22,6 @@ CASES = [
     for codes, arguments in commands
     for kind in KINDS
 ]
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(main, arguments, prog_name="benchmark", catch_exceptions=False)
-    return done.exit_code, done.output
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A signed run without a model, and everything beside it that a command can be given."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in Command(folder).environment().items():
-            patched.setenv(name, value)
-        patched.chdir(folder)
-        before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
-        assert run("keys", "new")[0] == 0
-        chosen = ("--suite", "sample", "--task", "dilemmas")
-        assert run("baseline", "uniform", *chosen, "-o", "rows.jsonl")[0] == 0
-        code, output = run("score", "rows.jsonl", *chosen, "-q")
-        assert code == 0
-        shutil.copytree(output.splitlines()[-1], RUN)
-        Path(RUN, "submission.yaml").write_text("schema_version: '1'\n", encoding="utf-8")
-        assert run("verify", RUN)[0] == 0
-        assert run("archive", "add", "archive", RUN)[0] == 0
-        Path("data").mkdir()
-        yield folder
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -80,7 +49,7 @@ def test_it_is_refused_at_once(
     place = here / name
     place.unlink(missing_ok=True)
     KINDS[kind](place)
-    code, output = run(*(word.replace("{}", name) for word in arguments))
+    code, output = run_here(*(word.replace("{}", name) for word in arguments))
     assert code in ((codes,) if isinstance(codes, int) else codes), output
     assert output
 
@@ -92,14 +61,14 @@ def test_an_archive_names_the_object_that_is_none(here: Path, kind: str) -> None
         kept = path.read_bytes()
         path.unlink()
         KINDS[kind](path)
-        code, output = run("archive", "check", "archive", "--format", "json")
+        code, output = run_here("archive", "check", "archive", "--format", "json")
         assert code == 4
         told = json.loads(output.partition("\n}\n")[0] + "\n}")
         assert [fault for fault in told["faults"] if path.name in fault["file"]] or stored == "index", told
         assert told["faults"]
         path.unlink()
         path.write_bytes(kept)
-    assert run("archive", "check", "archive")[0] == 0
+    assert run_here("archive", "check", "archive")[0] == 0
 
 
 def test_a_key_may_come_through_a_pipe_that_was_handed_over(here: Path) -> None:
