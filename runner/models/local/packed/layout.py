@@ -36,7 +36,7 @@ class Segment:
     before: tuple[Range, ...]
     """Ranges of the row that every token of the segment sees, beside the prefix cache."""
     branches: Ints | None = None
-    """(stop − start,) branch of each token, which sees only earlier tokens of its own; None: it sees all earlier ones."""
+    """(stop − start,) branch of each token, which sees only earlier tokens of its own; None: one branch."""
 
     @property
     def ranges(self) -> tuple[Range, ...]:
