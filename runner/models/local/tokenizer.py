@@ -43,7 +43,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json and over it special_tokens_map.json, which transformers reads where no tokens are listed."""
+    """tokenizer_config.json; special_tokens_map.json over it, which transformers reads where no tokens are listed."""
     settings = _read_object(folder / "tokenizer_config.json")
     older = {} if "added_tokens_decoder" in settings else _read_object(folder / "special_tokens_map.json")
     return settings | older
