@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from runner.core.errors import BackendError, Fault
-from runner.models.local.library_errors import quiet, told
+from runner.models.local.library_errors import quiet, translate_errors
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -25,7 +25,7 @@ def load_tokenizer(folder: Path) -> Any:
     if not file.is_file():
         message = "There is no tokenizer.json; only fast tokenizers are supported."
         raise BackendError(Fault("TOKENIZER_KIND", message, file=str(folder)))
-    with told("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
+    with translate_errors("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
         backend = Tokenizer.from_file(str(file))
         settings = _read_settings(folder)
         special = {
