@@ -167,7 +167,7 @@ def _difference(path: Path, card: Mapping[str, Any]) -> str | None:
     except OSError as problem:
         return f"It cannot be read: {problem.strerror}."
     if found is None:
-        return "It has more rows than the card says, or one of more than 1 MiB: the file was changed."
+        return "It has far more rows than the card says, or one of more than 1 MiB: the file was changed."
     if found == stated:
         return None
     return f"Its sha256 is {found[:16]}…, the card says {stated[:16]}…: the file was changed."

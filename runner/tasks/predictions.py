@@ -21,6 +21,7 @@ _INTERNED = ("task", "split", "prompt_id")
 """Fields with few values, each of which is kept once: there may be a million rows."""
 _MAX_FAULTS = 20
 _MAX_ROW = 1 << 20
+_SLACK = 10_000
 _MAX_SCORE = 1e6
 """Largest size of a log-score: far beyond any sum of token log-probabilities, and short of the −1e9 or −3e38 by which
 code masks, whose mean over items would mean nothing and whose differences would no longer be exact."""
@@ -129,19 +130,21 @@ def _kind(value: Any) -> str:
 
 
 def sha256_of_rows(path: Path, rows: int) -> str | None:
-    """Lower-case hex sha256 of a predictions file, or None for one that cannot have `rows` rows.
+    """Lower-case hex sha256 of a predictions file, or None for one that is far from what a card says of it.
 
-    It is read no further than shows that there are more, or one of more than 1 MiB. Raises `OSError` as `open_regular`
-    does.
+    `rows` is what the card says. The file is read no further than twice that and `_SLACK` rows, so that a card that
+    miscounts can still be told so, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
     """
     sha256 = hashlib.sha256()
     with BufferedReader(open_regular(path)) as stream:
-        for _ in range(rows):
+        for _ in range(2 * rows + _SLACK):
             line = stream.readline(_MAX_ROW + 1)
             if len(line) > _MAX_ROW:
                 return None
+            if not line:
+                return sha256.hexdigest()
             sha256.update(line)
-        return None if stream.read(1) else sha256.hexdigest()
+    return None
 
 
 def read(path: Path) -> Iterator[Prediction]:

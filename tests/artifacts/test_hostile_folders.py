@@ -462,7 +462,7 @@ SPECIAL = (
     "",
     f"In the place of each of these, {', '.join(special_files.KINDS)} was put (`tests/support/special_files.py`). None",
     "is waited for, and of none more is read than a file there may have: a predictions file beside a card, for one, is",
-    "read no further than the card has rows. An archive's objects are exchanged alike, and `archive check` names them.",
+    "read no further than about the rows that the card has. An archive's objects are exchanged alike, and `archive check` names them.",
     "A key may still come through a pipe that the command was handed (`--key /dev/fd/3`).",
     "",
     "| in the place of | refused by |",
