@@ -64,7 +64,7 @@ def require_predictions(card: Any, file: Path, missing: str, hint: str | None = 
     except OSError as problem:
         raise InvalidInput(Fault("FILE_MISSING", f"cannot be read: {problem.strerror}.", str(file))) from None
     if found != card["predictions"]["sha256"]:
-        what = f"sha256 {found}" if found else "A file of far more rows than the card has, or with one of more than 1 MiB,"
+        what = f"sha256 {found}" if found else "What has far more rows than the card says, or one beyond 1 MiB,"
         raise VerificationError(Fault("SIG_FILES", f"{what} is not that of the card's predictions.", str(file)))
 
 
