@@ -10,7 +10,8 @@ from runner.models.worker import server
 def main(parent: int) -> None:
     def opened(*arguments: Any, **options: Any) -> Any:
         backend: Any = open_backend(*arguments, **options)
-        backend.describe = lambda: {"imported": sorted({name.partition(".")[0] for name in sys.modules})}
+        imported = sorted({name.partition(".")[0] for name in sys.modules})
+        backend.describe = lambda: {"dtype": "float32", "imported": imported}
         return backend
 
     server.open_backend = opened
