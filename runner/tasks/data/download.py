@@ -29,7 +29,7 @@ _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long a server is waited for: at most `attempts`, with waits between them that double from `wait` up to
     `longest_wait` seconds, and within one attempt `timeout` seconds of silence.
     """
@@ -40,11 +40,11 @@ class Patience:
     timeout: float = 30.0
 
 
-class _CutOff(Exception):
+class _Retryable(Exception):
     """An attempt failed in a way that the next may not; the argument says how."""
 
 
-def download(url: str, part: Path, patience: Patience, progress: Progress) -> None:
+def download(url: str, part: Path, patience: RetryPolicy, progress: Progress) -> None:
     """Write the content at `url` to the file `part`; what is there already is replaced.
 
     An attempt that fails in a passing way is repeated from the first byte. The caller must still check a digest: HTTP
@@ -62,7 +62,7 @@ def download(url: str, part: Path, patience: Patience, progress: Progress) -> No
         try:
             _attempt(url, part, patience.timeout, progress)
             return
-        except _CutOff as cut:
+        except _Retryable as cut:
             why = str(cut)
     message = f"{url} could not be fetched in {patience.attempts} attempts; the last one ended so: {why}."
     raise BackendError(Fault("DATA_DOWNLOAD", message, hint="Run the same command again later."))
@@ -81,7 +81,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
     headers = {"User-Agent": f"moral-ambiguity-benchmark/{__version__}", "Accept-Encoding": "identity"}
     with closing(_open(url, headers, timeout)) as response:
         if response.status in _MAY_PASS:
-            raise _CutOff(f"the server answered {response.status}")
+            raise _Retryable(f"the server answered {response.status}")
         if response.status != 200:
             message = f"{url} cannot be fetched: the server answered {response.status}."
             raise BackendError(Fault("DATA_DOWNLOAD", message))
@@ -96,7 +96,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
                 stream.write(block)
                 progress(have, total)
     if total is not None and have != total:
-        raise _CutOff(f"the connection ended after {have:,} of {total:,} bytes")
+        raise _Retryable(f"the connection ended after {have:,} of {total:,} bytes")
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -127,9 +127,9 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             message = f"{url} cannot be fetched: the server's certificate is not trusted ({error.reason})."
             raise BackendError(Fault("DATA_DOWNLOAD", message)) from None
-        raise _CutOff(str(error.reason)) from None
+        raise _Retryable(str(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _CutOff(str(error) or type(error).__name__) from None
+        raise _Retryable(str(error) or type(error).__name__) from None
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
@@ -137,7 +137,7 @@ def _blocks(response: Any) -> Iterator[bytes]:
         try:
             block = response.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
-            raise _CutOff(str(error) or type(error).__name__) from None
+            raise _Retryable(str(error) or type(error).__name__) from None
         if not block:
             return
         yield block
