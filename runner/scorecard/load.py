@@ -13,7 +13,7 @@ from runner.core.errors import Fault, InvalidInput, VerificationError
 from runner.core.files import read_regular
 from runner.core.json_schema import mismatches
 from runner.scorecard import filenames
-from runner.scorecard.recompute import benchmark_of
+from runner.scorecard.signed_run import benchmark_of
 from runner.scorecard.verify import Report, verify
 from runner.signing import dsse
 from runner.signing.keyring import Keyring

@@ -4,15 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runner.config.benchmark import load_benchmark
-from runner.core import resources
-from runner.core.errors import Fault, InvalidInput, VerificationError
-from runner.core.types import Benchmark
-from runner.scorecard import filenames
+from runner.core.errors import Fault, VerificationError
 from runner.scorecard.build import build_tasks, scope
+from runner.scorecard.signed_run import open_signed_run
 from runner.scorecard.verify import Check, Report
-from runner.tasks.predictions import read, sha256_of_rows
-from runner.tasks.selection import RunConfig, Selection, align_predictions, select
 
 _SHOWN = 20
 
@@ -25,12 +20,12 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
     `recompute_tolerance`, relative to the larger of 1 and the number, for another machine's rounding.
     """
     card = report.card
-    rows_file = predictions or report.folder / filenames.PREDICTIONS
-    require_predictions(card, rows_file, "There are no predictions here.", "--predictions")
-    selection = selection_of(card, benchmark_of(card, report.folder, benchmark_file), data_dir)
-    optional = card["submission"]["model"] is None
-    rows = list(read(rows_file))
-    tasks = build_tasks(selection, align_predictions(selection, rows, str(rows_file), optional_fitting=optional))
+    run = open_signed_run(
+        card, report.folder, benchmark_file, data_dir, predictions, hint="Give the file with --predictions."
+    )
+    rows = run.predictions()
+    selection = run.selection
+    tasks = build_tasks(selection, run.answers(rows))
     rebuilt = {
         **scope(selection, tasks, card["run"]["self_check"]),
         "predictions": {"sha256": card["predictions"]["sha256"], "rows": len(rows)},
@@ -49,65 +44,6 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
     numbers = sum(1 for _ in _leaves(stated))
     message = f"all {numbers:,} values rebuilt from {card['predictions']['rows']:,} predictions are the card's"
     return report.with_checks(Check("recompute", "ok", message))
-
-
-def require_predictions(card: Any, file: Path, missing: str, hint: str | None = None) -> None:
-    """Raise unless `file` holds the predictions of the card: `InvalidInput` (FILE_MISSING, with the words `missing`)
-    where there is no regular file, `VerificationError` (SIG_FILES) where it is another one.
-    """
-    try:
-        found = sha256_of_rows(file, card["predictions"]["rows"])
-    except FileNotFoundError:
-        raise InvalidInput(Fault("FILE_MISSING", missing, str(file), hint=hint)) from None
-    except PermissionError:
-        raise
-    except OSError as problem:
-        raise InvalidInput(Fault("FILE_MISSING", f"cannot be read: {problem.strerror}.", str(file))) from None
-    if found != card["predictions"]["sha256"]:
-        what = f"sha256 {found}" if found else "What has far more rows than the card says, or one beyond 1 MiB,"
-        raise VerificationError(Fault("SIG_FILES", f"{what} is not that of the card's predictions.", str(file)))
-
-
-def benchmark_of(card: Any, folder: Path, given: Path | None) -> Path:
-    """The benchmark file with the card's digest: the one given, the one beside the card, or the released one."""
-    beside = folder / filenames.BENCHMARK
-    candidates = [given] if given else [beside, resources.benchmark_file()]
-    digests = {}
-    for path in candidates:
-        if path.is_file():
-            benchmark: Benchmark = load_benchmark(path)
-            if benchmark.digest == card["benchmark"]["digest"]:
-                return path
-            digests[str(path)] = benchmark.digest
-    found = "; ".join(f"{path} is {digest[:23]}…" for path, digest in digests.items()) or "none was found"
-    message = f"No benchmark with the card's digest {card['benchmark']['digest'][:23]}…: {found}."
-    raise VerificationError(Fault("SIG_FILES", message, str(folder), hint="Give the benchmark file with --benchmark."))
-
-
-def selection_of(card: Any, benchmark: Path, data_dir: Path | None) -> Selection:
-    """The selection that a card was made with."""
-    tasks = card["tasks"]
-    splits = {task["split"] for task in tasks.values()}
-    specs = load_benchmark(benchmark)
-    if len(splits) != 1 or not set(tasks) <= set(specs.tasks):
-        raise VerificationError(Fault("SIG_RECOMPUTE", "The card's tasks or splits are not those of its benchmark."))
-    chosen = [
-        prompt
-        for name, task in tasks.items()
-        if task["prompts"] is not None and set(task["prompts"]) != set(specs.tasks[name].prompts)
-        for prompt in task["prompts"]
-    ]
-    return select(
-        RunConfig(
-            benchmark=benchmark,
-            suite=card["suite"],
-            tasks=tuple(tasks),
-            split=splits.pop(),
-            data_dir=data_dir,
-            limit=card["run"]["limit"],
-            prompts=tuple(chosen),
-        )
-    )
 
 
 def _differences(path: str, stated: Any, rebuilt: Any, tolerance: float) -> Iterator[tuple[str, str]]:
