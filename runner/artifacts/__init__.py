@@ -14,13 +14,13 @@ from runner.artifacts.check import (
 )
 from runner.artifacts.config import FAMILIES
 from runner.artifacts.manifest import (
-    Stamp,
+    FileStat,
     adapter_manifest,
     binding,
     changed_files,
     model_manifest,
-    raise_if_touched,
-    stamps,
+    raise_if_modified,
+    stat_files,
     submission_manifest,
 )
 from runner.artifacts.tree import FETCHED, Kind, walk
@@ -29,9 +29,9 @@ __all__ = [
     "FAMILIES",
     "FETCHED",
     "AdapterFacts",
+    "FileStat",
     "Kind",
     "ModelFacts",
-    "Stamp",
     "adapter_manifest",
     "binding",
     "changed_files",
@@ -40,8 +40,8 @@ __all__ = [
     "check_model",
     "check_submission_files",
     "model_manifest",
-    "raise_if_touched",
-    "stamps",
+    "raise_if_modified",
+    "stat_files",
     "submission_manifest",
     "walk",
 ]

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
 from runner.core.errors import BackendError, Fault
-from runner.models.local.library_errors import told
+from runner.models.local.library_errors import translate_errors
 
 
 def attention_of(config: Any) -> str:
@@ -24,10 +24,10 @@ def check_size(config: Any, folder: Path) -> None:
     The library would make what is missing out of random numbers, and memory for it. Nothing is loaded: the model is
     made without storage. Which tensors differ is said once they are loaded.
     """
-    with told("LOAD_CONFIG", "No model can be made of config.json", folder), torch.device("meta"):
+    with translate_errors("LOAD_CONFIG", "No model can be made of config.json", folder), torch.device("meta"):
         wanted = sum(value.numel() for value in AutoModelForCausalLM.from_config(config).parameters())
     held = 0
-    with told("LOAD_WEIGHTS", "The weights cannot be read", folder):
+    with translate_errors("LOAD_WEIGHTS", "The weights cannot be read", folder):
         for file in folder.glob("*.safetensors"):
             with safe_open(file, framework="pt") as opened:
                 held += sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
