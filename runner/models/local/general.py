@@ -22,24 +22,26 @@ _PROBE_TOKENS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Prompts with their options as rows of tokens, `ids` (rows, width), filled up with 0 on the right.
+    """Prompts with their options as rows of tokens, filled up with 0 on the right.
 
-    A prompt has a row for each option that no other option of it begins with, all but the option's last token. Token
-    t of form f is scored where the model has read what comes before it: `places[i]` says where, counted through all
-    rows, `targets[i]` which token, `owners[i]` for which form, counted through the whole batch.
+    A prompt has a row for each option that no other option of it begins with, all but the option's last token.
     """
 
     ids: Ints
-    places: Ints
-    targets: Ints
-    owners: Ints
+    """(rows, width) token ids."""
+    scored_positions: Ints
+    """(scores,) index of the hidden state that predicts each scored token, counted through all rows."""
+    target_ids: Ints
+    """(scores,) the token whose log-probability is wanted there."""
+    option_index: Ints
+    """(scores,) the surface form that the token belongs to, counted through the whole batch."""
 
 
 def lay_out(prompts: Sequence[EncodedPrompt]) -> Rows:
     """One batch of prompts with all their options."""
     rows: list[list[int]] = []
     scored: list[tuple[int, int, int, int]] = []
-    owner = 0
+    option = 0
     for prompt in prompts:
         prefix, last = prompt.prefix.tolist(), len(prompt.prefix) - 1
         endings = list(_endings(prompt))
@@ -47,14 +49,14 @@ def lay_out(prompts: Sequence[EncodedPrompt]) -> Rows:
         rows += [prefix + list(ending) for ending in endings]
         for tail in prompt.tails:
             row = first_row + next(at for at, ending in enumerate(endings) if ending[: len(tail) - 1] == tail[:-1])
-            scored += [(row, last + step, token, owner) for step, token in enumerate(tail)]
-            owner += 1
+            scored += [(row, last + step, token, option) for step, token in enumerate(tail)]
+            option += 1
     width = max(map(len, rows))
     ids = np.zeros((len(rows), width), dtype=np.int64)
     for number, tokens in enumerate(rows):
         ids[number, : len(tokens)] = tokens
-    row, column, targets, owners = np.array(scored, dtype=np.int64).T
-    return Rows(ids, row * width + column, targets, owners)
+    row, column, targets, options = np.array(scored, dtype=np.int64).T
+    return Rows(ids, row * width + column, targets, options)
 
 
 def tokens_of(prompt: EncodedPrompt) -> int:
@@ -68,7 +70,7 @@ def longest_row(prompt: EncodedPrompt) -> int:
 
 
 def hidden_states(base: Any, rows: Rows, put: Callable[[NDArray[Any]], Tensor]) -> Tensor:
-    """(places, hidden) last hidden states of `base`, a transformers causal language model, each place once, in order.
+    """(positions, hidden) last hidden states of `base`, a causal language model of transformers, at scored positions.
 
     `put` brings an array to the model's device. No mask is given: what fills a row up comes after its tokens, and a
     causal model does not look ahead.
@@ -77,7 +79,7 @@ def hidden_states(base: Any, rows: Rows, put: Callable[[NDArray[Any]], Tensor]) 
     ids = put(rows.ids)
     states = model(input_ids=ids, use_cache=False, **positions(model, torch.arange(ids.shape[1])[None].to(ids.device)))
     flat: Tensor = states.last_hidden_state.flatten(0, 1)
-    return flat[put(np.unique(rows.places)).to(flat.device)]
+    return flat[put(np.unique(rows.scored_positions)).to(flat.device)]
 
 
 def positions(model: Any, ids: Tensor) -> dict[str, Tensor]:
