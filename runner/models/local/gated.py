@@ -30,5 +30,5 @@ class Gated(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """(…, hidden) of `states` (…, hidden)."""
         gate = nn.functional.silu(self.gate_proj(states), inplace=True)
-        found: Tensor = self.down_proj(gate.mul_(self.up_proj(states)))
-        return found
+        output: Tensor = self.down_proj(gate.mul_(self.up_proj(states)))
+        return output

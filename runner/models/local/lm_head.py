@@ -48,16 +48,16 @@ def log_probs(
     running log-sum-exp, so that memory does not grow with the vocabulary; any other head is called as it is, with
     its parameters as float32, for a few states at a time. `adjust` is that of `adjustment_of`.
     """
-    states, which, targets = (_beside(head, each) for each in (states, which, targets))
+    states, which, targets = (_beside(head, tensor) for tensor in (states, which, targets))
     states = states.float()
     if path_of(head) == "chunked":
         return _chunked(head, states, which, targets, adjust)
-    found = torch.empty(len(targets), dtype=torch.float32, device=states.device)
+    target_log_probs = torch.empty(len(targets), dtype=torch.float32, device=states.device)
     for start, logits in _whole(head, states, adjust):
-        chosen = torch.nonzero((which >= start) & (which < start + _STATE_CHUNK))[:, 0]
-        rows = which[chosen] - start
-        found[chosen] = logits[rows, targets[chosen]] - torch.logsumexp(logits, dim=1)[rows]
-    return found
+        selected = torch.nonzero((which >= start) & (which < start + _STATE_CHUNK))[:, 0]
+        rows = which[selected] - start
+        target_log_probs[selected] = logits[rows, targets[selected]] - torch.logsumexp(logits, dim=1)[rows]
+    return target_log_probs
 
 
 def most_probable(head: nn.Module, states: Tensor, adjust: Adjustment = _unchanged) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def _whole(head: nn.Module, states: Tensor, adjust: Adjustment) -> Iterator[tupl
 
 def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor, adjust: Adjustment) -> Tensor:
     total = torch.full((len(states),), -torch.inf, device=states.device)
-    found = torch.zeros(len(targets), device=states.device)
+    target_logits = torch.zeros(len(targets), device=states.device)
     for start, stop in _pieces(head.weight):
         bias = None if head.bias is None else head.bias[start:stop].float()
         weight = head.weight[start:stop].float()
@@ -114,6 +114,6 @@ def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor, adjust: 
             logits = adjust(nn.functional.linear(states[first:last], weight, bias))
             sums.append(torch.logsumexp(logits, dim=1))
             picked = logits[(which - first).clamp(0, last - first - 1), (targets - start).clamp(0, stop - start - 1)]
-            found = torch.where(inside & (which >= first) & (which < last), picked, found)
+            target_logits = torch.where(inside & (which >= first) & (which < last), picked, target_logits)
         total = torch.logaddexp(total, torch.cat(sums))
-    return found - total[which]
+    return target_logits - total[which]

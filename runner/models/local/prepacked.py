@@ -18,10 +18,10 @@ def prepack(model: nn.Module) -> None:
         return
     if not (_known("_reorder_linear_weight") and _known("_linear_pointwise")):
         return
-    kept = {id(layer) for layer in model.modules() if _has_dora(layer) for layer in layer.modules()}
+    dora_ids = {id(layer) for layer in model.modules() if _has_dora(layer) for layer in layer.modules()}
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if type(layer) is nn.Linear and id(layer) not in kept and _is_fit(layer):
+            if type(layer) is nn.Linear and id(layer) not in dora_ids and _is_fit(layer):
                 setattr(parent, name, Prepacked(layer))
 
 
@@ -37,8 +37,8 @@ class Prepacked(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """(…, out) products, as `nn.Linear` has them."""
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
-        return found
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+        return output
 
 
 def _known(name: str) -> bool:

@@ -200,10 +200,10 @@ def _keep_validator(part: Path, url: str, headers: Message) -> None:
 def _recall_validator(part: Path, url: str) -> str | None:
     """The validator kept for this URL; None where there is none, or what is there is not one."""
     try:
-        kept = strict_json.parse(validator_file(part).read_bytes())
+        record = strict_json.parse(validator_file(part).read_bytes())
     except (FileNotFoundError, strict_json.JsonFault):
         return None
-    validator = kept.get("validator") if isinstance(kept, dict) and kept.get("url") == url else None
+    validator = record.get("validator") if isinstance(record, dict) and record.get("url") == url else None
     if not isinstance(validator, str) or not (_STRONG_TAG.fullmatch(validator) or _DATE.fullmatch(validator)):
         return None
     return validator
