@@ -87,10 +87,10 @@ class Client:
             trust_env=False,
         )
 
-    def ask(self, question: Mapping[str, Any], read: Callable[[Any], T]) -> T:
-        """What `read` makes of the service's answer to `question`, the parameters of the interface.
+    def ask(self, question: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
+        """What `parse` makes of the service's answer to `question`, the parameters of the interface.
 
-        Transient failures, and answers of which `read` says by `Unusable` that asking again might help, are met by
+        Transient failures, and answers of which `parse` says by `Unusable` that asking again might help, are met by
         waiting and asking again: for as long as the service says, or for a random time that doubles. Raises `Unusable`
         for what concerns this question only, `BackendError` for what concerns the service, `Stopped` after `close`.
         """
@@ -100,7 +100,7 @@ class Client:
             with self._counting:
                 self.requests += 1
             try:
-                return read(self._answer(question))
+                return parse(self._answer(question))
             except Unusable as problem:
                 if not problem.again or attempt == self._attempts:
                     raise Unusable(problem.code, self.told(problem.message), again=False) from None
@@ -159,8 +159,8 @@ class Client:
 
     def _backoff(self, attempt: int) -> float:
         """Seconds that double with each attempt, drawn between half and all of them so that clients part ways."""
-        most = min(_LONGEST_BACKOFF, self._patience.between * _MOST_FACTOR**attempt)
-        return most * random.uniform(0.5, 1.0)
+        longest = min(_LONGEST_BACKOFF, self._patience.between * _MOST_FACTOR**attempt)
+        return longest * random.uniform(0.5, 1.0)
 
     def _wait_for(self, problem: _Refused, attempt: int) -> float:
         """Seconds to wait after this status, or raises what it means."""
@@ -171,28 +171,28 @@ class Client:
             hint = "Check the key that is given, and what it may be used for."
             raise BackendError(Fault("API_KEY_REFUSED", message, hint=hint)) from None
         words = self.told(problem.message)
-        said = f"HTTP {status}: {words}" if words else f"HTTP {status}, without a reason"
+        service_message = f"HTTP {status}: {words}" if words else f"HTTP {status}, without a reason"
         if status in _TRANSIENT and code != "insufficient_quota":
-            told = _retry_after(problem.headers)
-            if told is not None and told > self._patience.most_told:
-                message = f"The service asks to wait {told:,.0f} seconds (HTTP {status})."
+            retry_after = _retry_after(problem.headers)
+            if retry_after is not None and retry_after > self._patience.most_told:
+                message = f"The service asks to wait {retry_after:,.0f} seconds (HTTP {status})."
                 raise BackendError(Fault("API_BUSY", message, hint="Run the same command again then.")) from None
             if attempt == self._attempts:
-                message = f"The service failed {attempt} times in a row, last with {said}"
+                message = f"The service failed {attempt} times in a row, last with {service_message}"
                 hint = "Run the same command again later; --api-concurrency asks less at once."
                 raise BackendError(Fault("API_FAILED", message, hint=hint)) from None
-            return self._backoff(attempt) if told is None else told + self._backoff(1)
+            return self._backoff(attempt) if retry_after is None else retry_after + self._backoff(1)
         if code in ("context_length_exceeded", "content_filter"):
             raise Unusable("API_REFUSAL", f"the service refused the prompt ({code}): {words}", again=False) from None
-        message = f"The service answered with {said}"
+        message = f"The service answered with {service_message}"
         hint = "Check model, api, base_url and top_logprobs in the submission."
         raise BackendError(Fault("API_REQUEST", message, hint=hint)) from None
 
     def _unreachable(self, problem: httpx2.HTTPError) -> BackendError:
         late = isinstance(problem, httpx2.TimeoutException)
         what = "did not answer in time" if late else "could not be reached or broke the connection off"
-        said = self.told(str(problem)) or type(problem).__name__
-        message = f"The service {what}, {self._attempts} times in a row: {said}."
+        reason = self.told(str(problem)) or type(problem).__name__
+        message = f"The service {what}, {self._attempts} times in a row: {reason}."
         return BackendError(Fault("API_UNREACHABLE", message, hint="Run the same command again to go on from there."))
 
 
