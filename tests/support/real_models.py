@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
 from support.paths import ROOT
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 FOLDER = Path(os.environ.get("REAL_MODELS", ROOT / "results" / "real-models"))
 SMOLLM2 = ROOT / "submissions" / "smollm2-135m-instruct"
