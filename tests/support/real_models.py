@@ -22,14 +22,19 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 FOLDER = Path(os.environ.get("REAL_MODELS", ROOT / "results" / "real-models"))
 SMOLLM2 = ROOT / "submissions" / "smollm2-135m-instruct"
-_NPM = {"llama2": "llama2", "llama3": "llama3", "llama3.1": "llama3_1", "qwen3": "qwen3"}
+# What the package calls Llama 2 has the vocabulary of Mistral 7B v0.1, as its tokenizer.json lies on the Hub.
+_NPM = {"mistral-v1-hub": "llama2", "llama3": "llama3", "llama3.1": "llama3_1", "qwen3": "qwen3"}
 _MISTRAL = {
     "mistral-v1": "tokenizer.model.v1",
     "mistral-v3": "mistral_instruct_tokenizer_240323.model.v3",
     "mistral-nemo": "tekken_240718.json",
 }
 TOKENIZERS = ("smollm2", *_NPM, *_MISTRAL)
-"""The true vocabularies: of SmolLM2, Llama 2, 3 and 3.1, Qwen3, Mistral 7B (v1: Zephyr's too; v3) and Nemo."""
+"""The true vocabularies: of SmolLM2, Llama 3 and 3.1, Qwen3, Mistral 7B (v1: Zephyr's too; v3) and Nemo."""
+_TEKKEN = (
+    *("<unk>", "<s>", "</s>", "[INST]", "[/INST]"),
+    *("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]"),
+)
 _CONTROL = 3
 _BYTE = 6
 
@@ -123,11 +128,7 @@ def _tekken() -> tuple[Tokenizer, dict[str, Any]]:
     document = json.loads(_mistral_file("mistral-nemo").read_bytes())
     config = document["config"]
     special = [f"<SPECIAL_{number}>" for number in range(config["default_num_special_tokens"])]
-    special[:10] = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"] + [
-        "[TOOL_RESULTS]",
-        "[/TOOL_RESULTS]",
-        "[TOOL_CALLS]",
-    ]
+    special[: len(_TEKKEN)] = _TEKKEN
     size = config["default_vocab_size"] - len(special)
     spelt = pre_tokenizers.ByteLevel.alphabet()
     letters = _letters_of_bytes(sorted(spelt))
