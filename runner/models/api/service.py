@@ -216,7 +216,7 @@ class Service:
             "top_logprobs": None if service.echo else service.top_logprobs,
             "dtype": None,
             "adapter": None,
-            "versions": {"openai": version("openai")},
+            "versions": {"httpx2": version("httpx2")},
         }
 
     def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], Iterator[Prediction]]]:
