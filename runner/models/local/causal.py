@@ -17,6 +17,7 @@ from torch import Tensor
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.local import (
     devices,
     general,
@@ -46,24 +47,21 @@ def open_causal(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    batch_tokens: int | None,
+    load: LoadOptions,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    model_devices = devices.choose_all(device)
+    model_devices = devices.choose_all(load.device)
     if model_devices[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = load_tokenizer(model_folder)
     named = submission.model
-    model = loading.load_model(model_folder, dtype or named.dtype, *model_devices, quantization=named.quantization)
+    model = loading.load_model(model_folder, load.dtype or named.dtype, *model_devices, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     if not loading.packed_limit(_base_of(model).config):
         general.check_head(_base_of(model))
     form: Format = "chat" if named.format == "chat" else "plain"
-    return wrap(model, tokenizer, form, batch_tokens, arguments=named.template_arguments)
+    return wrap(model, tokenizer, form, load.batch_tokens, arguments=named.template_arguments)
 
 
 def wrap(
@@ -91,7 +89,7 @@ def wrap(
 
 
 class Causal:
-    """Holds a causal language model and its tokenizer; see `runner.models.base.Backend`.
+    """Holds a causal language model and its tokenizer; see `runner.models.base.LocalModel`.
 
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
     batches, of which as many as there are `lanes` are read side by side.
