@@ -11,20 +11,12 @@ from runner.config.source import SUBMISSION_BYTES, read
 from runner.core import resources, strict_json
 from runner.core.canonical import digest, sha256_file, to_bytes
 from runner.core.errors import Fault, InvalidInput, VerificationError
+from runner.core.types import Check
 from runner.scorecard import filenames, isolation
 from runner.signing import dsse
 from runner.signing.keyring import Keyring
 from runner.signing.policy import Expectations
 from runner.signing.verifier import verify_bundle
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at: `state` is ok, skipped (not looked at, and why) or note."""
-
-    name: str
-    state: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
