@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -217,6 +217,11 @@ class Service:
             "adapter": None,
             "versions": {"httpx2": version("httpx2")},
         }
+
+    def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], Iterator[Prediction]]]:
+        """Each step with its predictions, in order."""
+        for step in steps:
+            yield step, self.predict(step)
 
     def spent(self) -> dict[str, int]:
         """What this process asked of the service, self-checks and failed attempts included."""
