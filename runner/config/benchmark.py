@@ -106,11 +106,13 @@ def _task(name: str, value: dict[str, Any]) -> Task:
             votes=item["votes"],
             panel=item.get("panel"),
             group=item.get("group"),
+            clusters=tuple(item.get("clusters", ())),
         ),
         without_votes=value["without_votes"],
         prompts=tuple(value["prompts"]),
         strata=tuple(value.get("strata", ())),
         verbalized=tuple(value.get("verbalized", ())),
+        ordinal=bool(value.get("ordinal", False)),
     )
 
 

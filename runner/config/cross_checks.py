@@ -223,6 +223,12 @@ def _scoring(document: Document) -> Iterator[Fault]:
         message = f"The primary metric {scoring['primary']!r} is not among the metrics."
         hint = did_you_mean(scoring["primary"], scoring["metrics"])
         yield fault_at(document, "PRIMARY_METRIC", ("scoring", "primary"), message, hint)
+    tasks = _section(document, "tasks") or {}
+    unordered = [name for name, task in tasks.items() if isinstance(task, dict) and task.get("ordinal") is not True]
+    if scoring["primary"] == "wasserstein" and unordered:
+        message = f"The primary metric 'wasserstein' has no meaning for the task {unordered[0]!r}."
+        hint = f"Say `ordinal: true` in tasks.{unordered[0]} if its labels have an order, or choose another metric."
+        yield fault_at(document, "PRIMARY_METRIC", ("scoring", "primary"), message, hint)
     if scoring["fit"]["items"] < scoring["fit"]["folds"]:
         message = f"{scoring['fit']['items']} items cannot be divided into {scoring['fit']['folds']} folds."
         yield fault_at(document, "FIT_FOLDS", ("scoring", "fit", "folds"), message)

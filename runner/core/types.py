@@ -73,7 +73,8 @@ class ItemFields:
     """Dotted paths from a data row to the parts of an item (`actions.0.description`).
 
     `votes` leads to an array of counts in label order, or to an object from label to count; `panel` likewise, to the
-    votes of a second group of people; `group` to a word by which results are also reported.
+    votes of a second group of people; `group` to a word by which results are also reported. Items that share the value
+    at one of the paths `clusters` (any of them with any) are not independent.
     """
 
     id: str
@@ -81,13 +82,15 @@ class ItemFields:
     votes: str
     panel: str | None
     group: str | None
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A question with a fixed list of labels. `without_votes` is `refuse` or `skip`.
 
-    `prompts` are asked by default, `verbalized` where the model is to write the distribution.
+    `prompts` are asked by default, `verbalized` where the model is to write the distribution. `ordinal` says that the
+    labels have an order, that of `labels`.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Task:
     prompts: tuple[str, ...]
     strata: tuple[str, ...]
     verbalized: tuple[str, ...] = ()
+    ordinal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +297,18 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of data: its text fields and how many people chose each label (`counts`, in label order)."""
+    """One row of data: its text fields and how many people chose each label (`counts`, in label order).
+
+    `clusters` are the values, as JSON texts, by which items that are not independent know each other: two items that
+    share one of them.
+    """
 
     id: str
     fields: Mapping[str, str]
     counts: tuple[int, ...]
     panel: tuple[int, ...] | None
     group: str | None
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

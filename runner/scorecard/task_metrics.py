@@ -15,6 +15,8 @@ from runner.tasks.selection import TaskData
 
 CALIBRATED = "_calibrated"
 PMI = "_pmi"
+ORDINAL = ("wasserstein",)
+"""Metrics that have a meaning only where the labels have an order."""
 _SEED = ("seed_cross_entropy", "seed_dirichlet")
 
 PARAMETERS = ("temperature", "concentration", "concentration_calibrated")
@@ -79,7 +81,7 @@ def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring:
     mass = np.where(unknown, 1.0, scored.answer_mass)
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
-    return _values(log_probs, counts, masses, fitted, scoring, unknown_masses=in_part)
+    return _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
 
 
 def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
@@ -127,7 +129,7 @@ def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring:
         asked = counts_of(part.asked_fitting)
         held_out = np.broadcast_to(constant, asked.shape).copy(), asked, part.fitting_split
     fitted = fit(log_probs, counts, scoring, split=part.split, held_out=held_out, tempered=False)
-    return _values(log_probs, counts, np.exp(log_probs), fitted, scoring)
+    return _values(log_probs, counts, np.exp(log_probs), fitted, scoring, ordinal=part.task.ordinal)
 
 
 def fit(
@@ -202,6 +204,8 @@ def _values(
     masses: Array,
     fitted: Fitted,
     scoring: ScoringSpec,
+    *,
+    ordinal: bool,
     unknown_masses: str | None = None,
 ) -> Measured:
     """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
@@ -214,6 +218,8 @@ def _values(
         reason = next((fitted.reasons[parameter] for parameter in needed if parameter in fitted.reasons), None)
         if name in _SEED:
             reason = unknown_masses
+        if name in ORDINAL and not ordinal:
+            reason = "the task does not say that its labels have an order"
         if reason is not None:
             missing[name] = reason
             continue
