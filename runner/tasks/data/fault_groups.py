@@ -1,0 +1,72 @@
+"""Equal faults of many rows told once, with how many rows they are in and on which lines."""
+
+from dataclasses import dataclass, field
+
+from runner.core.errors import Fault
+
+_SHOWN = 20
+_LINES = 5
+
+
+@dataclass(slots=True)
+class _Group:
+    """Faults that say the same of several rows: the first of them in full, and the lines of all."""
+
+    first: Fault
+    many: str | None
+    lines: list[int] = field(default_factory=list)
+    rows: int = 0
+
+
+@dataclass(slots=True)
+class FaultGroups:
+    """The faults of one file, as they are found."""
+
+    file: str
+    groups: dict[tuple[str, ...], _Group] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        line: int | None = None,
+        where: str | None = None,
+        *,
+        hint: str | None = None,
+        many: str | None = None,
+        cause: str | None = None,
+    ) -> None:
+        """A fault on `line`; `many` says in the plural what it says, without what differs from row to row."""
+        key = (code, many or message, cause or where or "")
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = _Group(Fault(code, message, self.file, line, path=where, hint=hint), many)
+        if line is not None and line not in group.lines[-1:]:
+            group.rows += 1
+            if len(group.lines) < _LINES:
+                group.lines.append(line)
+
+    def faults(self, rows: int) -> tuple[Fault, ...]:
+        """The first 20 in the order in which they were found, and the number of the others; of `rows` rows in all."""
+        found = [_told(group, rows) for group in self.groups.values()]
+        if len(found) > _SHOWN:
+            more = Fault("DATA_MORE", f"… and {len(found) - _SHOWN:,} more.", file=self.file)
+            return (*found[:_SHOWN], more)
+        return tuple(found)
+
+
+def _told(group: _Group, rows: int) -> Fault:
+    first = group.first
+    if group.rows < 2:
+        return first
+    lines = ", ".join(f"{line:,}" for line in group.lines) + (", …" if group.rows > len(group.lines) else "")
+    of_all = f"{group.rows:,} of {rows:,} rows"
+    if group.many:
+        message = f"{of_all} {group.many.removesuffix('.')}"
+        message += f" (lines {lines})" if message.endswith("?") else f" (lines {lines})."
+    else:
+        message = f"{first.message} So it is in {of_all} (lines {lines})."
+    return Fault(first.code, message, first.file, first.line, first.column, first.path, first.hint)
