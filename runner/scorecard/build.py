@@ -7,13 +7,13 @@ from runner.core.canonical import digest
 from runner.core.types import Benchmark, Task
 from runner.scorecard import diagnostics, parse_failures
 from runner.scorecard.estimates import baseline_means, by_stratum, summarise
-from runner.scorecard.task_metrics import ORDINAL, Measured, baseline_prior, baseline_uniform, counts_of, measure
+from runner.scorecard.task_metrics import ORDINAL, TaskMetrics, baseline_prior, baseline_uniform, counts_of, measure
 from runner.scoring import rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
 from runner.scoring.metrics import METRICS
 from runner.tasks import api_usage
 from runner.tasks.answers import Answers, View
-from runner.tasks.selection import Selection, TaskData, readable
+from runner.tasks.selection import Selection, TaskData, drop_unparsed
 
 SCHEMA_VERSION = "1"
 
@@ -117,7 +117,7 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
     scoring = benchmark.scoring
     asked = answers[part.task.name, part.split]
     elicitation = parse_failures.elicitation(benchmark, part.task, asked)
-    read, read_answers = readable(part, answers)
+    read, read_answers = drop_unparsed(part, answers)
     used = read if read.scored else part
     splits = dict.fromkeys((part.split, part.fitting_split))
     service = api_usage.merged(
@@ -183,7 +183,7 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
     }
 
 
-def _fitted(measured: Measured) -> Json:
+def _fitted(measured: TaskMetrics) -> Json:
     fitted = measured.fitted
     found: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
     for name in ("temperature", "concentration", "concentration_calibrated"):

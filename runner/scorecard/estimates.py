@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.core.types import Array, Item, ScoringSpec
-from runner.scorecard.task_metrics import Measured
+from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import f1, intervals, rules
 from runner.scoring.ceiling import Ceiling
 from runner.scoring.distances import entropy
@@ -18,8 +18,8 @@ Json = dict[str, Any]
 
 
 def summarise(
-    measured: Measured,
-    prior: Measured,
+    measured: TaskMetrics,
+    prior: TaskMetrics,
     limits: Mapping[str, Ceiling],
     scoring: ScoringSpec,
     names: tuple[str, ...],
@@ -39,7 +39,7 @@ def summarise(
         columns["/prior"] = prior.values[primary][chosen]
         columns["/ceiling"] = (flat if limit.per_item is None else limit.per_item)[chosen]
     labels = measured.counts.shape[1]
-    confusion = f1.confusion_columns(measured.chosen[chosen], measured.plurality[chosen], labels)
+    confusion = f1.confusion_columns(measured.predicted[chosen], measured.majority[chosen], labels)
     matrix = np.column_stack([*columns.values(), confusion])
     drawn = intervals.bootstrap_means(matrix, scoring.intervals.draws, scoring.intervals.seed)
     place = {name: number for number, name in enumerate(columns)}
@@ -89,15 +89,15 @@ class _Block:
         return {"value": value, "standard_error": error, "confidence_interval": interval}
 
 
-def _estimate(name: str, block: _Block, measured: Measured, first_cell: int) -> Json:
+def _estimate(name: str, block: _Block, measured: TaskMetrics, first_cell: int) -> Json:
     better = {"lower_is_better": METRICS[name].lower_is_better}
     if name in block.place:
         return {**block.of_mean(name), **better}
     if name == "macro_f1":
         value = float(f1.macro_f1(block.matrix[:, first_cell:].sum(axis=0)))
         return {**block.of_draws(value, f1.macro_f1(block.drawn[:, first_cell:])), **better}
-    if name in measured.missing:
-        return {**_missing(measured.missing[name]), **better}
+    if name in measured.unavailable:
+        return {**_missing(measured.unavailable[name]), **better}
     if "/ceiling" not in block.place:
         return {**_missing("the primary metric was not measured"), **better}
     value, prior, limit = (block.mean(column) for column in ("/value", "/prior", "/ceiling"))
@@ -117,7 +117,7 @@ def _missing(reason: str) -> Json:
     return {"value": None, "standard_error": None, "confidence_interval": None, "reason": reason}
 
 
-def baseline_means(measured: Measured, scoring: ScoringSpec) -> Json:
+def baseline_means(measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     """Means of a baseline on the metrics that make sense for it: none that is calibrated or derived."""
     found: Json = {}
     for name in scoring.metrics:
@@ -125,15 +125,15 @@ def baseline_means(measured: Measured, scoring: ScoringSpec) -> Json:
             continue
         if name == "macro_f1":
             labels = measured.counts.shape[1]
-            found[name] = {"value": f1.macro_f1_score(measured.chosen, measured.plurality, labels)}
+            found[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
         elif name in measured.values:
             found[name] = {"value": float(measured.values[name].mean())}
         else:
-            found[name] = {"value": None, "reason": measured.missing[name]}
+            found[name] = {"value": None, "reason": measured.unavailable[name]}
     return found
 
 
-def by_stratum(part: TaskData, measured: Measured, limits: Mapping[str, Ceiling], scoring: ScoringSpec) -> Json:
+def by_stratum(part: TaskData, measured: TaskMetrics, limits: Mapping[str, Ceiling], scoring: ScoringSpec) -> Json:
     """The item-level metrics of each stratum, with the ceiling and the number of items it stands on."""
     item_level = tuple(name for name in scoring.metrics if METRICS[name].kind == "item" and METRICS[name].base is None)
     primary = limits.get(scoring.primary)

@@ -41,19 +41,19 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TaskMetrics:
     """Per-item values (items,) of each metric of a task, and why a metric is missing.
 
-    `log_probs` and `counts` are (items, labels); `chosen` and `plurality` the label indexes of the model's and the
+    `log_probs` and `counts` are (items, labels); `predicted` and `majority` the label indexes of the model's and the
     people's answer (items,), ties to the first label.
     """
 
     log_probs: Array
     counts: Array
-    chosen: NDArray[np.intp]
-    plurality: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    majority: NDArray[np.intp]
     values: Mapping[str, Array]
-    missing: Mapping[str, str]
+    unavailable: Mapping[str, str]
     fitted: Fitted
 
 
@@ -62,7 +62,7 @@ def counts_of(items: tuple[Item, ...]) -> Array:
     return np.array([item.counts for item in items], dtype=np.float64)
 
 
-def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec) -> Measured:
+def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec) -> TaskMetrics:
     """The model's per-item values on the scored items of `part`."""
     scored = answers[part.task.name, part.split]
     counts = counts_of(part.scored)
@@ -84,7 +84,7 @@ def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring:
     return _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
 
 
-def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
+def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> TaskMetrics:
     """The per-item values of equal probabilities on the scored items of `part`."""
     labels = len(part.task.labels)
     return _baseline(
@@ -92,7 +92,7 @@ def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
     )
 
 
-def baseline_prior(part: TaskData, scoring: ScoringSpec) -> tuple[Measured, str]:
+def baseline_prior(part: TaskData, scoring: ScoringSpec) -> tuple[TaskMetrics, str]:
     """The per-item values of the label shares on the scored items of `part`, and how they were had.
 
     The shares are the mean vote shares of the fitting split's items, or, without one, cross-fitted over the folds of
@@ -122,7 +122,7 @@ def prior_log_probs(part: TaskData, scoring: ScoringSpec) -> tuple[Array | None,
     return log_probs, "cross-fitted"
 
 
-def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring: ScoringSpec) -> Measured:
+def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring: ScoringSpec) -> TaskMetrics:
     """A baseline is fitted as a model is: where the items to fit on are given the `constant` (labels,), on those."""
     counts, held_out = counts_of(part.scored), None
     if part.asked_fitting and constant is not None:
@@ -207,7 +207,7 @@ def _values(
     *,
     ordinal: bool,
     unknown_masses: str | None = None,
-) -> Measured:
+) -> TaskMetrics:
     """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
     values: dict[str, Array] = {}
     missing: dict[str, str] = {}
@@ -228,13 +228,13 @@ def _values(
             values[name] = found
         else:
             missing[name] = f"infinite on {int((~np.isfinite(found)).sum())} items: a chosen label has no mass"
-    return Measured(
+    return TaskMetrics(
         log_probs=log_probs,
         counts=counts,
-        chosen=rules.predicted_label(log_probs),
-        plurality=rules.plurality(counts),
+        predicted=rules.predicted_label(log_probs),
+        majority=rules.plurality(counts),
         values=values,
-        missing=missing,
+        unavailable=missing,
         fitted=fitted,
     )
 
