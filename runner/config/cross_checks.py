@@ -53,7 +53,6 @@ def _dataset(document: Document, _: Sound, name: str) -> Iterator[Fault]:
 
 _SOURCES = ({"path"}, {"url"}, {"url", "folder"}, {"hub", "revision"}, {"embedded"})
 _ROWS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-_ARCHIVES = (".tar.gz", ".tgz", ".zip")
 
 
 def is_archive(url: str) -> bool:
@@ -76,14 +75,11 @@ def _source(
     if "url" not in source:
         return
     url = source["url"].partition("?")[0].partition("#")[0]
-    if (
-        "folder" not in source
-        and not url.lower().removesuffix(".gz").endswith(_ROWS)
-        and not url.lower().endswith(_ARCHIVES)
-    ):
-        message = f"The address ends neither in {', '.join(_ARCHIVES)} nor in {', '.join(_ROWS)}."
-        yield fault_at(document, "DATA_SOURCE", (*path, "url"), message, "Name the 'folder' of the archive beside it.")
     if is_archive(url):
+        if "folder" not in source:
+            message = "The address of an archive needs the 'folder' in it that holds the files."
+            hint = f"'.' is the archive itself. The address of one file ends in {', '.join(_ROWS)}, or that and .gz."
+            yield fault_at(document, "DATA_SOURCE", path, message, hint, key=True)
         return
     if "folder" in source:
         message = "The address is of one file, which has no 'folder'."

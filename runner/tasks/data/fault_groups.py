@@ -1,19 +1,20 @@
 """Equal faults of many rows told once, with how many rows they are in and on which lines."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.core.errors import Fault
 
 _SHOWN = 20
 _LINES = 5
+_SAID_ALONE = 2
 
 
 @dataclass(slots=True)
 class _Group:
-    """Faults that say the same of several rows: the first of them in full, and the lines of all."""
+    """Faults that say the same of several rows: the first two in full, and the first lines of all."""
 
-    first: Fault
     many: str | None
+    first: list[Fault] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     rows: int = 0
 
@@ -43,25 +44,28 @@ class FaultGroups:
         key = (code, many or message, cause or where or "")
         group = self.groups.get(key)
         if group is None:
-            group = self.groups[key] = _Group(Fault(code, message, self.file, line, path=where, hint=hint), many)
-        if line is not None and line not in group.lines[-1:]:
+            group = self.groups[key] = _Group(many)
+        if line is None or line not in group.lines[-1:]:
             group.rows += 1
-            if len(group.lines) < _LINES:
+            if line is not None and len(group.lines) < _LINES:
                 group.lines.append(line)
+            if len(group.first) < _SAID_ALONE:
+                group.first.append(Fault(code, message, self.file, line, path=where, hint=hint))
 
     def faults(self, rows: int) -> tuple[Fault, ...]:
-        """The first 20 in the order in which they were found, and the number of the others; of `rows` rows in all."""
-        found = [_told(group, rows) for group in self.groups.values()]
+        """The first 20 in the order of the file, and the number of the others; three equal ones or more are one."""
+        found = [fault for group in self.groups.values() for fault in _told(group, rows)]
+        found.sort(key=lambda fault: fault.line or 0)
         if len(found) > _SHOWN:
             more = Fault("DATA_MORE", f"… and {len(found) - _SHOWN:,} more.", file=self.file)
             return (*found[:_SHOWN], more)
         return tuple(found)
 
 
-def _told(group: _Group, rows: int) -> Fault:
-    first = group.first
-    if group.rows < 2:
-        return first
+def _told(group: _Group, rows: int) -> list[Fault]:
+    if group.rows <= _SAID_ALONE:
+        return group.first
+    first = group.first[0]
     lines = ", ".join(f"{line:,}" for line in group.lines) + (", …" if group.rows > len(group.lines) else "")
     of_all = f"{group.rows:,} of {rows:,} rows"
     if group.many:
@@ -69,4 +73,4 @@ def _told(group: _Group, rows: int) -> Fault:
         message += f" (lines {lines})" if message.endswith("?") else f" (lines {lines})."
     else:
         message = f"{first.message} So it is in {of_all} (lines {lines})."
-    return Fault(first.code, message, first.file, first.line, first.column, first.path, first.hint)
+    return [replace(first, message=message)]

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
@@ -24,6 +25,8 @@ _MAX_DOCUMENT = 1 << 30
 """Bytes of one JSON document, or of a gzipped Parquet file: the two that are not read row by row."""
 _BATCH = 4096
 _ROWS_NOT_LINES = "It holds one JSON document, and a .jsonl file holds one row on each line."
+BLANK = "The line is blank, a row was expected."
+"""What is said of a blank line of a .jsonl file; those at its end count only where the benchmark counts them."""
 _LINES_NOT_DOCUMENT = "It holds one JSON document on each line, and a .json file holds one in all."
 
 
@@ -46,15 +49,15 @@ def form_of(file: str) -> Form:
     return _ENDINGS.get(Path(file.removesuffix(".gz")).suffix.lower(), "jsonl")
 
 
-def read_rows(path: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
+def read_rows(path: Path, columns: Collection[str] | None = None, content: bytes | None = None) -> Iterator[Row]:
     """The rows of a file, in its order; memory does not grow with it, except for a JSON document.
 
-    Of a Parquet file only the `columns` are read (None: all). What is wrong with one row is told in that row; what
-    makes the rest unreadable ends the file with a row that says so. Raises `OSError`, and `InvalidInput`
-    (PARQUET_EXTRA) where pyarrow is not installed.
+    `content` is what is in the file, where that is known. Of a Parquet file only the `columns` are read (None: all).
+    What is wrong with one row is told in that row; what makes the rest unreadable ends the file with a row that says
+    so. Raises `OSError`, and `InvalidInput` (PARQUET_EXTRA) where pyarrow is not installed.
     """
     form = form_of(path.name)
-    with path.open("rb") as file:
+    with path.open("rb") if content is None else BytesIO(content) as file:
         stream = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if path.name.endswith(".gz") else file
         last = 0
         try:
@@ -88,8 +91,11 @@ def count_rows(path: Path) -> int:
             return int(_parquet_file(file, path).metadata.num_rows)
     if form_of(path.name) == "jsonl":
         with _opened(path) as stream:
-            return sum(1 for _ in _lines(stream))
-    return sum(1 for row in read_rows(path, ()) if row.fault is None or row.number)
+            last = 0
+            for number, line in _lines(stream):
+                last = number if line else last
+            return last
+    return sum(1 for _ in read_rows(path, ()))
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -100,19 +106,12 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines with their numbers, without those at the end that are blank.
+    """The lines with their numbers; a blank one is empty. After one that is too long there is none.
 
     Only a line feed ends one, so that U+2028 or a lone carriage return inside a row does not cut it.
     """
-    blank: list[int] = []
     for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
-        if line.isspace():
-            blank.append(number)
-            continue
-        for place in blank:
-            yield place, b""
-        blank.clear()
-        yield number, line
+        yield number, b"" if line.isspace() else line
         if len(line) > _MAX_ROW:
             return
 
@@ -121,7 +120,7 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
     first_alone: Row | None = None
     for number, line in _lines(stream):
         if not line:
-            row = Row(number, number, None, None, ("DATA_JSON", "The line is blank, a row was expected.", None))
+            row = Row(number, number, None, None, ("DATA_JSON", BLANK, None))
         else:
             try:
                 row = Row(number, number, strict_json.parse(line.removesuffix(b"\n"), max_bytes=_MAX_ROW))
@@ -129,7 +128,7 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
                 code = "DATA_ENCODING" if error.code == "ENCODING" else "DATA_JSON"
                 row = Row(number, number, None, None, (code, f"The row cannot be read: {error.message}.", None))
         if number == 1 and (row.fault or isinstance(row.value, list)):
-            if _is_document(path):
+            if _is_document(stream):
                 hint = f"Give the file the ending .json, here and in the benchmark ({_renamed(path, '.json')})."
                 yield Row(1, 1, None, None, ("DATA_JSON", _ROWS_NOT_LINES, hint))
                 return
@@ -143,13 +142,16 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
         yield first_alone
 
 
-def _is_document(path: Path) -> bool:
-    """Whether the whole file is one JSON array or object of objects, as a `.json` file is."""
+def _is_document(stream: BinaryIO) -> bool:
+    """Whether the whole file is one JSON array or object of objects, as a `.json` file is; read from its beginning."""
+    here = stream.tell()
+    stream.seek(0)
     try:
-        with _opened(path) as stream:
-            value = strict_json.parse(stream.read(_MAX_DOCUMENT + 1), max_bytes=_MAX_DOCUMENT)
-    except (strict_json.JsonFault, OSError, EOFError, zlib.error):
+        value = strict_json.parse(stream.read(_MAX_DOCUMENT + 1), max_bytes=_MAX_DOCUMENT)
+    except strict_json.JsonFault:
         return False
+    finally:
+        stream.seek(here)
     rows = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
     return bool(rows) and all(isinstance(row, dict) for row in rows)
 
@@ -240,7 +242,7 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _tsv(stream: BinaryIO) -> Iterator[Row]:
-    """Tab-separated: a line is a row; double quotes around a whole cell are taken off, any other stand for themselves."""
+    """Tab-separated: a line is a row; double quotes around a whole cell are taken off, others stand for themselves."""
 
     def cells() -> Iterator[tuple[int, list[str] | str]]:
         for number, line in enumerate(_text_lines(stream), start=1):

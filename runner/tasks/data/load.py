@@ -8,14 +8,14 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.types import DataFile, Dataset, Item, Task, VoteSpec
 from runner.tasks.data.fault_groups import FaultGroups
 from runner.tasks.data.folds import apart_values, taken_of
-from runner.tasks.data.forms import Row, read_rows, textual
+from runner.tasks.data.forms import BLANK, Row, read_rows, textual
 from runner.tasks.data.locate import default_data_dir, digest_of_bytes, digest_of_file, is_file, pin, places
 from runner.tasks.data.parse_row import MissingText, columns_of, paths_of, read_item
 from runner.tasks.data.paths import shorten
 from runner.tasks.data.votes import short_form_hint, two_readings
 
 _WHOLE_FILE = 64 << 20
-"""Up to this size a file with another digest is looked at for changed line ends."""
+"""Bytes up to which a file is held in memory while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,13 @@ class FileItems:
 
     `entries` are the items and what is skipped in file order: one for each row, or where a row is one person's answer
     one for each id. `apart` are their values at the paths `folds.apart`. Where there are `faults`, neither is complete.
+    `rows` are counted without the blank lines at the end, which are `blank`.
     """
 
     entries: tuple[Item | Skipped | None, ...]
     apart: tuple[frozenset[str], ...]
     rows: int
+    blank: tuple[int, ...]
     faults: FaultGroups
 
 
@@ -74,7 +76,8 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
 def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     """The items of `task` in one file, or in the folds of it that are taken, and those that are skipped.
 
-    The file is hashed, then read row by row; a file that changes in between is refused. Raises `InvalidInput`: at once
+    A file is read once, so that what is hashed is what is parsed; a large one is hashed and then read row by row, and
+    refused if it changes in between. Raises `InvalidInput`: at once
     for a file that cannot be read (DATA_MISSING) or is not the pinned one (DATA_DIGEST), else with the first 20 faults,
     equal ones of several rows as one, and the number of the others: DATA_ROWS, DATA_JSON, DATA_TABLE, DATA_ENCODING,
     DATA_FIELD, DATA_VOTES, DATA_LABEL, DATA_NO_VOTES, DATA_DUPLICATE_ID.
@@ -82,12 +85,15 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     try:
         before = path.stat()
         kind, expected = pin(data)
-        found = digest_of_file(kind, path)
+        content = path.read_bytes() if before.st_size <= _WHOLE_FILE else None
+        found = digest_of_file(kind, path) if content is None else digest_of_bytes(kind, content)
         if found != expected:
-            raise InvalidInput(_other_file(data, path, kind, found, expected))
-        sha256 = found if kind == "sha256" else digest_of_file("sha256", path)
-        parts = file_items(task, path, data.folds.apart if data.folds else ())
-        after = path.stat()
+            raise InvalidInput(_other_file(data, path, kind, found, expected, content))
+        sha256 = found
+        if kind != "sha256":
+            sha256 = digest_of_file("sha256", path) if content is None else digest_of_bytes("sha256", content)
+        parts = file_items(task, path, data.folds.apart if data.folds else (), content)
+        after = path.stat() if content is None else before
     except OSError as error:
         message = f"The file cannot be read: {error.strerror}."
         raise InvalidInput(Fault("DATA_MISSING", message, file=str(path))) from None
@@ -99,7 +105,10 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         raise InvalidInput(Fault("DATA_DIGEST", "The file was changed while it was read.", file=str(path)))
 
     faults = parts.faults
-    if parts.rows != data.rows or not parts.rows:
+    if parts.blank and parts.rows + len(parts.blank) == data.rows:
+        for line in parts.blank:
+            faults.add("DATA_JSON", BLANK, line, hint="Leave them uncounted: `benchmark data pin` writes the rows.")
+    elif parts.rows != data.rows or not parts.rows:
         message = f"The file has {parts.rows:,} rows, {data.rows:,} are declared."
         if not parts.rows:
             message = "The file has no rows."
@@ -136,16 +145,26 @@ class _Unit:
     apart: frozenset[str]
 
 
-def file_items(task: Task, path: Path, apart: tuple[str, ...] = ()) -> FileItems:
-    """Read a file row by row, whatever it was declared to be. Raises `OSError`, and `InvalidInput` (PARQUET_EXTRA)."""
+def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: bytes | None = None) -> FileItems:
+    """Read a file row by row, whatever it was declared to be; `content` is what is in it, if that is known.
+
+    Raises `OSError`, and `InvalidInput` (PARQUET_EXTRA).
+    """
     faults = FaultGroups(str(path))
     as_text = textual(path)
     by_person = isinstance(task.item.votes, VoteSpec) and task.item.votes.kind == "rows"
     readings = _Readings(task.item.votes, task.labels) if isinstance(task.item.votes, str) else None
     units: dict[str, _Unit] = {}
     rows = 0
-    for row in read_rows(path, columns_of((*paths_of(task.item), *apart))):
+    blank: list[int] = []
+    for row in read_rows(path, columns_of((*paths_of(task.item), *apart)), content):
+        if row.fault is not None and row.fault[1] == BLANK:
+            blank.append(row.line)
+            continue
         rows = row.number
+        for line in blank:
+            faults.add("DATA_JSON", BLANK, line)
+        blank.clear()
         if row.fault is not None:
             code, message, hint = row.fault
             faults.add(code, message, row.line, hint=hint)
@@ -172,10 +191,10 @@ def file_items(task: Task, path: Path, apart: tuple[str, ...] = ()) -> FileItems
         else:
             message = f"The id {name!r} was given before, on line {earlier.line}."
             faults.add("DATA_DUPLICATE_ID", message, row.line, many="have the id of an earlier row")
-    if readings is not None:
+    if readings is not None and not faults:
         readings.judge(faults)
     entries = tuple(_entry(task, name, unit, faults) for name, unit in units.items())
-    return FileItems(entries, tuple(unit.apart for unit in units.values()), rows, faults)
+    return FileItems(entries, tuple(unit.apart for unit in units.values()), rows, tuple(blank), faults)
 
 
 def _unite(unit: _Unit, item: Item | None, name: str, apart: frozenset[str], line: int, faults: FaultGroups) -> None:
@@ -211,8 +230,8 @@ def _entry(task: Task, name: str, unit: _Unit, faults: FaultGroups) -> Item | Sk
 class _Readings:
     """Whether the lists of votes of a whole file could be answers as well as counts: then the short form is refused.
 
-    A number that is the place of no label, or an equal sum in every row beside a number above 1, tells that they are
-    counts.
+    A number that is the place of no label tells that they are counts, and so does an equal sum in every row, save in
+    lists of two with nothing above 1: those are as likely two people's answers.
     """
 
     path: str
@@ -234,7 +253,8 @@ class _Readings:
         self.above_one |= found[1]
 
     def judge(self, faults: FaultGroups) -> None:
-        if not self.both or self.line is None or (self.above_one and len(self.sums) == 1):
+        counted = len(self.sums) == 1 and (self.above_one or len(self.labels) > 2)
+        if not self.both or self.line is None or counted:
             return
         message = (
             f"`{self.path}` can be read in two ways: as the counts of {', '.join(self.labels)}, "
@@ -243,13 +263,12 @@ class _Readings:
         faults.add("DATA_VOTES", message, self.line, hint=short_form_hint(self.path, self.labels))
 
 
-def _other_file(data: DataFile, path: Path, kind: str, found: str, expected: str) -> Fault:
+def _other_file(data: DataFile, path: Path, kind: str, found: str, expected: str, content: bytes | None) -> Fault:
     """The fault of a file that is not the pinned one."""
     hint = "Run `benchmark data check`, then `benchmark data fetch` to replace the file by the released one."
     hint += " Where the file is your own and was meant to change, `benchmark data pin` writes its digest."
-    if path.stat().st_size <= _WHOLE_FILE:
-        content = path.read_bytes()
-        if b"\r\n" in content and digest_of_bytes(kind, content.replace(b"\r\n", b"\n")) == expected:
-            hint = "Its line ends were changed from LF to CRLF, as some tools do on the way: turn them back."
+    content = content or b""
+    if b"\r\n" in content and digest_of_bytes(kind, content.replace(b"\r\n", b"\n")) == expected:
+        hint = "Its line ends were changed from LF to CRLF, as some tools do on the way: turn them back."
     message = f"This is not the declared {data.split} split of {data.dataset}: {kind} {found}, expected {expected}."
     return Fault("DATA_DIGEST", message, file=str(path), hint=hint)

@@ -49,13 +49,18 @@ def places(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Pat
     dataset's folder, which without one of the archive has the dataset's name. Raises `InvalidInput` (DATA_NAME) if a
     name that the benchmark gives would lead out of these.
     """
-    _refuse_ways_out(data, [*data.file.split("/"), data.dataset, *(dataset.folder or "_").split("/"), dataset.embedded])
+    _refuse_ways_out(data, [*data.file.split("/"), data.dataset, *_folder(dataset).split("/"), dataset.embedded])
     if dataset.embedded is not None:
         return (resources.embedded_data(dataset.embedded) / data.file,)
     if dataset.path is not None:
         return (*([data_dir / data.file] if data_dir else []), Path(dataset.path) / data.file)
     top = default_data_dir() if data_dir is None else data_dir
-    return (top / data.file, top / (dataset.folder or dataset.name) / data.file)
+    return (top / data.file, top / _folder(dataset) / data.file)
+
+
+def _folder(dataset: Dataset) -> str:
+    """The folder of a dataset's files in a data folder: that in its archive, or where there is none its own name."""
+    return dataset.name if dataset.folder is None or dataset.folder == "." else dataset.folder
 
 
 def _refuse_ways_out(data: DataFile, names: list[str | None]) -> None:

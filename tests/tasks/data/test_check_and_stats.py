@@ -48,10 +48,10 @@ def test_a_file_that_cannot_be_read(released, benchmark_of, pinned, tmp_path, mo
     (tmp_path / "dev.jsonl").write_bytes(b"{}\n")
     dataset = replace(released.datasets["scruples-dilemmas"], splits={"dev": pinned(b"{}\n")})
 
-    def refuse(self):
+    def refuse(self, *_):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     (status,) = check(benchmark_of(dataset), tmp_path)
     assert (status.state, status.message) == ("unreadable", "cannot be read: Permission denied")
 

@@ -89,10 +89,21 @@ def test_every_code_has_a_malformed_file():
 
 
 def test_the_first_twenty_faults_and_the_number_of_the_others(load):
-    faults = faults_of(load, lines(*(pair(n, [n]) for n in range(50))))
+    def strange(number: int) -> dict:
+        return pair(number, {"first": 1, "second": 1, f"other-{number}": 1})
+
+    faults = faults_of(load, lines(*map(strange, range(50))))
     assert [fault.line for fault in faults[:-1]] == list(range(1, 21))
     assert (faults[-1].code, faults[-1].message) == ("DATA_MORE", "… and 30 more.")
-    assert len(faults_of(load, lines(*(pair(n, [n]) for n in range(20))))) == 20
+    assert len(faults_of(load, lines(*map(strange, range(20))))) == 20
+
+
+def test_equal_faults_are_one_with_the_number_of_rows_and_the_first_lines(load):
+    wrong = [story(n, {"AUTHOR": 1, "OTHER": 1, "EVERYBODY": 0, "NOBODY": 0}) for n in range(7)]
+    right = [story(n, dict.fromkeys(("AUTHOR", "OTHER", "EVERYBODY", "NOBODY", "INFO"), 1)) for n in range(7, 20)]
+    (fault,) = faults_of(load, lines(*right, *wrong), "anecdotes")
+    assert fault.message == "7 of 20 rows have no count for 'INFO': `missing: zero`? (lines 14, 15, 16, 17, 18, …)"
+    assert (fault.code, fault.line, fault.path) == ("DATA_LABEL", 14, "$.label_scores")
 
 
 # --- what is accepted -----------------------------------------------------------------------------------------------
