@@ -33,7 +33,7 @@ _LINES_NOT_DOCUMENT = "It holds one JSON document on each line, and a .json file
 class Row(NamedTuple):
     """One row, or what is wrong with it.
 
-    `number` counts rows from 1; `line` is where the row begins, in a Parquet file its number; `key` is its name in an
+    `number` counts rows from 1, and is 0 where the rest of the file cannot be read; `line` is where the row begins, in a Parquet file its number; `key` is its name in an
     object of rows. `fault` is a code, a sentence and a hint, and then `value` is None.
     """
 
@@ -76,7 +76,7 @@ def read_rows(path: Path, columns: Collection[str] | None = None, content: bytes
                 last = row.number
                 yield row
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            yield Row(last + 1, last + 1, None, None, ("DATA_ENCODING", f"The gzip file is damaged: {error}.", None))
+            yield Row(0, last + 1, None, None, ("DATA_ENCODING", f"The gzip file is damaged: {error}.", None))
 
 
 def textual(path: Path) -> bool:
@@ -95,7 +95,7 @@ def count_rows(path: Path) -> int:
             for number, line in _lines(stream):
                 last = number if line else last
             return last
-    return sum(1 for _ in read_rows(path, ()))
+    return sum(1 for row in read_rows(path, ()) if row.number)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -130,7 +130,7 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
         if number == 1 and (row.fault or isinstance(row.value, list)):
             if _is_document(stream):
                 hint = f"Give the file the ending .json, here and in the benchmark ({_renamed(path, '.json')})."
-                yield Row(1, 1, None, None, ("DATA_JSON", _ROWS_NOT_LINES, hint))
+                yield Row(0, 1, None, None, ("DATA_JSON", _ROWS_NOT_LINES, hint))
                 return
             first_alone = row
             continue
@@ -177,7 +177,7 @@ def _json_document(stream: BinaryIO) -> Iterator[Row]:
             fault: tuple[str, str, str | None] = (code, _LINES_NOT_DOCUMENT, hint)
         else:
             fault = (code, f"The document cannot be read: {error.message}.", None)
-        yield Row(number + 1, error.line or 1, None, None, fault)
+        yield Row(0, error.line or 1, None, None, fault)
 
 
 def _is_lines(data: bytes) -> bool:
@@ -221,7 +221,7 @@ def _csv(stream: BinaryIO) -> Iterator[Row]:
     except _NotText as problem:
         line, why = problem.args
         hint = "Save the file as UTF-8." if "UTF-8" in why else None
-        yield Row(line, line, None, None, ("DATA_ENCODING", f"The line cannot be read: {why}.", hint))
+        yield Row(0, line, None, None, ("DATA_ENCODING", f"The line cannot be read: {why}.", hint))
 
 
 def _before(first: str, lines: Iterator[str]) -> Iterator[str]:
@@ -253,7 +253,7 @@ def _tsv(stream: BinaryIO) -> Iterator[Row]:
         yield from _table(cells())
     except _NotText as problem:
         line, why = problem.args
-        yield Row(line, line, None, None, ("DATA_ENCODING", f"The line cannot be read: {why}.", None))
+        yield Row(0, line, None, None, ("DATA_ENCODING", f"The line cannot be read: {why}.", None))
 
 
 def _unquoted(cell: str) -> str:
@@ -272,12 +272,12 @@ def _table(rows: Iterator[tuple[int, list[str] | str]]) -> Iterator[Row]:
                 message = (
                     cells if isinstance(cells, str) else "The first line is blank; the names of columns belong there."
                 )
-                yield Row(1, line, None, None, ("DATA_TABLE", message, None))
+                yield Row(0, line, None, None, ("DATA_TABLE", message, None))
                 return
             header = cells
             if twice := [name for place, name in enumerate(header) if name in header[:place]]:
                 message = f"Two columns have the name {twice[0]!r}, so a path to it has two meanings."
-                yield Row(1, line, None, None, ("DATA_TABLE", message, "Rename one of them in the file."))
+                yield Row(0, line, None, None, ("DATA_TABLE", message, "Rename one of them in the file."))
                 return
             continue
         if not cells:
@@ -325,9 +325,7 @@ def _parquet(stream: BinaryIO, path: Path, columns: Collection[str] | None) -> I
                     yield Row(number, number, value)
         except (ValueError, OSError, NotImplementedError) as error:  # ArrowInvalid is a ValueError
             reason = " ".join(str(error).split())[:200]
-            yield Row(
-                number + 1, number + 1, None, None, ("DATA_TABLE", f"The Parquet file cannot be read: {reason}.", None)
-            )
+            yield Row(0, number + 1, None, None, ("DATA_TABLE", f"The Parquet file cannot be read: {reason}.", None))
 
 
 def _plain_of(kind: Any) -> Any:

@@ -43,12 +43,14 @@ class FileItems:
 
     `entries` are the items and what is skipped in file order: one for each row, or where a row is one person's answer
     one for each id. `apart` are their values at the paths `folds.apart`. Where there are `faults`, neither is complete.
-    `rows` are counted without the blank lines at the end, which are `blank`.
+    `rows` are counted without the blank lines at the end, which are `blank`; `whole` is false where the rest of the file
+    could not be read.
     """
 
     entries: tuple[Item | Skipped | None, ...]
     apart: tuple[frozenset[str], ...]
     rows: int
+    whole: bool
     blank: tuple[int, ...]
     faults: FaultGroups
 
@@ -108,7 +110,7 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     if parts.blank and parts.rows + len(parts.blank) == data.rows:
         for line in parts.blank:
             faults.add("DATA_JSON", BLANK, line, hint="Leave them uncounted: `benchmark data pin` writes the rows.")
-    elif parts.rows != data.rows or not parts.rows:
+    elif parts.whole and (parts.rows != data.rows or not parts.rows):
         message = f"The file has {parts.rows:,} rows, {data.rows:,} are declared."
         if not parts.rows:
             message = "The file has no rows."
@@ -155,13 +157,13 @@ def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: byt
     by_person = isinstance(task.item.votes, VoteSpec) and task.item.votes.kind == "rows"
     readings = _Readings(task.item.votes, task.labels) if isinstance(task.item.votes, str) else None
     units: dict[str, _Unit] = {}
-    rows = 0
+    rows, whole = 0, True
     blank: list[int] = []
     for row in read_rows(path, columns_of((*paths_of(task.item), *apart)), content):
         if row.fault is not None and row.fault[1] == BLANK:
             blank.append(row.line)
             continue
-        rows = row.number
+        rows, whole = (row.number, True) if row.number else (rows, False)
         for line in blank:
             faults.add("DATA_JSON", BLANK, line)
         blank.clear()
@@ -194,7 +196,7 @@ def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: byt
     if readings is not None and not faults:
         readings.judge(faults)
     entries = tuple(_entry(task, name, unit, faults) for name, unit in units.items())
-    return FileItems(entries, tuple(unit.apart for unit in units.values()), rows, tuple(blank), faults)
+    return FileItems(entries, tuple(unit.apart for unit in units.values()), rows, whole, tuple(blank), faults)
 
 
 def _unite(unit: _Unit, item: Item | None, name: str, apart: frozenset[str], line: int, faults: FaultGroups) -> None:
