@@ -12,8 +12,8 @@ from runner.scoring import rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
 from runner.scoring.metrics import METRICS
 from runner.tasks import api_usage
-from runner.tasks.answers import Answers, View
-from runner.tasks.selection import Selection, TaskData, drop_unparsed
+from runner.tasks.answers import View
+from runner.tasks.selection import Selection, TaskAnswers, drop_unparsed
 
 SCHEMA_VERSION = "1"
 
@@ -66,25 +66,25 @@ def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | Non
 
 def _other_ways_of_asking(benchmark: Benchmark, tasks: Json) -> list[str]:
     """Tasks whose rows name other prompts or orders than the benchmark's; rows that name none are taken as they are."""
-    found = []
+    reasons = []
     for name, task in sorted(tasks.items()):
-        asked = {(view["prompt_id"], view["order"]) for view in task["views"]}
+        used_views = {(view["prompt_id"], view["order"]) for view in task["views"]}
         own = [
             {(prompt, order) for prompt in prompts for order in range(len(benchmark.prompts[prompt].orders))}
             for prompts in (benchmark.tasks[name].prompts, benchmark.tasks[name].verbalized)
         ]
-        if asked not in own and any(prompt is not None for prompt, _ in asked):
-            shown = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(asked))
-            found.append(f"{name} was asked as {shown[:300]}, not in the benchmark's own prompts and orders")
-    return found
+        if used_views not in own and any(prompt is not None for prompt, _ in used_views):
+            listing = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(used_views))
+            reasons.append(f"{name} was asked as {listing[:300]}, not in the benchmark's own prompts and orders")
+    return reasons
 
 
-def build_tasks(selection: Selection, answers: Mapping[tuple[str, str], Answers]) -> Json:
+def build_tasks(selection: Selection, answers: Mapping[str, TaskAnswers]) -> Json:
     """The `tasks` block of a card: every number that predictions and data determine, and nothing else.
 
     Deterministic: the same rows, data and benchmark give the same numbers, bit for bit on one machine.
     """
-    return {part.task.name: _task(part, answers, selection.benchmark) for part in selection.tasks}
+    return {part.task.name: _task(answers[part.task.name], selection.benchmark) for part in selection.tasks}
 
 
 def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> Json | None:
@@ -112,17 +112,14 @@ def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> 
     }
 
 
-def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark: Benchmark) -> Json:
+def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     """A task's block. Everything that is compared with the model is over the items whose answers could be read."""
     scoring = benchmark.scoring
-    asked = answers[part.task.name, part.split]
-    elicitation = parse_failures.elicitation(benchmark, part.task, asked)
-    read, read_answers = drop_unparsed(part, answers)
-    used = read if read.scored else part
-    splits = dict.fromkeys((part.split, part.fitting_split))
-    service = api_usage.merged(
-        answers[part.task.name, split].served for split in splits if (part.task.name, split) in answers
-    )
+    part, task_answers = answers.task, answers.scored
+    elicitation = parse_failures.elicitation(benchmark, part.task, task_answers)
+    parsed = drop_unparsed(answers)
+    used = parsed.task if parsed.task.scored else part
+    service = api_usage.merged(one.served for one in (task_answers, answers.fitting) if one is not None)
     counts = counts_of(used.scored)
     uniform = baseline_uniform(used, scoring)
     prior, prior_method = baseline_prior(used, scoring)
@@ -138,11 +135,11 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
         scoring.ceiling_seed,
         best.alpha,
     )
-    measured = measure(read, read_answers, scoring) if read.scored else None
+    measured = measure(parsed, scoring) if parsed.task.scored else None
     if measured is None:
         results = parse_failures.nothing_measured(scoring)
     else:
-        scored = read_answers[part.task.name, part.split]
+        scored = parsed.scored
         results = {
             "metrics": summarise(measured, prior, limits, scoring, scoring.metrics),
             "ablations": summarise(measured, prior, limits, scoring, scoring.ablations),
@@ -161,9 +158,11 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
         "skipped": part.skipped,
         "labels": list(part.task.labels),
         "elicitation": elicitation,
-        "prompts": _prompt_digests(benchmark, part.task, asked.views),
-        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in asked.views],
-        "failures": parse_failures.failures(benchmark, part.task, asked) if elicitation == "verbalized" else None,
+        "prompts": _prompt_digests(benchmark, part.task, task_answers.views),
+        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in task_answers.views],
+        "failures": parse_failures.failures(benchmark, part.task, task_answers)
+        if elicitation == "verbalized"
+        else None,
         "ties": {
             "human": int(rules.tied(counts).sum()),
             "model": 0 if measured is None else int(rules.tied(measured.log_probs).sum()),
@@ -177,7 +176,7 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
             "prior": baseline_means(prior, scoring),
         },
         "prior_method": prior_method,
-        "truncated": len(asked.truncated),
+        "truncated": len(task_answers.truncated),
         **results,
         **({} if service is None else {"service": service.to_json()}),
     }
@@ -185,8 +184,8 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
 
 def _fitted(measured: TaskMetrics) -> Json:
     fitted = measured.fitted
-    found: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
+    summary: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
     for name in ("temperature", "concentration", "concentration_calibrated"):
         per_item = fitted.values.get(name)
-        found[name] = None if per_item is None else float(per_item.mean())
-    return {**found, "by_fit": [dict(one) for one in fitted.by_fit], "reasons": dict(fitted.reasons)}
+        summary[name] = None if per_item is None else float(per_item.mean())
+    return {**summary, "by_fit": [dict(fold) for fold in fitted.by_fit], "reasons": dict(fitted.reasons)}

@@ -1,6 +1,6 @@
 """What one run covers: a benchmark, a suite, its tasks, the items that are scored and those that are fitted on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,23 @@ class TaskData:
 
     def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
         """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
-        kept = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
+        scored_items = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
         if asked_fitting is None:
-            return replace(self, scored=kept)
-        asked = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
-        return replace(self, scored=kept, asked_fitting=asked)
+            return replace(self, scored=scored_items)
+        fitting_items = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
+        return replace(self, scored=scored_items, asked_fitting=fitting_items)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswers:
+    """A task's items and a model's answers to them."""
+
+    task: TaskData
+    """The items, and the labels that the answers are over."""
+    scored: Answers
+    """The answers to `task.scored`, in that order."""
+    fitting: Answers | None = None
+    """The answers to `task.asked_fitting`, on which calibration is fitted; None without a calibration split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +88,12 @@ class Selection:
 
     def items(self) -> dict[tuple[str, str], tuple[Item, ...]]:
         """(task, split) → the items that predictions are needed for."""
-        wanted: dict[tuple[str, str], tuple[Item, ...]] = {}
+        items_by_split: dict[tuple[str, str], tuple[Item, ...]] = {}
         for part in self.tasks:
-            wanted[part.task.name, part.split] = part.scored
+            items_by_split[part.task.name, part.split] = part.scored
             if part.asked_fitting:
-                wanted[part.task.name, part.fitting_split] = part.asked_fitting
-        return wanted
+                items_by_split[part.task.name, part.fitting_split] = part.asked_fitting
+        return items_by_split
 
     def only(self, parts: tuple[TaskData, ...]) -> "Selection":
         """The same run over fewer tasks; data that no task uses any more is dropped."""
@@ -140,8 +152,8 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
         message = f"The model's head answers the task {head.task!r}, {other[0]!r} was asked for."
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
     selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
-    asked = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
-    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in asked):
+    prompt_specs = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
+    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in prompt_specs):
         message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
         raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
     return selection
@@ -181,17 +193,17 @@ def _load(
         data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
         return loaded
 
-    wanted = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
+    split_names = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
     loaded: dict[str, LoadedSplit] = {}
     faults: list[Fault] = []
-    for name in wanted:
+    for name in split_names:
         try:
             loaded[name] = read(name)
         except UserError as error:
             faults.extend(error.faults)
     raise_faults(faults)
     scored = loaded[split]
-    fitting = loaded[fit.split].items if fit.split in wanted[1:] else ()
+    fitting = loaded[fit.split].items if fit.split in split_names[1:] else ()
     return TaskData(
         task=task,
         dataset=dataset_name,
@@ -209,8 +221,8 @@ def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, .
     """`size` of `items` drawn without replacement, in their own order: the same for every model."""
     if len(items) <= size:
         return items
-    chosen = np.random.default_rng(seed).choice(len(items), size, replace=False)
-    return tuple(items[number] for number in sorted(chosen))
+    numbers = np.random.default_rng(seed).choice(len(items), size, replace=False)
+    return tuple(items[number] for number in sorted(numbers))
 
 
 def _reasons(benchmark: Benchmark, choice: RunConfig) -> list[str]:
@@ -226,33 +238,34 @@ def _reasons(benchmark: Benchmark, choice: RunConfig) -> list[str]:
 
 def prompts(selection: Selection) -> list[Prompt]:
     """Every prompt of the run: task by task, the scored items first, then those that are fitted on."""
-    asked: list[Prompt] = []
+    selected_prompts: list[Prompt] = []
     for part in selection.tasks:
         specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
-        asked.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
-        asked.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
-    return asked
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
+    return selected_prompts
 
 
 def align_predictions(
     selection: Selection, rows: Iterable[Prediction], file: str | None = None, *, optional_fitting: bool = False
-) -> dict[tuple[str, str], Answers]:
-    """(task, split) → answers in item order; `InvalidInput` unless every item is answered exactly once.
+) -> dict[str, TaskAnswers]:
+    """Task → its answers in item order; `InvalidInput` unless every item is answered exactly once.
 
-    With `optional_fitting`, a fitting split without any row is left out instead. A text is read again, and a row whose
-    scores are not what its text says is a fault.
+    With `optional_fitting`, a calibration split without any row is left out instead. A text is read again, and a row
+    whose scores are not what its text says is a fault.
     """
     rows = list(rows)
     raise_faults(_text_faults(selection, rows, file))
     sorted_rows = by_task_and_split(rows, selection.items(), file)
-    found = {}
+    answers = {}
     for part in selection.tasks:
-        for split, items in ((part.split, part.scored), (part.fitting_split, part.asked_fitting)):
-            own = sorted_rows.get((part.task.name, split), [])
-            if (split != part.split and optional_fitting and not own) or not items:
-                continue
-            found[part.task.name, split] = align(items, part.task.labels, own, file)
-    return found
+        name, labels = part.task.name, part.task.labels
+        scored = align(part.scored, labels, sorted_rows.get((name, part.split), []), file)
+        fitting_rows = sorted_rows.get((name, part.fitting_split), [])
+        wanted = part.asked_fitting and (fitting_rows or not optional_fitting)
+        fitting = align(part.asked_fitting, labels, fitting_rows, file) if wanted else None
+        answers[name] = TaskAnswers(part, scored, fitting)
+    return answers
 
 
 def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | None) -> list[Fault]:
@@ -272,16 +285,16 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
     return faults
 
 
-def drop_unparsed(
-    part: TaskData, answers: Mapping[tuple[str, str], Answers], where: NDArray[np.bool_] | None = None
-) -> tuple[TaskData, dict[tuple[str, str], Answers]]:
-    """A task and its answers, cut down to the items whose every answer could be read; of the scored ones, to `where`.
+def drop_unparsed(answers: TaskAnswers, where: NDArray[np.bool_] | None = None) -> TaskAnswers:
+    """A task cut down to the items whose every answer could be parsed; of the scored ones, to `where`.
 
     `where` (items,) must itself hold only such items.
     """
-    scored, fitting = ((part.task.name, split) for split in (part.split, part.fitting_split))
-    masks = {name: answers[name].read() for name in {scored, fitting} & answers.keys()}
-    if where is not None:
-        masks[scored] = where
-    cut = part.only(masks[scored], masks[fitting] if part.asked_fitting and fitting in masks else None)
-    return cut, {**answers, **{name: answers[name].only(mask) for name, mask in masks.items()}}
+    scored, fitting = answers.scored, answers.fitting
+    parsed = scored.read() if where is None else where
+    parsed_fitting = None if fitting is None else fitting.read()
+    return TaskAnswers(
+        task=answers.task.only(parsed, parsed_fitting),
+        scored=scored.only(parsed),
+        fitting=None if fitting is None or parsed_fitting is None else fitting.only(parsed_fitting),
+    )

@@ -13,10 +13,11 @@ from runner.core.canonical import digest
 from runner.core.recipe_types import Recipe
 from runner.core.types import HeadSpec, Item, Prompt
 from runner.models.base import Backend
-from runner.models.local import lm_head, loading
+from runner.models.local import general, lm_head, loading
 from runner.models.local.causal import wrap
 from runner.models.local.packed import attention
-from runner.models.local.packed.layout import pack
+from runner.models.local.packed.layout import Packed, pack
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, encode_all
 from runner.tasks import verbalized
 from runner.training import lora
@@ -52,7 +53,7 @@ class TrainableModel(Protocol):
     def head(self) -> HeadSpec | None:
         """What the submission says of an encoder's head."""
 
-    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+    def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on; raises `InvalidInput` with every prompt that cannot be encoded."""
 
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
@@ -81,17 +82,18 @@ class TrainableCausal:
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         base = recipe.base
         self._form: Format = "chat" if base.format == "chat" else "plain"
-        self._tokenizer = loading.load_tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
         model = loading.load_model(folder, base.dtype, device, quantization=base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
         torch.manual_seed(recipe.training.seed)
         self.model = lora.put_on(model, recipe.method, "CAUSAL_LM", base.repository or folder.name)
         self._base = self.model.get_base_model()
+        self._attention = self._base.config._attn_implementation
         self._device = device
 
-    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+    def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on, in order; where the model is to write, the line it should write is the option."""
-        prompts = [_answered(prompt, item) for prompt, item in asked]
+        prompts = [_answered(prompt, item) for prompt, item in questions]
         return [
             Example(
                 task=prompt.task,
@@ -104,13 +106,38 @@ class TrainableCausal:
                 truncated=encoded.truncated,
             )
             for encoded, (prompt, item) in zip(
-                encode_all(prompts, self._tokenizer, self._form, self._limit), asked, strict=True
+                encode_all(prompts, self._tokenizer, self._form, self._limit), questions, strict=True
             )
         ]
 
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) log-probabilities of the options of each example, surface forms added up."""
         encoded: list[EncodedPrompt] = [example.encoded for example in examples]
+        packed, states = self._read(encoded)
+        which = np.unique(packed.scored_positions, return_inverse=True)[1]
+        tokens = lm_head.log_probs(
+            self._base.get_output_embeddings(),
+            states,
+            self._on_device(which),
+            self._on_device(packed.target_ids),
+            lm_head.adjustment_of(self._base.config),
+        )
+        owners = self._on_device(packed.option_index)
+        forms = torch.zeros(int(packed.option_index.max()) + 1, device=self._device).index_add(0, owners, tokens)
+        scores, start = [], 0
+        for encoding in encoded:
+            own = forms[start : start + len(encoding.tails)]
+            start += len(encoding.tails)
+            labels = torch.tensor(encoding.labels, device=self._device)
+            scores.append(torch.stack([own[labels == label].logsumexp(0) for label in range(max(encoding.labels) + 1)]))
+        return scores
+
+    def _read(self, encoded: Sequence[EncodedPrompt]) -> tuple[Packed | general.Rows, Tensor]:
+        """How the prompts of a step are laid out, and (places, hidden) last hidden states, each place once."""
+        if max(map(general.longest_row, encoded)) > loading.packed_limit(self._base.config):
+            self._base.config._attn_implementation = self._attention
+            rows = general.lay_out(encoded)
+            return rows, general.hidden_states(self._base, rows, self._on_device)
         packed = pack(encoded, 0)
         # Until the model is asked something: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
@@ -120,29 +147,14 @@ class TrainableCausal:
             use_cache=False,
             packing=attention.Batch(packed, {}),
         ).last_hidden_state
-        places, which = np.unique(packed.scored_positions, return_inverse=True)
-        tokens = lm_head.log_probs(
-            self._base.get_output_embeddings(),
-            states[0, self._on_device(places)],
-            self._on_device(which),
-            self._on_device(packed.target_ids),
-        )
-        owners = self._on_device(packed.option_index)
-        forms = torch.zeros(int(packed.option_index.max()) + 1, device=self._device).index_add(0, owners, tokens)
-        found, start = [], 0
-        for each in encoded:
-            own = forms[start : start + len(each.tails)]
-            start += len(each.tails)
-            labels = torch.tensor(each.labels, device=self._device)
-            found.append(torch.stack([own[labels == label].logsumexp(0) for label in range(max(each.labels) + 1)]))
-        return found
+        return packed, states[0, self._on_device(np.unique(packed.scored_positions))]
 
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def backend(self) -> Backend:
         """The model as `benchmark evaluate` would open it once it is saved."""
-        self._base.config._attn_implementation = loading.ATTENTION
+        self._base.config._attn_implementation = self._attention
         return wrap(self.model, self._tokenizer, self._form)
 
     def save(self, folder: Path) -> None:

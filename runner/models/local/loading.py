@@ -1,30 +1,31 @@
-"""Weights, adapter and tokenizer from local folders, whole and finite, or a fault that says what is wrong with them."""
+"""Weights and adapter from local folders, whole and finite, or a fault that says what is wrong with them."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     GenerationConfig,
 )
 
+from runner.artifacts import FAMILIES
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.types import HeadSpec
-from runner.models.local import devices
+from runner.models.local import architecture, devices
 from runner.models.local import quantization as quantized
 from runner.models.local.library_errors import quiet, translate_errors
 
 # Architectures whose forward pass takes a ready attention mask, explicit positions and a filled cache as they are, and
 # whose logits are the output head's product with the last hidden state and nothing more; the tests hold them to it.
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+# All others go the general path (`runner.models.local.general`).
+PACKED = ("llama", "mistral", "qwen2", "qwen3")
+ARCHITECTURES = tuple(name for name, family in FAMILIES.items() if family == "causal")
 # Architectures with a head `classifier`, whose positions are counted from 0 or from behind the filler's id.
 ENCODERS = ("bert", "roberta")
 
@@ -37,16 +38,7 @@ ATTENTION = "sdpa"
 
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer in `folder`; `BackendError` (`TOKENIZER_LOAD`, `TOKENIZER_KIND`) if there is none."""
-    with translate_errors("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **_SAFE)
-    if not tokenizer.is_fast:
-        message = "The tokenizer is not a fast one; a tokenizer.json was expected."
-        raise BackendError(Fault("TOKENIZER_KIND", message, file=str(folder)))
-    return tokenizer
+_UNSTATED_LENGTH = 2048
 
 
 def check_vocabulary(model: Any, highest: int) -> None:
@@ -80,21 +72,31 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
 
 
 def context_limit(folder: Path) -> int:
-    """Most tokens that the model in `folder` can read at once with every token in sight of every later one."""
+    """Most tokens that the model in `folder` can read at once."""
     return limit_of(load_config(folder, ARCHITECTURES + ENCODERS))
 
 
 def limit_of(config: Any) -> int:
-    """`context_limit` of a loaded configuration: the positions it has, or its sliding window where that is less.
+    """`context_limit` of a loaded configuration: the positions it has.
 
     Of one with longrope the length it was first trained for: a longer prompt turns the positions of all that are
-    computed with it, and those of what is kept of a beginning not.
+    computed with it, and those of what is kept of a beginning not. Distances (ALiBi) have no end: there it is the
+    length that the configuration states, or else 2,048, on which such models were trained.
     """
-    limits = [config.max_position_embeddings - first_position(config), getattr(config, "sliding_window", None)]
+    names = ("max_position_embeddings", "max_seq_len", "seq_length")
+    stated = [value for name in names if (value := getattr(config, name, None)) is not None]
+    limit = int((stated or [_UNSTATED_LENGTH])[0]) - first_position(config)
     rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        limits.append(rope.get("original_max_position_embeddings"))
-    return min(int(limit) for limit in limits if limit is not None)
+    longrope = rope.get("rope_type") == "longrope" and rope.get("original_max_position_embeddings")
+    return min(limit, int(longrope)) if longrope else limit
+
+
+def packed_limit(config: Any) -> int:
+    """Most tokens of a prompt that is read in a packed batch, with every token in sight of every later one: those of a
+    sliding window at most, and none of an architecture that is not known to be packed right."""
+    if config.model_type not in PACKED:
+        return 0
+    return min(limit_of(config), getattr(config, "sliding_window", None) or limit_of(config))
 
 
 def first_position(config: Any) -> int:
@@ -112,11 +114,14 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
     """
     config = load_config(folder)
     more: dict[str, Any] = {"generation_config": GenerationConfig()}  # else generation_config.json is read, can fail
+    if config.model_type not in PACKED:
+        architecture.check_size(config, folder)
+        more["attn_implementation"] = architecture.attention_of(config)
     if quantization is not None:
         more["quantization_config"] = quantized.loading_settings(quantization, DTYPES[dtype])
         quantized.check_finite(folder)
-    model, found = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
-    _check_keys(folder, **found)
+    model, loading_info = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
+    _check_keys(folder, **loading_info)
     if any(value.device not in on for value in model.parameters()):
         message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
         raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
@@ -136,22 +141,24 @@ def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device,
     """
     config = load_config(folder, ENCODERS)
     if head.kind == "classification" and head.labels is not None:
-        named = [config.id2label[place] for place in sorted(config.id2label)]
+        named = [config.id2label[index] for index in sorted(config.id2label)]
         unnamed = all(str(name).startswith("LABEL_") for name in named)
         if not unnamed and named != list(head.labels):
             message = f"id2label says {', '.join(map(str, named))}, submission.yaml {', '.join(head.labels)}."
             hint = "Delete `labels` from submission.yaml: config.json says them."
             raise BackendError(Fault("HEAD_LABELS", message, file=str(folder / "config.json"), hint=hint))
         config.id2label = dict(enumerate(head.labels))
-        config.label2id = {label: place for place, label in enumerate(head.labels)}
+        config.label2id = {label: index for index, label in enumerate(head.labels)}
     kind = AutoModelForMultipleChoice if head.kind == "ranking" else AutoModelForSequenceClassification
-    model, found = _load(kind, folder, config, dtype, device)
-    headless = {key for key in found["missing_keys"] if key.split(".")[0] in brought}
+    model, loading_info = _load(kind, folder, config, dtype, device)
+    headless = {key for key in loading_info["missing_keys"] if key.split(".")[0] in brought}
     _check_keys(
         folder,
-        missing_keys=found["missing_keys"] - headless,
-        unexpected_keys={key for key in found["unexpected_keys"] if not (headless and key.startswith(_PRETRAINING))},
-        mismatched_keys=found["mismatched_keys"],
+        missing_keys=loading_info["missing_keys"] - headless,
+        unexpected_keys={
+            key for key in loading_info["unexpected_keys"] if not (headless and key.startswith(_PRETRAINING))
+        },
+        mismatched_keys=loading_info["mismatched_keys"],
     )
     for name, value in model.named_parameters():
         if name in headless:
@@ -163,8 +170,8 @@ def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device,
     return model.eval().requires_grad_(False)
 
 
-def _as_float32(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.float() for each in given)
+def _as_float32(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(tensor.float() for tensor in args)
 
 
 def brought_by(adapter_folder: Path | None) -> frozenset[str]:
@@ -182,23 +189,22 @@ def _load(
     """A model and which tensors were missing, left over, or of another shape."""
     placed: dict[str, Any] = {}
     if len(on) > 1:
-        placed = {"device_map": "balanced", "max_memory": {each.index: devices.room(each) for each in on}}
+        placed = {"device_map": "balanced", "max_memory": {gpu.index: devices.room(gpu) for gpu in on}}
     elif on[0].type != "cpu" or "quantization_config" in more:
         placed = {"device_map": {"": on[0]}}
     with translate_errors("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
-        model, found = kind.from_pretrained(
+        model, loading_info = kind.from_pretrained(
             folder,
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
-            attn_implementation=ATTENTION,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are reported in `found`, and refused
+            ignore_mismatched_sizes=True,  # they are reported in `loading_info`, and refused
             **_SAFE,
             **placed,
-            **more,
+            **{"attn_implementation": ATTENTION, **more},
         )
-    return model, {name: set(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    return model, {name: set(loading_info[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
 
 
 def _check_keys(folder: Path, missing_keys: set[str], unexpected_keys: set[str], mismatched_keys: set[Any]) -> None:
@@ -218,6 +224,9 @@ def apply_adapter(model: Any, folder: Path) -> Any:
     `ADAPTER_TENSORS` unless the file holds exactly the tensors that the adapter
     has in this model, `WEIGHTS_NON_FINITE`.
     """
+    # It takes seconds to import, with much that a model without an adapter has no use for.
+    from peft import PeftModel, get_peft_model_state_dict
+
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         message = "There is no adapter_model.safetensors; only safetensors are read."
@@ -266,6 +275,6 @@ def _key_faults(file: Path, what: str, keys: list[str], code: str = "LOAD_KEYS")
 
 
 def _check_finite(model: Any, folder: Path) -> None:
-    found = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
-    if found:
-        raise BackendError(*_key_faults(folder, "hold NaN or infinity", found, "WEIGHTS_NON_FINITE"))
+    names = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    if names:
+        raise BackendError(*_key_faults(folder, "hold NaN or infinity", names, "WEIGHTS_NON_FINITE"))

@@ -13,25 +13,21 @@ from runner.tasks.prompts import prompt_sha256
 from runner.tasks.verbalized import scores_or_none
 
 
-def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Generation) -> Prediction:
+def from_text(prompt: Prompt, encoded: EncodedPrompt, generation: Generation) -> Prediction:
     """From what the model wrote to one prediction; `LOGITS_NON_FINITE` where that had no probability."""
-    if prompt.writing is None or not np.isfinite(found.log_prob):
+    if prompt.writing is None or not np.isfinite(generation.log_prob):
         message = f"The model gives what follows item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
         raise BackendError(Fault("LOGITS_NON_FINITE", message))
-    text = found.text[:MAX_TEXT]
+    text = generation.text[:MAX_TEXT]
     return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
+        **prompt.key._asdict(),
         log_scores=scores_or_none(text, prompt.writing),
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=len(encoded.prefix),
         truncated=encoded.truncated,
         text=text,
-        text_tokens=found.tokens,
-        text_log_prob=found.log_prob,
+        text_tokens=generation.tokens,
+        text_log_prob=generation.log_prob,
     )
 
 
@@ -50,12 +46,8 @@ def from_forms(prompt: Prompt, encoded: EncodedPrompt, forms: Sequence[float]) -
     ]
     log_scores = tuple(float(np.logaddexp.reduce(values)) for values in by_label)
     return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
+        **prompt.key._asdict(),
         log_scores=log_scores,
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=len(encoded.prefix),
         token_counts=tuple(lengths),

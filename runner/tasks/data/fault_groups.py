@@ -54,15 +54,15 @@ class FaultGroups:
 
     def faults(self, rows: int) -> tuple[Fault, ...]:
         """The first 20 in the order of the file, and the number of the others; three equal ones or more are one."""
-        found = [fault for group in self.groups.values() for fault in _told(group, rows)]
-        found.sort(key=lambda fault: fault.line or 0)
-        if len(found) > _SHOWN:
-            more = Fault("DATA_MORE", f"… and {len(found) - _SHOWN:,} more.", file=self.file)
-            return (*found[:_SHOWN], more)
-        return tuple(found)
+        faults = [fault for group in self.groups.values() for fault in _describe(group, rows)]
+        faults.sort(key=lambda fault: fault.line or 0)
+        if len(faults) > _SHOWN:
+            more = Fault("DATA_MORE", f"… and {len(faults) - _SHOWN:,} more.", file=self.file)
+            return (*faults[:_SHOWN], more)
+        return tuple(faults)
 
 
-def _told(group: _Group, rows: int) -> list[Fault]:
+def _describe(group: _Group, rows: int) -> list[Fault]:
     if group.rows <= _SAID_ALONE:
         return group.first
     first = group.first[0]

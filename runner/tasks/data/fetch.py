@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.types import Benchmark, DataFile, Dataset
-from runner.tasks.data.download import RetryPolicy, discard, download
+from runner.tasks.data.download import RetryPolicy, download
 from runner.tasks.data.extract import BadArchive, Limits, extract
 from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
 
@@ -42,8 +42,8 @@ def fetch(
     A file that is there with the declared digest is left alone, and needs neither network nor a writable folder. A
     file that is there with another digest is replaced where it lies. Otherwise a split goes to
     `data_dir/<folder>/<file>`. No digest of an archive is published, so what counts is the pins of its members: a
-    member gets its released name only when its digest is right. What an interrupted download left (`<dataset>.part`)
-    is gone on from. A dataset that fails does not keep the others from being fetched.
+    member gets its released name only when its digest is right. The archive (`<dataset>.part`) is removed, whatever
+    becomes of it. A dataset that fails does not keep the others from being fetched.
 
     Raises, with the faults of every dataset, `InvalidInput` (DATA_NAME, DATA_DATASET, DATA_URL; DATA_ARCHIVE and
     DATA_DIGEST when the archive does not hold what is declared), `BackendError` (DATA_DOWNLOAD), `OutputError`
@@ -83,9 +83,9 @@ def _fetch_dataset(
             with FileLock(folder / f".{dataset.name}.lock", timeout=0):
                 # Looked at again: another process may have finished between the first look and the lock.
                 before = {data.split: _state(dataset, data, folder) for data in splits}
-                wanted = [data for data in splits if before[data.split][1] != "present"]
-                if wanted:
-                    _bring(dataset, {d.split: before[d.split][0] for d in wanted}, folder, progress, patience, limits)
+                missing = [data for data in splits if before[data.split][1] != "present"]
+                if missing:
+                    _bring(dataset, {d.split: before[d.split][0] for d in missing}, folder, progress, patience, limits)
         except Timeout:
             message = f"Another process is fetching {dataset.name} into {folder}."
             raise Interrupted(Fault("DATA_LOCKED", message, hint="Run the command again when it is done.")) from None
@@ -114,11 +114,10 @@ def _bring(
         raise ValueError(f"{dataset.name} has no url")
     part = folder / f"{dataset.name}.part"
 
-    def told(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         if progress is not None:
             progress(dataset.name, done, total)
 
-    download(dataset.url, part, patience, told)
     prefix = "" if dataset.folder is None else f"{dataset.folder}/"
     members = {split: prefix + dataset.splits[split].file for split in targets}
     unchecked = {
@@ -126,6 +125,7 @@ def _bring(
     }
     faults = []
     try:
+        download(dataset.url, part, patience, report)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
         refused = extract(part, {members[split]: path for split, path in unchecked.items()}, limits)
@@ -135,21 +135,18 @@ def _bring(
                 faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} does not give {member}: {refused[member]}."))
                 continue
             kind, expected = pin(dataset.splits[split])
-            found = digest_of_file(kind, unchecked[split])
-            if found == expected:
+            digest = digest_of_file(kind, unchecked[split])
+            if digest == expected:
                 _give_name(unchecked[split], target)
                 continue
-            message = f"{member} in {dataset.url} has {kind} {found}, expected {expected}; it was not kept."
+            message = f"{member} in {dataset.url} has {kind} {digest}, expected {expected}; it was not kept."
             faults.append(Fault("DATA_DIGEST", message, hint="The release has changed, or it was altered on the way."))
     except BadArchive as error:
         hint = "What was downloaded is discarded; run the command again."
         faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} cannot be unpacked: {error}.", hint=hint))
     finally:
-        for path in unchecked.values():
+        for path in (part, *unchecked.values()):
             path.unlink(missing_ok=True)
-    # Right or wrong, the archive has had its use: were a wrong one kept, the next call would end in the same way. A
-    # full disk or an interruption does not lead here, and leaves it for the next call.
-    discard(part)
     if faults:
         raise InvalidInput(*faults)
 

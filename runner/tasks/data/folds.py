@@ -29,7 +29,7 @@ def taken(rows: Sequence[Any], folds: FoldSpec) -> list[bool]:
 
 def apart_values(row: Any, apart: Sequence[str]) -> frozenset[str]:
     """What a row has at the paths `apart`, as JSON; a path that leads to nothing shares nothing."""
-    return frozenset(json.dumps(found) for path in apart for found in value_at(row, path))
+    return frozenset(json.dumps(value) for path in apart for value in value_at(row, path))
 
 
 def taken_of(values: Sequence[Set[str]], folds: FoldSpec) -> list[bool]:
@@ -39,6 +39,6 @@ def taken_of(values: Sequence[Set[str]], folds: FoldSpec) -> list[bool]:
     one person's answer, an item stands for its rows: items are numbered by their first row.
     """
     fold = fold_of(len(values), folds.number, folds.seed)
-    kept = [one in folds.take for one in fold]
-    others = set[str]().union(*(found for found, mine in zip(values, kept, strict=True) if not mine))
-    return [mine and others.isdisjoint(found) for mine, found in zip(kept, values, strict=True)]
+    in_folds = [number in folds.take for number in fold]
+    others = set[str]().union(*(row_values for row_values, mine in zip(values, in_folds, strict=True) if not mine))
+    return [mine and others.isdisjoint(row_values) for mine, row_values in zip(in_folds, values, strict=True)]

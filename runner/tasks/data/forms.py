@@ -33,8 +33,9 @@ _LINES_NOT_DOCUMENT = "It holds one JSON document on each line, and a .json file
 class Row(NamedTuple):
     """One row, or what is wrong with it.
 
-    `number` counts rows from 1, and is 0 where the rest of the file cannot be read; `line` is where the row begins, in a Parquet file its number; `key` is its name in an
-    object of rows. `fault` is a code, a sentence and a hint, and then `value` is None.
+    `number` counts rows from 1, and is 0 where the rest of the file cannot be read; `line` is where the row begins, in
+    a Parquet file its number; `key` is its name in an object of rows. `fault` is a code, a sentence and a hint, and
+    then `value` is None.
     """
 
     number: int

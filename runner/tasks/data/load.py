@@ -43,8 +43,8 @@ class FileItems:
 
     `entries` are the items and what is skipped in file order: one for each row, or where a row is one person's answer
     one for each id. `apart` are their values at the paths `folds.apart`. Where there are `faults`, neither is complete.
-    `rows` are counted without the blank lines at the end, which are `blank`; `whole` is false where the rest of the file
-    could not be read.
+    `rows` are counted without the blank lines at the end, which are `blank`; `whole` is false where the rest of the
+    file could not be read.
     """
 
     entries: tuple[Item | Skipped | None, ...]
@@ -88,10 +88,10 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         before = path.stat()
         kind, expected = pin(data)
         content = path.read_bytes() if before.st_size <= _WHOLE_FILE else None
-        found = digest_of_file(kind, path) if content is None else digest_of_bytes(kind, content)
-        if found != expected:
-            raise InvalidInput(_other_file(data, path, kind, found, expected, content))
-        sha256 = found
+        actual = digest_of_file(kind, path) if content is None else digest_of_bytes(kind, content)
+        if actual != expected:
+            raise InvalidInput(_other_file(data, path, kind, actual, expected, content))
+        sha256 = actual
         if kind != "sha256":
             sha256 = digest_of_file("sha256", path) if content is None else digest_of_bytes("sha256", content)
         parts = file_items(task, path, data.folds.apart if data.folds else (), content)
@@ -119,17 +119,17 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     chosen = parts.entries
     if data.folds is not None and not faults:
         own = taken_of(parts.apart, data.folds)
-        chosen = tuple(each for each, mine in zip(chosen, own, strict=True) if mine)
+        chosen = tuple(entry for entry, mine in zip(chosen, own, strict=True) if mine)
         if sum(own) != data.folds.rows:
             message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
             hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
             faults.add("DATA_ROWS", message, hint=hint)
-    items = tuple(each for each in chosen if isinstance(each, Item))
-    skipped = tuple(each for each in chosen if isinstance(each, Skipped))
+    items = tuple(entry for entry in chosen if isinstance(entry, Item))
+    skipped = tuple(entry for entry in chosen if isinstance(entry, Skipped))
     if skipped and not items and not faults:
-        reasons = " and ".join(sorted({each.reason for each in skipped}))
+        reasons = " and ".join(sorted({entry.reason for entry in skipped}))
         message = f"None of the {parts.rows:,} rows has a vote, so there is nothing to score."
-        if any("text" in each.reason for each in skipped):
+        if any("text" in entry.reason for entry in skipped):
             message = f"None of the {parts.rows:,} rows is left, so there is nothing to score: {reasons}."
         faults.add("DATA_NO_VOTES", message)
     if faults:
@@ -246,13 +246,13 @@ class _Readings:
     def look(self, row: Row, as_text: bool) -> None:
         if not self.both:
             return
-        found = two_readings(row.value, self.path, self.labels, as_text)
-        if found is None:
+        reading = two_readings(row.value, self.path, self.labels, as_text)
+        if reading is None:
             self.both = False
             return
         self.line = self.line or row.line
-        self.sums.add(found[0])
-        self.above_one |= found[1]
+        self.sums.add(reading[0])
+        self.above_one |= reading[1]
 
     def judge(self, faults: FaultGroups) -> None:
         counted = len(self.sums) == 1 and (self.above_one or len(self.labels) > 2)
@@ -265,12 +265,12 @@ class _Readings:
         faults.add("DATA_VOTES", message, self.line, hint=short_form_hint(self.path, self.labels))
 
 
-def _other_file(data: DataFile, path: Path, kind: str, found: str, expected: str, content: bytes | None) -> Fault:
+def _other_file(data: DataFile, path: Path, kind: str, actual: str, expected: str, content: bytes | None) -> Fault:
     """The fault of a file that is not the pinned one."""
     hint = "Run `benchmark data check`, then `benchmark data fetch` to replace the file by the released one."
     hint += " Where the file is your own and was meant to change, `benchmark data pin` writes its digest."
     content = content or b""
     if b"\r\n" in content and digest_of_bytes(kind, content.replace(b"\r\n", b"\n")) == expected:
         hint = "Its line ends were changed from LF to CRLF, as some tools do on the way: turn them back."
-    message = f"This is not the declared {data.split} split of {data.dataset}: {kind} {found}, expected {expected}."
+    message = f"This is not the declared {data.split} split of {data.dataset}: {kind} {actual}, expected {expected}."
     return Fault("DATA_DIGEST", message, file=str(path), hint=hint)

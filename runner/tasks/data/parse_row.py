@@ -44,31 +44,31 @@ def read_item(row: Row, task: Task, report: Report, *, textual: bool) -> Item | 
     """
     faults = 0
 
-    def told(code: str, message: str, where: str, **more: Any) -> None:
+    def report_fault(code: str, message: str, where: str, **more: Any) -> None:
         nonlocal faults
         faults += 1
         report(code, message, where, **more)
 
     if not isinstance(row.value, dict):
-        told("DATA_FIELD", f"A row is an object, {describe(row.value)} was found.", "$")
+        report_fault("DATA_FIELD", f"A row is an object, {describe(row.value)} was found.", "$")
         return None
-    item_id = _id(row, task.item.id, told)
+    item_id = _id(row, task.item.id, report_fault)
     skips = task.item.missing_text == "skip"
-    fields = {name: _text(row.value, path, told, skips=skips) for name, path in task.item.fields.items()}
+    fields = {name: _text(row.value, path, report_fault, skips=skips) for name, path in task.item.fields.items()}
     if skips and item_id is not None and None in fields.values():
         raise MissingText(item_id)
     if fields and not any(text is None or text for text in fields.values()):
-        told("DATA_FIELD", f"Nothing to ask about: {' and '.join(fields)} are all empty.", "$")
-    counts = read_votes(row.value, task.item.votes, task.labels, told, textual=textual)
+        report_fault("DATA_FIELD", f"Nothing to ask about: {' and '.join(fields)} are all empty.", "$")
+    counts = read_votes(row.value, task.item.votes, task.labels, report_fault, textual=textual)
     panel = task.item.panel and read_votes(
-        row.value, task.item.panel, task.labels, told, textual=textual, may_be_null=True
+        row.value, task.item.panel, task.labels, report_fault, textual=textual, may_be_null=True
     )
-    group = _group(row.value, task.item.group, told, textual) if task.item.group else None
+    group = _group(row.value, task.item.group, report_fault, textual) if task.item.group else None
     if faults or item_id is None or counts is None:
         return None
-    kept = {name: text for name, text in fields.items() if text is not None}
+    texts = {name: text for name, text in fields.items() if text is not None}
     clusters = tuple(json.dumps(value) for path in task.item.clusters for value in value_at(row.value, path))
-    return Item(item_id, kept, counts, panel if panel and any(panel) else None, group, clusters)
+    return Item(item_id, texts, counts, panel if panel and any(panel) else None, group, clusters)
 
 
 def _id(row: Row, path: str, report: Report) -> str | None:

@@ -98,9 +98,9 @@ def _counts(
     short: bool = False,
 ) -> Counts | None:
     if isinstance(value, list):
-        found = _list_by_label(value, spec, labels, report, where)
+        values = _list_by_label(value, spec, labels, report, where)
     elif isinstance(value, dict):
-        found = _mapping_by_label(value, spec, labels, report, where, short=short)
+        values = _mapping_by_label(value, spec, labels, report, where, short=short)
     else:
         message = f"An array of counts, or an object from label to count, was expected; {describe(value)} was found."
         hint = None
@@ -108,9 +108,9 @@ def _counts(
             hint = f"If this is one person's answer: `votes: {{rows: {spec.path}}}`."
         report("DATA_VOTES", message, where, hint=hint, many=f"have no array or object of counts at `{spec.path}`")
         return None
-    if found is None:
+    if values is None:
         return None
-    return _all_whole(found, spec, labels, report, textual)
+    return _all_whole(values, spec, labels, report, textual)
 
 
 def _list_by_label(
@@ -169,7 +169,7 @@ def _yaml(name: str) -> str:
 
 
 def _columns(row: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool) -> Counts | None:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for label in labels:
         path = spec.columns[label]
         try:
@@ -186,24 +186,24 @@ def _columns(row: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, 
                 report("DATA_LABEL", f"There is no count for the label {label!r}.", where, hint=hint, many=many)
                 return None
             value = 0
-        found[json_path(row, path)] = value
-    return _all_whole(found, spec, labels, report, textual)
+        values[json_path(row, path)] = value
+    return _all_whole(values, spec, labels, report, textual)
 
 
 def _all_whole(
-    found: Mapping[str, Any], spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool
+    values: Mapping[str, Any], spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool
 ) -> Counts | None:
-    counts = {place: _whole(value, textual) for place, value in found.items()}
+    counts = {place: _whole(value, textual) for place, value in values.items()}
     wrong = [place for place, count in counts.items() if count is None]
     for place in wrong:
         hint = None
-        if all(_share(value, textual) is not None for value in found.values()):
+        if all(_share(value, textual) is not None for value in values.values()):
             hint = "If these are shares: `votes: {shares: …, total: …}`; `total` is the number of people, or its path."
-        elif spec.path and any(isinstance(value, str) for value in found.values()) and not textual:
+        elif spec.path and any(isinstance(value, str) for value in values.values()) and not textual:
             hint = (
                 f"If these are answers, one a person: `votes: {{answers: {spec.path}}}`, with `keys` for their names."
             )
-        message = f"A whole number of votes, 0 or more, was expected; {describe(found[place])} was found."
+        message = f"A whole number of votes, 0 or more, was expected; {describe(values[place])} was found."
         report("DATA_VOTES", message, place, hint=hint, many=f"have no whole number of votes, 0 or more, at {place}")
     return None if wrong else tuple(count or 0 for count in counts.values())
 
@@ -228,17 +228,17 @@ def _shares(
 ) -> Counts | None:
     total = _total(row, spec, report, textual)
     if isinstance(value, list):
-        found = _list_by_label(value, spec, labels, report, where)
+        values = _list_by_label(value, spec, labels, report, where)
     elif isinstance(value, dict):
-        found = _mapping_by_label(value, spec, labels, report, where, short=False)
+        values = _mapping_by_label(value, spec, labels, report, where, short=False)
     else:
         message = f"An array of shares, or an object from label to share, was expected; {describe(value)} was found."
         report("DATA_VOTES", message, where)
         return None
-    if found is None or total is None:
+    if values is None or total is None:
         return None
     counts: list[int] = []
-    for place, entry in found.items():
+    for place, entry in values.items():
         share = _share(entry, textual)
         if share is None:
             message = f"A share from 0 to 1 was expected; {describe(entry)} was found."
