@@ -1,6 +1,7 @@
 """What lies in a folder, and what the items look like."""
 
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_file_that_cannot_be_read(released, benchmark_of, pinned, tmp_path, mo
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("runner.tasks.data.check.count_rows", refuse)
+    monkeypatch.setattr(sys.modules["runner.tasks.data.check"], "count_rows", refuse)
     (status,) = check(benchmark_of(dataset), tmp_path)
     assert (status.state, status.message) == ("unreadable", "cannot be read: Permission denied")
 
