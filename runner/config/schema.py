@@ -132,6 +132,7 @@ _KINDS = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
+    "null": "null",
 }
 
 
@@ -156,7 +157,9 @@ def _message(error: ValidationError) -> str:
     limit: Any = error.validator_value
     match error.validator:
         case "type":
-            return f"Found {_found(value)}, {_KINDS[limit]} was expected."
+            kinds = [limit] if isinstance(limit, str) else limit
+            expected = " or ".join(filter(None, [", ".join(_KINDS[kind] for kind in kinds[:-1]), _KINDS[kinds[-1]]]))
+            return f"Found {_found(value)}, {expected} was expected."
         case "const":
             return f"Found {_found(value)}, {shown(limit)} was expected."
         case "enum" if len(limit) == 1:
