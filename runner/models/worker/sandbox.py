@@ -68,7 +68,7 @@ _KERNEL = (
 )
 _DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 # The sample's stories with their votes, which travel in the package.
-_LABELS = Path(runner.__path__[0]).resolve() / "embedded"
+_LABELS = resources.PACKAGE.resolve() / "embedded"
 _MODEL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy", "jinja2", "click")
 
 
