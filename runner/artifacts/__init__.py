@@ -17,11 +17,13 @@ from runner.artifacts.manifest import (
     adapter_manifest,
     binding,
     changed_files,
+    combine_manifests,
     model_manifest,
     raise_if_modified,
     stat_files,
     submission_manifest,
 )
+from runner.artifacts.private_view import PrivateView, inherited_handles
 from runner.artifacts.tree import FETCHED, Kind, walk
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "FileStat",
     "Kind",
     "ModelFacts",
+    "PrivateView",
     "adapter_manifest",
     "binding",
     "changed_files",
@@ -37,6 +40,8 @@ __all__ = [
     "check_folders",
     "check_model",
     "check_submission_files",
+    "combine_manifests",
+    "inherited_handles",
     "model_manifest",
     "raise_if_modified",
     "stat_files",

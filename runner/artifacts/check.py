@@ -157,8 +157,17 @@ def _no_folder(folder: Path) -> Fault | None:
 
 
 def _names_another(stated: str | None, base: str) -> bool:
-    """Whether an adapter states a base as on the Hub, `owner/name` and not a path, that is not `base`."""
-    return stated is not None and _REPOSITORY.fullmatch(stated) is not None and stated.lower() != base.lower()
+    """Whether an adapter states a base as on the Hub, `owner/name` and not a path, that is not `base`.
+
+    The same name of another owner (a copy, or a repository that moved), and a quantised copy, are the same base: which
+    tensors fit is checked, and which base was trained on shows in nothing else than a name.
+    """
+    return stated is not None and _REPOSITORY.fullmatch(stated) is not None and _called(stated) != _called(base)
+
+
+def _called(repository: str) -> str:
+    name = repository.lower().rpartition("/")[2]
+    return re.sub(r"(-unsloth)?(-bnb-4bit|-bnb-8bit)$", "", name).removeprefix("meta-")
 
 
 def _adapter_facts(lora: Lora, header: Header, files: tuple[str, ...]) -> AdapterFacts:

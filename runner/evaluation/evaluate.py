@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from runner.artifacts import (
     FileStat,
     Kind,
+    PrivateView,
     binding,
     changed_files,
     check_folders,
@@ -24,7 +25,7 @@ from runner.core import clock, environment
 from runner.core.canonical import digest, manifest_digest
 from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.core.files import write_whole
-from runner.core.types import Prediction, Prompt, Submission
+from runner.core.types import AdapterRef, ModelRef, Prediction, Prompt, Submission
 from runner.evaluation import run_dir, submission_info
 from runner.evaluation.batching import plan_steps
 from runner.evaluation.run_dir import RunDir
@@ -81,17 +82,18 @@ def evaluate(
     submission = load_submission(submission_path)
     selection = select_for(submission, choice)
     run_dir.check_writable(settings.output_dir / submission.name)
+    untouched = stat_files(*_local_folders(submission).items())  # before the files are checked: no other is hashed then
     raise_faults(check_submission_files(submission, pins=False))
     questions = prompts(selection)
     total = len(questions)
-    folders = _folders(submission)
-    loaded = [(folder, kind) for kind, folder in folders.items()]
-    untouched = stat_files(*loaded)
-    files = submission_info.files_of(submission, folders)
+    folders, untouched = _fetch(submission, untouched)
     progress("load", 0, 0)
     started = time.monotonic()
-    opened = _open(submission, folders, settings)
-    with closing(opened) as backend:
+    with ExitStack() as held:
+        views = {kind: held.enter_context(PrivateView(folder, kind, untouched)) for folder, kind in folders.items()}
+        files = submission_info.files_of(submission, folders, {kind: view.files for kind, view in views.items()})
+        opened = _open(submission, {kind: view.folder for kind, view in views.items()}, settings)
+        backend = held.enter_context(closing(opened))
         batches = plan_steps(backend, questions, progress)
         load_seconds = time.monotonic() - started
         content = {
@@ -110,7 +112,7 @@ def evaluate(
             self_check = run_self_check(backend, questions, answers, selection.benchmark.scoring, progress)
         if changed := [
             fault
-            for folder, kind in loaded
+            for folder, kind in folders.items()
             for fault in changed_files(folder, kind, submission_info.part_of(files, kind))
         ]:
             run.journal.discard()  # no run may go on from answers of bytes that nobody knows
@@ -142,7 +144,7 @@ def evaluate(
                 "limit": selection.limit,
                 "self_check": self_check,
                 "isolation": dict(opened.isolation),
-                "bytes_bound": binding(*(folder for folder, _ in loaded)) if loaded else None,
+                "bytes_bound": binding(*folders) if folders else None,
             },
             machine=machine,
             predictions=run_dir.write_predictions(run.path, answers),
@@ -158,16 +160,28 @@ def evaluate(
     return run.path, card
 
 
-def _folders(submission: Submission) -> dict[Kind, Path]:
-    """The folders of a submission's model and adapter, fetched and checked; none where a service runs the model."""
+def _local_folders(submission: Submission) -> dict[Path, Kind]:
+    """The folders on this machine that a submission names."""
+    refs: dict[Kind, ModelRef | AdapterRef | None] = {"model": submission.model, "adapter": submission.adapter}
+    return {Path(ref.path): kind for kind, ref in refs.items() if ref is not None and ref.path is not None}
+
+
+def _fetch(submission: Submission, untouched: tuple[FileStat, ...]) -> tuple[dict[Path, Kind], tuple[FileStat, ...]]:
+    """The folders of a submission's model and adapter, and the state of their files before they were checked.
+
+    What comes from the Hub is fetched and checked here. None where a service runs the model.
+    """
     if submission.service is not None:
-        return {}
-    folders: dict[Kind, Path] = {"model": resolve_model(submission.model)}
+        return {}, untouched
+    folders: dict[Path, Kind] = {resolve_model(submission.model): "model"}
     if submission.adapter:
-        folders["adapter"] = resolve_model(submission.adapter)
-    if submission.model.repository or (submission.adapter and submission.adapter.repository):
-        raise_faults(check_folders(submission, folders["model"], folders.get("adapter"), pins=False))
-    return folders
+        folders[resolve_model(submission.adapter)] = "adapter"
+    fetched = {folder: kind for folder, kind in folders.items() if folder not in _local_folders(submission)}
+    if fetched:
+        untouched += stat_files(*fetched.items())
+        by_kind = {kind: folder for folder, kind in folders.items()}
+        raise_faults(check_folders(submission, by_kind["model"], by_kind.get("adapter"), pins=False))
+    return folders, untouched
 
 
 def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Replicas | Service":

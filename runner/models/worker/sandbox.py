@@ -125,7 +125,9 @@ def _limits(cuda: bool, memory_bytes: int | None, found: dict[str, str]) -> None
 
 def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Path | str, int]]:
     yield own, landlock.OWN
-    read: list[Path | str] = [*folders, *_python(), *_LIBRARIES, *_KERNEL]
+    # Of a private view its links lead to the very files that were hashed, wherever those lie.
+    linked = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir() if entry.is_symlink()]
+    read: list[Path | str] = [*folders, *linked, *_python(), *_LIBRARIES, *_KERNEL]
     for place in read:
         yield place, landlock.READ
     for stated in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
