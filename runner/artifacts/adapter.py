@@ -14,7 +14,7 @@ from runner.core.errors import Fault
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 MAX_RANK = 512
-_MAX_CONFIG = 1 << 20
+MAX_CONFIG = 1 << 20
 
 # A suffix of a module's dotted name. peft puts such names into regular expressions, in which a dot is the only letter
 # of these with a meaning.
@@ -138,7 +138,7 @@ def read_adapter(
         for name in (CONFIG, WEIGHTS)
         if not tree.holds(name)
     ]
-    json_faults, document = read_object(tree, CONFIG, _MAX_CONFIG)
+    json_faults, document = read_object(tree, CONFIG, MAX_CONFIG)
     config_faults: list[Fault] = []
     lora = None
     if document is not None:

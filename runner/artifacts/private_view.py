@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from runner.artifacts import adapter, config
+from runner.artifacts import adapter, config, tokenizer
 from runner.artifacts.config_keys import reduce_config
 from runner.artifacts.json_files import read_object
 from runner.artifacts.manifest import FileStat, stat_file
@@ -26,6 +26,10 @@ from runner.core.private_folder import make_private_folder
 _PREFIX = "moral-ambiguity-view-"
 _WEIGHTS = ".safetensors"
 _HANDLES = Path("/proc/self/fd")
+_SETTINGS: Mapping[Kind, Mapping[str, int]] = {
+    "model": {config.FILE: config.MAX_BYTES, tokenizer.SETTINGS: tokenizer.MAX_SETTINGS},
+    "adapter": {adapter.CONFIG: adapter.MAX_CONFIG},
+}
 
 
 class PrivateView:
@@ -95,14 +99,14 @@ class PrivateView:
         return {"name": name, "size": size, "sha256": digest}
 
     def _write_settings(self, tree: Tree, kind: Kind) -> None:
-        """Write config.json or adapter_config.json anew, from the bytes that were bound and the keys that are known."""
-        name = config.FILE if kind == "model" else adapter.CONFIG
-        bound = Tree(self.folder, kind, {name: 0} if (self.folder / name).is_file() else {}, frozenset())
-        faults, document = read_object(bound, name, config.MAX_BYTES)
-        if document is None:
+        """Write the settings anew, from the bytes that were bound and the keys that are known."""
+        for name, limit in _SETTINGS[kind].items():
+            bound = Tree(self.folder, kind, {name: 0} if (self.folder / name).is_file() else {}, frozenset())
+            faults, document = read_object(bound, name, limit)
             raise_faults(faults)
-            return
-        (self.folder / name).write_text(json.dumps(_known(document, kind, bound, tree)), encoding="utf-8")
+            if document is not None:
+                known = _reduce(name, document, bound, tree)
+                (self.folder / name).write_text(json.dumps(known, sort_keys=True), encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
@@ -121,14 +125,14 @@ class PrivateView:
         self._lock = -1
 
 
-def _known(document: Mapping[str, Any], kind: Kind, bound: Tree, tree: Tree) -> dict[str, Any]:
-    if kind == "adapter":
+def _reduce(name: str, document: Mapping[str, Any], bound: Tree, tree: Tree) -> dict[str, Any]:
+    if name == adapter.CONFIG:
         return adapter.reduce_settings(document, tree)
+    if name == tokenizer.SETTINGS:
+        return tokenizer.reduce_tokenizer_settings(document)
     faults, known = config.read_config(bound)
-    if known is None:
-        raise_faults(faults)
-        return {}
-    return reduce_config(known.model_type, document)
+    raise_faults(faults)
+    return reduce_config(known.model_type, document) if known else {}
 
 
 def inherited_handles(folder: Path) -> list[int]:

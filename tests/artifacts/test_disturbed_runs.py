@@ -152,15 +152,23 @@ def test_a_change_in_secret_is_found_by_content_and_no_answer_is_kept(
     assert list((tmp_path / "results" / "disturbed").iterdir()) == []
 
 
-def test_another_mode_or_a_further_link_is_no_change(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:
+def test_a_touched_file_ends_the_run_and_the_same_command_goes_on(
+    evaluate: Evaluate, submission: Path, tmp_path: Path
+) -> None:
+    """Another mode or a further link moves no byte; but the kernel tells it by what also tells a hidden change."""
+
     def disturb() -> None:
         path = submission.parent / "model" / "model.safetensors"
-        path.chmod(0o640)
         (tmp_path / "backup").hardlink_to(path)
         (tmp_path / "backup").unlink()
-        path.chmod(0o644)
 
-    assert card_of(evaluate(at=("predict", 3), disturb=disturb))["run"]["bytes_bound"] == binding(tmp_path)
+    done = evaluate(at=("predict", 3), disturb=disturb)
+    assert done.exit_code == 1
+    assert "BYTES_CHANGED" in done.output
+    run = folder_of(evaluate())
+    timing = json.loads((run / filenames.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]
+    assert timing["prompts_resumed"] == 3
+    assert card_of(evaluate())["run"]["bytes_bound"] == binding(tmp_path)
 
 
 def test_a_model_is_read_once_before_and_once_after(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:
