@@ -11,6 +11,7 @@ from runner.artifacts.check import (
     check_folders,
     check_model,
     check_submission_files,
+    list_ignored,
 )
 from runner.artifacts.manifest import (
     FileStat,
@@ -42,6 +43,7 @@ __all__ = [
     "check_submission_files",
     "combine_manifests",
     "inherited_handles",
+    "list_ignored",
     "model_manifest",
     "raise_if_modified",
     "stat_files",

@@ -75,28 +75,32 @@ class PrivateView:
     def _bind(self, tree: Tree, name: str, seen: Mapping[str, FileStat] | None) -> dict[str, Any]:
         """Copy or link one file; its entry in the manifest."""
         place = tree.place(name)
+        path = str(tree.folder / name)
         try:
-            stream = open_regular(tree.path(name))
-            handle = stream.fileno()
-            path = str(tree.folder / name)
-            if seen is not None and stat_file(path, handle) != seen.get(path):
-                raise InvalidInput(Fault("BYTES_CHANGED", "It was written to or exchanged while checked.", file=place))
-            if name.endswith(_WEIGHTS):
-                self._handles.append(os.dup(handle))
-                target = _HANDLES / str(self._handles[-1]) if sys.platform == "linux" else tree.path(name).resolve()
-                (self.folder / name).symlink_to(target)
-                with stream:
+            with open_regular(tree.path(name)) as stream:
+                if seen is not None and stat_file(path, stream.fileno()) != seen.get(path):
+                    message = "It was written to or exchanged while it was checked."
+                    raise InvalidInput(Fault("BYTES_CHANGED", message, file=place))
+                if name.endswith(_WEIGHTS):
+                    self._link(tree, name, stream.fileno())
                     digest = hashlib.file_digest(stream, "sha256").hexdigest()
                     size = stream.tell()
-            else:
-                with stream:
+                else:
                     data = stream.readall()
-                (self.folder / name).write_bytes(data)
-                digest, size = hashlib.sha256(data).hexdigest(), len(data)
+                    (self.folder / name).write_bytes(data)
+                    digest, size = hashlib.sha256(data).hexdigest(), len(data)
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
             raise InvalidInput(Fault("FILE_UNREADABLE", message, file=place)) from None
         return {"name": name, "size": size, "sha256": digest}
+
+    def _link(self, tree: Tree, name: str, handle: int) -> None:
+        """A link to an open handle, which leads to the file itself whatever its name comes to mean."""
+        if sys.platform != "linux":
+            (self.folder / name).symlink_to(tree.path(name).resolve())
+            return
+        self._handles.append(os.dup(handle))
+        (self.folder / name).symlink_to(_HANDLES / str(self._handles[-1]))
 
     def _write_settings(self, tree: Tree, kind: Kind) -> None:
         """Write the settings anew, from the bytes that were bound and the keys that are known."""

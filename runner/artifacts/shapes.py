@@ -37,8 +37,7 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
     A missing tensor is not an error to the library: it fills in random numbers. Tensors beyond those expected are left
     to the loader, which reports them.
     """
-    if config.model_type in ("bert", "roberta"):  # early checkpoints use the names of the original code
-        weights = {re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name)): t for name, t in weights.items()}
+    weights = current_names(config.model_type, weights)
     found = {int(match[1]) for name in weights if (match := _LAYER.match(name))}
     if found and found != set(range(config.layers)):
         message = f"It states {config.layers} layers, the weights hold {len(found)} with numbers up to {max(found)}."
@@ -64,6 +63,13 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
         message = f"{len(integers):,} weights are not floating-point numbers: {shown_some(integers)}."
         faults.append(Fault("CONFIG_SHAPES", message, file=file))
     return faults
+
+
+def current_names(model_type: str, weights: Header) -> Header:
+    """`weights` by the names of today: early encoders were saved with those of the original code."""
+    if model_type not in ("bert", "roberta"):
+        return weights
+    return {re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name)): t for name, t in weights.items()}
 
 
 def _causal(config: Config) -> Iterator[tuple[str, Shape]]:

@@ -13,14 +13,17 @@ from runner.cli import options
 @click.option(
     "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
 )
+@click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
 @options.quiet
-def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
+def validate(
+    submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], verbose: bool, quiet: bool
+) -> None:
     """Find every fault of a submission, recipe or benchmark.
 
     All at once, each with its place. Files are read, not run: no model is loaded, and no library that could load one.
     """
     from runner.core.errors import Fault, UserError
-    from runner.evaluation.validate import check
+    from runner.evaluation.validate import check, ignored
     from runner.report.faults import render
 
     faults: list[Fault] = []
@@ -29,6 +32,8 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
         faults.extend(found)
         if not found and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
+            for line in ignored(path, all_names=verbose):
+                click.echo(f"  ignored in {line}")
     if faults or output_format == "json":
         click.echo(render(tuple(faults), output_format), nl=False)
     if faults:
