@@ -179,12 +179,8 @@ def _prediction(
             raise BackendError(Fault("CONCENTRATION", message))
     lengths = [len(each.ids) for each in read]
     return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
+        **prompt.key._asdict(),
         log_scores=tuple(log_softmax(logits).tolist()),
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=sum(lengths),
         token_counts=tuple(lengths) if head.kind == "ranking" else None,
