@@ -113,13 +113,13 @@ def check_adapter(
     faults, tree = walk(folder, "adapter")
     if any(fault.code == "TREE_LIMIT" for fault in faults):
         return tuple(faults), None
-    found, lora, header = read_adapter(tree, model.family if model else None)
-    faults += found
+    adapter_faults, lora, header = read_adapter(tree, model.family if model else None)
+    faults += adapter_faults
     if lora is None:
         return tuple(faults), None
     if header is not None:
-        found = tensor_faults(lora, header, model.modules if model else None, tree.place(WEIGHTS))
-        faults += found or _effect_faults(tree)
+        adapter_faults = tensor_faults(lora, header, model.modules if model else None, tree.place(WEIGHTS))
+        faults += adapter_faults or _effect_faults(tree)
     if base is not None and _names_another(lora.base, base):
         message = f"It was trained on {shown(lora.base)}, submission.yaml names {shown(base)} as the base."
         file = tree.place("adapter_config.json")
@@ -179,14 +179,14 @@ def check_folders(
     faults: list[Fault] = []
     facts: ModelFacts | None = None
     if model is not None:
-        found, facts = check_model(model)
-        faults += found
-        if pins and not found and submission.model.digest is not None:
+        part_faults, facts = check_model(model)
+        faults += part_faults
+        if pins and not part_faults and submission.model.digest is not None:
             faults += digest_faults(model_manifest(model), submission.model.digest, model, "$.model.digest")
     if adapter is not None and submission.adapter is not None:
-        found, _ = check_adapter(adapter, facts, base=submission.model.repository)
-        faults += found
-        if pins and not found and submission.adapter.digest is not None:
+        part_faults, _ = check_adapter(adapter, facts, base=submission.model.repository)
+        faults += part_faults
+        if pins and not part_faults and submission.adapter.digest is not None:
             faults += digest_faults(adapter_manifest(adapter), submission.adapter.digest, adapter, "$.adapter.digest")
     return tuple(faults)
 
@@ -197,13 +197,17 @@ def _no_folder(folder: Path) -> Fault | None:
     return Fault("FILE_MISSING", "There is no such folder.", file=str(folder), hint="Paths start at submission.yaml.")
 
 
-def _names_another(stated: str | None, base: str) -> bool:
+def _names_another(stated_base: str | None, base: str) -> bool:
     """Whether an adapter states a base as on the Hub, `owner/name` and not a path, that is not `base`.
 
     The same name of another owner (a copy, or a repository that moved), and a quantised copy, are the same base: which
     tensors fit is checked, and which base was trained on shows in nothing else than a name.
     """
-    return stated is not None and _REPOSITORY.fullmatch(stated) is not None and _called(stated) != _called(base)
+    return (
+        stated_base is not None
+        and _REPOSITORY.fullmatch(stated_base) is not None
+        and _called(stated_base) != _called(base)
+    )
 
 
 def _called(repository: str) -> str:

@@ -182,14 +182,14 @@ def _what(status: os.stat_result) -> str | None:
     return kinds.get(stat.S_IFMT(mode), "of an unknown kind")
 
 
-def _unreadable(path: Path, status: os.stat_result, place: str) -> Fault | None:
+def _unreadable(path: Path, status: os.stat_result, location: str) -> Fault | None:
     try:
         open_regular(path).close()
     except OSError as error:
         message = (
             f"It cannot be read by the user who runs this (mode {stat.S_IMODE(status.st_mode):04o}): {error.strerror}."
         )
-        return Fault("FILE_UNREADABLE", message, file=place, hint="Saving writes mode 0600: chmod a+r the file.")
+        return Fault("FILE_UNREADABLE", message, file=location, hint="Saving writes mode 0600: chmod a+r the file.")
     return None
 
 

@@ -28,9 +28,9 @@ def validate(
 
     faults: list[Fault] = []
     for path in submissions:
-        found = check(path)
-        faults.extend(found)
-        if not found and output_format == "rich" and not quiet:
+        file_faults = check(path)
+        faults.extend(file_faults)
+        if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
             for line in ignored(path, all_names=verbose):
                 click.echo(f"  ignored in {line}")

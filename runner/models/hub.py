@@ -32,7 +32,7 @@ def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
 
     called = f"{repository} at {revision}"
     try:
-        found = snapshot_download(
+        snapshot_dir = snapshot_download(
             repository, revision=revision, allow_patterns=patterns, local_files_only=constants.HF_HUB_OFFLINE
         )
     except LocalEntryNotFoundError:
@@ -46,4 +46,4 @@ def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
         hint = "Check the name, the revision, and HF_TOKEN if access is restricted."
         reason = " ".join(str(problem).split())[:300]
         raise BackendError(Fault("HUB", f"{called} could not be fetched: {reason}", hint=hint)) from None
-    return Path(found)
+    return Path(snapshot_dir)

@@ -29,32 +29,32 @@ def summarise(
 
     All metrics share the same resampled items. What was not measured is null with its reason.
     """
-    chosen = np.ones(len(measured.counts), dtype=bool) if where is None else where
+    mask = np.ones(len(measured.counts), dtype=bool) if where is None else where
     primary = scoring.primary
-    columns = {name: measured.values[name][chosen] for name in names if name in measured.values}
+    columns = {name: measured.values[name][mask] for name in names if name in measured.values}
     limit = limits.get(primary)
     if primary in measured.values and primary in prior.values and limit is not None:
-        flat = np.full(len(chosen), limit.value)
-        columns["/value"] = measured.values[primary][chosen]
-        columns["/prior"] = prior.values[primary][chosen]
-        columns["/ceiling"] = (flat if limit.per_item is None else limit.per_item)[chosen]
+        flat = np.full(len(mask), limit.value)
+        columns["/value"] = measured.values[primary][mask]
+        columns["/prior"] = prior.values[primary][mask]
+        columns["/ceiling"] = (flat if limit.per_item is None else limit.per_item)[mask]
     labels = measured.counts.shape[1]
-    confusion = f1.confusion_columns(measured.predicted[chosen], measured.majority[chosen], labels)
+    confusion = f1.confusion_columns(measured.predicted[mask], measured.majority[mask], labels)
     matrix = np.column_stack([*columns.values(), confusion])
     drawn = intervals.bootstrap_means(matrix, scoring.intervals.draws, scoring.intervals.seed)
-    place = {name: number for number, name in enumerate(columns)}
-    block = _Block(matrix, drawn, place, scoring)
-    found: Json = {}
+    index = {name: number for number, name in enumerate(columns)}
+    block = _Block(matrix, drawn, index, scoring)
+    estimates: Json = {}
     for name in names:
-        found[name] = _estimate(name, block, measured, len(columns))
-    return found
+        estimates[name] = _estimate(name, block, measured, len(columns))
+    return estimates
 
 
 class _Block:
     """Per-item columns with their bootstrap means: held together because they share their resampled items."""
 
-    def __init__(self, matrix: Array, drawn: Array, place: Mapping[str, int], scoring: ScoringSpec) -> None:
-        self.matrix, self.drawn, self.place = matrix, drawn, place
+    def __init__(self, matrix: Array, drawn: Array, index: Mapping[str, int], scoring: ScoringSpec) -> None:
+        self.matrix, self.drawn, self.place = matrix, drawn, index
         self.level = scoring.intervals.level
         self.method = scoring.intervals.method
         self.errors = intervals.standard_error(matrix)
@@ -119,35 +119,35 @@ def _missing(reason: str) -> Json:
 
 def baseline_means(measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     """Means of a baseline on the metrics that make sense for it: none that is calibrated or derived."""
-    found: Json = {}
+    means: Json = {}
     for name in scoring.metrics:
         if METRICS[name].base is not None:
             continue
         if name == "macro_f1":
             labels = measured.counts.shape[1]
-            found[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
+            means[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
         elif name in measured.values:
-            found[name] = {"value": float(measured.values[name].mean())}
+            means[name] = {"value": float(measured.values[name].mean())}
         else:
-            found[name] = {"value": None, "reason": measured.unavailable[name]}
-    return found
+            means[name] = {"value": None, "reason": measured.unavailable[name]}
+    return means
 
 
 def by_stratum(part: TaskData, measured: TaskMetrics, limits: Mapping[str, Ceiling], scoring: ScoringSpec) -> Json:
     """The item-level metrics of each stratum, with the ceiling and the number of items it stands on."""
     item_level = tuple(name for name in scoring.metrics if METRICS[name].kind == "item" and METRICS[name].base is None)
     primary = limits.get(scoring.primary)
-    found: Json = {}
+    strata: Json = {}
     for kind in part.task.strata:
-        found[kind] = {}
+        strata[kind] = {}
         for name, where in _masks(kind, part.scored, measured.counts).items():
             per_item = None if primary is None else primary.per_item
-            found[kind][name] = {
+            strata[kind][name] = {
                 "items": int(where.sum()),
                 "ceiling": None if per_item is None else float(per_item[where].mean()),
                 "metrics": summarise(measured, measured, {}, scoring, item_level, where),
             }
-    return found
+    return strata
 
 
 def _masks(kind: str, items: tuple[Item, ...], counts: Array) -> dict[str, NDArray[np.bool_]]:

@@ -138,7 +138,7 @@ def paired_macro_f1(
     The interval is of items that are resampled for both, the standard error that of these differences. Macro F1 is no
     mean over items, so what is tested is the difference itself, under random exchange of the two models' answers.
     """
-    columns = [confusion_columns(each, human, labels) for each in predicted]
+    columns = [confusion_columns(model_labels, human, labels) for model_labels in predicted]
     gaps = _difference(np.split(bootstrap_means(np.hstack(columns), draws, seed), 2, axis=1))
     lower, upper = percentile_interval(gaps, level)
     first, second = columns
@@ -161,7 +161,7 @@ def verdict(
     difference: float, lower: float, upper: float, adjusted: float, lower_is_better: bool | None, level: float
 ) -> str:
     """`better`, `worse` or `undecided`; see `compare`."""
-    found = adjusted <= 1 - level and (lower > 0 or upper < 0)
-    if not found or lower_is_better is None:
+    significant = adjusted <= 1 - level and (lower > 0 or upper < 0)
+    if not significant or lower_is_better is None:
         return "undecided"
     return "better" if (difference < 0) == lower_is_better else "worse"

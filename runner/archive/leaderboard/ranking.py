@@ -43,23 +43,23 @@ def standings(
     sign = 1.0 if lower_is_better else -1.0
     losses = sign * np.asarray(values, dtype=np.float64)
     ends = np.sort(sign * np.asarray(bounds, dtype=np.float64).reshape(-1, 2), axis=1)
-    column = np.array([-1 if place is None else place for place in paired], dtype=np.intp)
+    column = np.array([-1 if index is None else index for index in paired], dtype=np.intp)
     with_column = np.flatnonzero(column >= 0)
     drawn = sign * draws[:, column[with_column]]
     order = np.argsort(losses, kind="stable")
-    found = []
-    for place, row in enumerate(order):
+    rows = []
+    for position, row in enumerate(order):
         better, worse = _shown(int(row), ends, drawn, with_column, level)
-        found.append(
+        rows.append(
             Rank(
                 row=int(row),
                 rank=1 + int((losses < losses[row]).sum()),
                 best=1 + int(better.sum()),
                 worst=len(losses) - int(worse.sum()),
-                tied=place > 0 and not bool(better[order[place - 1]]),
+                tied=position > 0 and not bool(better[order[position - 1]]),
             )
         )
-    return found
+    return rows
 
 
 def _shown(
