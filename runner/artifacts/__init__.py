@@ -13,6 +13,7 @@ from runner.artifacts.check import (
     check_submission_files,
     list_ignored,
 )
+from runner.artifacts.config import FAMILIES
 from runner.artifacts.manifest import (
     FileStat,
     adapter_manifest,
@@ -28,6 +29,7 @@ from runner.artifacts.private_view import PrivateView, inherited_handles
 from runner.artifacts.tree import FETCHED, Kind, walk
 
 __all__ = [
+    "FAMILIES",
     "FETCHED",
     "AdapterFacts",
     "FileStat",

@@ -55,7 +55,7 @@ _FREE = frozenset(
     }
 )
 _ONE_OF: Mapping[str, tuple[object, ...]] = {
-    "fan_in_fan_out": (False,),
+    "fan_in_fan_out": (True, False),  # peft sets it anew by the kind of each layer
     # Where training begins, without a change of the base; the other names change its weights.
     "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
     "lora_bias": (True, False),

@@ -141,5 +141,6 @@ def _reduce(name: str, document: Mapping[str, Any], bound: Tree, tree: Tree) -> 
 
 def inherited_handles(folder: Path) -> list[int]:
     """The handles to which the links of a view lead: a process that is to read it must inherit them."""
-    links = (entry.readlink() for entry in folder.iterdir() if entry.is_symlink())
+    entries = folder.iterdir() if folder.is_dir() else ()
+    links = (entry.readlink() for entry in entries if entry.is_symlink())
     return [int(target.name) for target in links if target.parent == _HANDLES]

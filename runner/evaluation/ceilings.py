@@ -7,6 +7,7 @@ import numpy as np
 
 from runner.config.benchmark import load_benchmark
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import read_whole
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Array, ScoringSpec
 from runner.scorecard.task_metrics import counts_of
@@ -15,6 +16,8 @@ from runner.scoring.metrics import METRICS
 from runner.tasks.selection import RunConfig, select
 
 Json = dict[str, Any]
+
+_MAX_BYTES = 1 << 30
 
 
 def of_tasks(choice: RunConfig, draws: int | None, seed: int | None) -> list[Json]:
@@ -55,7 +58,7 @@ def _ceiling(name: str, counts: Array, scoring: ScoringSpec, draws: int | None, 
 
 def _read_counts(path: Path) -> Array:
     try:
-        rows = parse(path.read_bytes(), max_bytes=1 << 30)
+        rows = parse(read_whole(path, _MAX_BYTES), max_bytes=_MAX_BYTES)
     except OSError as problem:
         raise InvalidInput(Fault("FILE_MISSING", f"It cannot be read: {problem.strerror}.", str(path))) from None
     except JsonFault as problem:

@@ -16,7 +16,6 @@ from support import hostile_submissions as hostile
 from runner.artifacts import binding, model_manifest
 from runner.cli import main
 from runner.core.canonical import manifest_digest
-from runner.evaluation import run_dir
 from runner.evaluation.journal import Journal
 from runner.models.worker import process
 from runner.report import console
@@ -143,9 +142,17 @@ def test_what_is_answered_after_a_change_is_not_kept(
     assert timing["prompts_resumed"] == answered
 
 
-def test_a_change_in_secret_is_found_by_content_and_no_answer_is_kept(
-    evaluate: Evaluate, submission: Path, tmp_path: Path
+def test_a_change_in_secret_is_found_by_the_kernels_clock(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:
+    done = evaluate(at=("predict", 3), disturb=in_secret(submission.parent / "model" / "model.safetensors"))
+    assert done.exit_code == 1
+    assert "BYTES_CHANGED" in done.output
+    assert list(tmp_path.rglob(filenames.BUNDLE)) == []
+
+
+def test_a_change_that_nothing_shows_is_found_by_content_and_no_answer_is_kept(
+    evaluate: Evaluate, submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(open_submission, "raise_if_modified", lambda _: None)
     done = evaluate(at=("predict", 3), disturb=in_secret(submission.parent / "model" / "model.safetensors"))
     assert done.exit_code == 1
     assert "BYTES_CHANGED" in done.output
@@ -265,7 +272,7 @@ def test_a_clock_that_jumps_loses_no_run_and_is_told(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[str]
 ) -> None:
     clock = [times[0]]
-    monkeypatch.setattr(run_dir, "now", lambda: clock[0])
+    monkeypatch.setattr("runner.core.clock.now", lambda: clock[0])
     done = evaluate(at=("predict", 3), disturb=lambda: clock.__setitem__(0, times[1]))
     card = card_of(done)
     assert [card["run"]["started_at"], card["run"]["finished_at"]] == times
@@ -286,9 +293,9 @@ def test_a_stopped_run_goes_on_though_the_clock_was_set_back(
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_dir, "now", lambda: "2026-06-01T12:00:00Z")
+    monkeypatch.setattr("runner.core.clock.now", lambda: "2026-06-01T12:00:00Z")
     assert evaluate(at=("predict", 3), disturb=stop).exit_code == 5
-    monkeypatch.setattr(run_dir, "now", lambda: "2001-01-01T00:00:00Z")
+    monkeypatch.setattr("runner.core.clock.now", lambda: "2001-01-01T00:00:00Z")
     run = folder_of(evaluate())
     assert run.name == "2026-06-01T12-00-00Z"
     assert list(run.parent.iterdir()) == [run]

@@ -295,9 +295,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
 
     def main(parent: int) -> None:
-        def opened(_: Any, folder: Path, *__: Any, device: str | None, **___: Any) -> Sound:
-            Reading.folder = folder
-            return COPIES[name](device) if name in COPIES else KINDS[name]()
+        def opened(*given: Any) -> Sound:
+            Reading.folder = given[1]
+            return COPIES[name](given[-1].device) if name in COPIES else KINDS[name]()
 
         server.open_backend = opened  # type: ignore[assignment]
         server.main(parent)

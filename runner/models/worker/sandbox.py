@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import runner
+from runner.artifacts import inherited_handles
 from runner.models.worker import landlock, seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -125,8 +126,8 @@ def _limits(cuda: bool, memory_bytes: int | None, states: dict[str, str]) -> Non
 
 def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Path | str, int]]:
     yield own, landlock.OWN
-    # Of a private view its links lead to the very files that were hashed, wherever those lie.
-    linked = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir() if entry.is_symlink()]
+    # The links of a private view lead to handles of the very files that were hashed, wherever those lie.
+    linked = [Path(f"/proc/self/fd/{handle}") for folder in folders for handle in inherited_handles(folder)]
     paths: list[Path | str] = [*folders, *linked, *_python(), *_LIBRARIES, *_KERNEL]
     for path in paths:
         yield path, landlock.READ
