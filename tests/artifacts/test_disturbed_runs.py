@@ -16,6 +16,7 @@ from support import hostile_submissions as hostile
 from runner.artifacts import binding, model_manifest
 from runner.cli import main
 from runner.core.canonical import manifest_digest
+from runner.evaluation import open_submission
 from runner.evaluation.journal import Journal
 from runner.models.worker import process
 from runner.report import console
