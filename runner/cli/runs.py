@@ -18,9 +18,10 @@ from runner.cli import options
 def validate(
     submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], verbose: bool, quiet: bool
 ) -> None:
-    """Find every fault of a submission, recipe or benchmark.
+    """Report every fault of a submission, recipe or benchmark.
 
-    All at once, each with its place. Files are read, not run: no model is loaded, and no library that could load one.
+    All faults are reported at once, each with file, line and column. No model is loaded, nor any library that could
+    load one.
     """
     from runner.core.errors import Fault, UserError
     from runner.evaluation.validate import check, ignored
@@ -48,7 +49,7 @@ def validate(
     "prompts",
     multiple=True,
     metavar="NAME",
-    help="Ask with this prompt instead of the task's own; may repeat; not comparable.",
+    help="Use this prompt instead of the task's own; may repeat; not comparable.",
 )
 @options.elicitation
 @options.output_dir
@@ -56,30 +57,32 @@ def validate(
     "--device",
     default=None,
     metavar="NAME[,NAME…]",
-    help="cpu, cuda, cuda:1, …; after a comma, another copy of the model; cuda:0+cuda:1 is one copy spread over both. "
-    "[default: cuda if there is one]",
+    help="cpu, cuda, cuda:1, …; a comma adds a replica; cuda:0+cuda:1 splits one replica over both. "
+    "[default: cuda if present]",
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default=None,
-    help="Load the weights so. [default: as the submission says]",
+    help="Type of the loaded weights. [default: the submission's]",
 )
 @click.option(
     "--batch-tokens",
     default="auto",
     show_default=True,
     metavar="N|auto",
-    help="Tokens per batch; lower for less memory.",
+    help="Tokens per batch; fewer need less memory.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
-    help="Processor threads of each copy; another number rounds otherwise. [default: one per core, in all]",
+    help="CPU threads per replica; changing it can change the last digits. [default: all cores, shared]",
 )
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished equal run.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Resume an unfinished run with the same inputs."
+)
 @options.api
 @options.nonce
 @options.key
@@ -101,7 +104,7 @@ def evaluate(
     verbose: bool,
     **more: Any,
 ) -> None:
-    """Run a submission and leave a signed scorecard."""
+    """Run a submission and write a signed scorecard."""
     from runner.evaluation import evaluate as walk
     from runner.models.base import LoadOptions
     from runner.report import console, terminal
@@ -126,7 +129,7 @@ def evaluate(
 @click.command()
 @click.argument("predictions", type=options.FILE)
 @options.selection
-@click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's]")
+@click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's name]")
 @options.output_dir
 @options.nonce
 @options.key
@@ -142,9 +145,9 @@ def score(
     verbose: bool,
     **selected: Any,
 ) -> None:
-    """Make a scorecard from a predictions file alone.
+    """Score a predictions file without a model.
 
-    No model is needed. A row needs task, item_id and log_scores (natural log, one per label in the task's order).
+    Each row needs task, item_id and log_scores (natural log, one per label in the task's order).
     """
     from runner.evaluation.score import score_file
     from runner.report import console, terminal
