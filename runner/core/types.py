@@ -25,6 +25,20 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, on a machine or of a card.
+
+    `state` is ok, warn or fail on a machine; ok, skipped (not looked at, and why) or note of a card. `hint` says what
+    to do.
+    """
+
+    name: str
+    state: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FoldSpec:
     """Some of the folds into which a file's rows are dealt: the folds `take` of `number`, counted from 1, by `seed`.
 

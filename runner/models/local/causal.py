@@ -17,6 +17,7 @@ from torch import Tensor
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.local import (
     devices,
     general,
@@ -46,23 +47,20 @@ def open_causal(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    batch_tokens: int | None,
+    load: LoadOptions,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    model_devices = devices.choose_all(device)
+    model_devices = devices.choose_all(load.device)
     if model_devices[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = load_tokenizer(model_folder)
     named = submission.model
-    model = loading.load_model(model_folder, dtype or named.dtype, *model_devices, quantization=named.quantization)
+    model = loading.load_model(model_folder, load.dtype or named.dtype, *model_devices, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     if not loading.packed_limit(_base_of(model).config):
         general.check_head(_base_of(model))
-    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
+    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", load.batch_tokens)
 
 
 def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
@@ -82,7 +80,7 @@ def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = No
 
 
 class Causal:
-    """Holds a causal language model and its tokenizer; see `runner.models.base.Backend`.
+    """Holds a causal language model and its tokenizer; see `runner.models.base.LocalModel`.
 
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
     batches, of which as many as there are `lanes` are read side by side.

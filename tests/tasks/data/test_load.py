@@ -167,7 +167,7 @@ def test_line_ends(load):
     assert (fault.code, fault.line) == ("DATA_JSON", 3)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(
