@@ -156,7 +156,8 @@ def _message(error: ValidationError) -> str:
     limit: Any = error.validator_value
     match error.validator:
         case "type":
-            return f"Found {_found(value)}, {_KINDS[limit]} was expected."
+            kinds = [limit] if isinstance(limit, str) else limit
+            return f"Found {_found(value)}, {' or '.join(_KINDS[kind] for kind in kinds)} was expected."
         case "const":
             return f"Found {_found(value)}, {shown(limit)} was expected."
         case "enum" if len(limit) == 1:
@@ -183,6 +184,8 @@ def _message(error: ValidationError) -> str:
             return f"The list has {len(value)} entries, at most {limit} were expected."
         case "minProperties":
             return f"The mapping has {len(value)} keys, at least {limit} was expected."
+        case "maxProperties":
+            return f"The mapping has {len(value)} keys, at most {limit} were expected."
     raise AssertionError(f"the schemas use the keyword {error.validator!r}, which has no words yet")
 
 
