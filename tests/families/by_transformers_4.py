@@ -8,10 +8,17 @@ what may follow. An answer has for each prompt the ids of the prompt alone and w
 import datetime
 import json
 import sys
+from functools import lru_cache
 from typing import Any
 
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
+
+
+@lru_cache(maxsize=1)
+def load(folder: str) -> Any:
+    """The tokenizer of a model's folder by its class."""
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -24,14 +31,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             return today
 
     chat_template_utils.datetime = Pinned
-    tokenizer = AutoTokenizer.from_pretrained(request["folder"])
+    tokenizer = load(request["folder"])
     bos = tokenizer.bos_token
     adds = bos is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
     encoded, added = [], False
     for prompt in request["prompts"]:
         if request["form"] == "chat":
             chat = [{"role": "user", "content": prompt["text"]}]
-            begun = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) + prompt["cue"]
+            begun = tokenizer.apply_chat_template(
+                chat, add_generation_prompt=True, tokenize=False, **request["arguments"]
+            )
+            begun += prompt["cue"]
             special = adds and not begun.startswith(bos)
             added = added or special
         else:

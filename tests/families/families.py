@@ -2,7 +2,6 @@
 package has one, the files that lie beside the model on the Hub (their contents small), small random weights."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +63,7 @@ _INST = (
     "{{ ' [INST] ' + message['content'] + ' [/INST]' }}{% else %}"
     "{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
 )
+_NO_THINKING = '{"enable_thinking": false}'
 _PHI_CONFIG = '{"auto_map": {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.X"}}'
 
 FAMILIES: Sequence[Family] = (
@@ -79,37 +79,141 @@ FAMILIES: Sequence[Family] = (
     Family("NousResearch/Hermes-3-Llama-3.1-8B", "llama", "llama3.1", "NousResearch-Hermes-3-Llama-3.1-8B-tool_use"),
     Family("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama", "llama3.1", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B"),
     Family("HuggingFaceTB/SmolLM2-135M-Instruct", "llama", "smollm2", "package", (*_USUAL, "merges.txt", "vocab.json")),
-    Family("HuggingFaceTB/SmolLM3-3B", "smollm3", "llama3.1", "HuggingFaceTB-SmolLM3-3B", arguments=json.dumps({"enable_thinking": False})),
+    Family("HuggingFaceTB/SmolLM3-3B", "smollm3", "llama3.1", "HuggingFaceTB-SmolLM3-3B", arguments=_NO_THINKING),
     Family("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral", "mistral-v1", _INST, _MISTRAL),
-    Family("mistralai/Mistral-Nemo-Instruct-2407", "mistral", "mistral-nemo", "mistralai-Mistral-Nemo-Instruct-2407", _MISTRAL),
+    Family(
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        "mistral",
+        "mistral-nemo",
+        "mistralai-Mistral-Nemo-Instruct-2407",
+        _MISTRAL,
+    ),
     Family("Qwen/Qwen2.5-7B-Instruct", "qwen2", "qwen3", "Qwen-Qwen2.5-7B-Instruct", _QWEN),
-    Family("Qwen/Qwen3-8B", "qwen3", "qwen3", "package", _QWEN, arguments=json.dumps({"enable_thinking": False})),
-    Family("Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3_moe", "qwen3", "Qwen3-Coder", (*_QWEN, "chat_template.jinja.md", "qwen3coder_tool_parser.py")),
+    Family("Qwen/Qwen3-8B", "qwen3", "qwen3", "package", _QWEN, arguments=_NO_THINKING),
+    Family(
+        "Qwen/Qwen3-Coder-30B-A3B-Instruct",
+        "qwen3_moe",
+        "qwen3",
+        "Qwen3-Coder",
+        (*_QWEN, "chat_template.jinja.md", "qwen3coder_tool_parser.py"),
+    ),
     Family("Qwen/QwQ-32B", "qwen2", "qwen3", "Qwen-QwQ-32B", (*_QWEN, "figures/benchmark.jpg")),
     Family("google/gemma-2-2b-it", "gemma2", "gemma2", "google-gemma-2-2b-it", (*_USUAL, "tokenizer.model")),
     Family("google/gemma-3-1b-it", "gemma3", "gemma3", "package", (*_USUAL, "tokenizer.model", "added_tokens.json")),
     Family("openai-community/gpt2", "gpt2", "gpt2", None, _GPT2),
-    Family("microsoft/Phi-3.5-mini-instruct", "phi3", MADE, "microsoft-Phi-3.5-mini-instruct", _PHI, ("<s>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"), True, _PHI_CONFIG),
-    Family("ibm-granite/granite-3.3-2b-instruct", "granite", MADE, "ibm-granite-granite-3.3-2B-Instruct", (*_USUAL, "merges.txt", "vocab.json"), ("<|end_of_text|>", "<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>")),
-    Family("CohereLabs/c4ai-command-r7b-12-2024", "cohere2", MADE, "CohereForAI-c4ai-command-r7b-12-2024-tool_use", _USUAL, ("<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "<|START_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>")),
-    Family("swiss-ai/Apertus-8B-Instruct-2509", "apertus", MADE, "Apertus-8B-Instruct", _USUAL, ("<s>", "<|assistant_end|>", "<|system_start|>", "<|system_end|>", "<|developer_start|>", "<|developer_end|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>")),
-    Family("ByteDance-Seed/Seed-OSS-36B-Instruct", "seed_oss", MADE, "ByteDance-Seed-OSS", (*_USUAL, "thinking_budget.png"), ("<seed:bos>", "<seed:eos>", "<seed:think>", "</seed:think>")),
-    Family("zai-org/GLM-4.6", "glm4_moe", MADE, "GLM-4.6", _USUAL, ("<|endoftext|>", "<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>", "<think>", "</think>"), arguments=json.dumps({"enable_thinking": False})),
-    Family("deepseek-ai/DeepSeek-V3.1", "deepseek_v3", MADE, "deepseek-ai-DeepSeek-V3.1", _USUAL, ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"), arguments=json.dumps({"thinking": False})),
-    Family("openai/gpt-oss-120b", "gpt_oss", MADE, "openai-gpt-oss-120b", (*_USUAL, "original/config.json", "metal/model.bin"), ("<|startoftext|>", "<|return|>", "<|start|>", "<|end|>", "<|message|>", "<|channel|>")),
-)  # fmt: skip
+    Family(
+        "microsoft/Phi-3.5-mini-instruct",
+        "phi3",
+        MADE,
+        "microsoft-Phi-3.5-mini-instruct",
+        _PHI,
+        ("<s>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"),
+        True,
+        _PHI_CONFIG,
+    ),
+    Family(
+        "ibm-granite/granite-3.3-2b-instruct",
+        "granite",
+        MADE,
+        "ibm-granite-granite-3.3-2B-Instruct",
+        (*_USUAL, "merges.txt", "vocab.json"),
+        ("<|end_of_text|>", "<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>"),
+    ),
+    Family(
+        "CohereLabs/c4ai-command-r7b-12-2024",
+        "cohere2",
+        MADE,
+        "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+        _USUAL,
+        (
+            "<BOS_TOKEN>",
+            "<|END_OF_TURN_TOKEN|>",
+            "<|START_OF_TURN_TOKEN|>",
+            "<|USER_TOKEN|>",
+            "<|CHATBOT_TOKEN|>",
+            "<|SYSTEM_TOKEN|>",
+            "<|START_RESPONSE|>",
+            "<|END_RESPONSE|>",
+        ),
+    ),
+    Family(
+        "swiss-ai/Apertus-8B-Instruct-2509",
+        "apertus",
+        MADE,
+        "Apertus-8B-Instruct",
+        _USUAL,
+        (
+            "<s>",
+            "<|assistant_end|>",
+            "<|system_start|>",
+            "<|system_end|>",
+            "<|developer_start|>",
+            "<|developer_end|>",
+            "<|user_start|>",
+            "<|user_end|>",
+            "<|assistant_start|>",
+        ),
+    ),
+    Family(
+        "ByteDance-Seed/Seed-OSS-36B-Instruct",
+        "seed_oss",
+        MADE,
+        "ByteDance-Seed-OSS",
+        (*_USUAL, "thinking_budget.png"),
+        ("<seed:bos>", "<seed:eos>", "<seed:think>", "</seed:think>"),
+    ),
+    Family(
+        "zai-org/GLM-4.6",
+        "glm4_moe",
+        MADE,
+        "GLM-4.6",
+        _USUAL,
+        (
+            "<|endoftext|>",
+            "<|endoftext|>",
+            "[gMASK]",
+            "<sop>",
+            "<|user|>",
+            "<|assistant|>",
+            "<|system|>",
+            "<think>",
+            "</think>",
+        ),
+        arguments=_NO_THINKING,
+    ),
+    Family(
+        "deepseek-ai/DeepSeek-V3.1",
+        "deepseek_v3",
+        MADE,
+        "deepseek-ai-DeepSeek-V3.1",
+        _USUAL,
+        ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"),
+        arguments='{"thinking": false}',
+    ),
+    Family(
+        "openai/gpt-oss-120b",
+        "gpt_oss",
+        MADE,
+        "openai-gpt-oss-120b",
+        (*_USUAL, "original/config.json", "metal/model.bin"),
+        ("<|startoftext|>", "<|return|>", "<|start|>", "<|end|>", "<|message|>", "<|channel|>"),
+    ),
+)
 
 
-def write_folder(family: Family, folder: Path) -> Path:
-    """Write a family's folder and its submission.yaml beside it, which is given back; or skip where a package lacks."""
+def write_folder(family: Family, folder: Path, *, beside: bool = True) -> Path:
+    """Write a family's folder and its submission.yaml beside it, which is given back; or skip where a package lacks.
+
+    `beside`: with the files that lie beside the model on the Hub, and what its config.json has beside the library's.
+    """
     model_folder = folder / "model"
     model_folder.mkdir(parents=True)
     tokenizer_size = _write_tokenizer(family, model_folder)
     _made(family, tokenizer_size).save_pretrained(model_folder)
     config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
-    config |= json.loads(family.config or "{}")
+    config |= json.loads(family.config or "{}") if beside else {}
     (model_folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    for name in family.files if not __import__("os").environ.get("BARE") else ():
+    for name in family.files if beside else ():
         file = model_folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
@@ -197,8 +301,3 @@ def _write_beside(file: Path) -> None:
         file.write_text("Some text.\n", encoding="utf-8")
     else:
         file.write_bytes(b"\x80\x02some bytes")
-
-
-def remove(folder: Path) -> None:
-    """Remove a family's folder: a vocabulary of 262,144 words is 30 MB."""
-    shutil.rmtree(folder, ignore_errors=True)
