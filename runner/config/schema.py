@@ -132,6 +132,7 @@ _KINDS = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
+    "null": "null",
 }
 
 
@@ -157,7 +158,8 @@ def _message(error: ValidationError) -> str:
     match error.validator:
         case "type":
             kinds = [limit] if isinstance(limit, str) else limit
-            return f"Found {_found(value)}, {' or '.join(_KINDS[kind] for kind in kinds)} was expected."
+            expected = " or ".join(filter(None, [", ".join(_KINDS[kind] for kind in kinds[:-1]), _KINDS[kinds[-1]]]))
+            return f"Found {_found(value)}, {expected} was expected."
         case "const":
             return f"Found {_found(value)}, {shown(limit)} was expected."
         case "enum" if len(limit) == 1:

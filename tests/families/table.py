@@ -148,8 +148,9 @@ _ARCHITECTURES = """
 Packed prompts share what they begin with, and are faster. The general path reads rows filled up on the right, by the
 library's own attention. It serves the {others} architectures above, and prompts that are longer than the sliding window
 of a packed one. Each agrees with plain transformers in `tests/models/local/test_architectures.py`, in what it scores
-and in what it writes, with windows shorter than the prompts, capped scores, ALiBi, partial rotary embeddings, parallel blocks
-and experts where it has them. When a model is opened, its own logits for one text are held against the head's products.
+and in what it writes, with windows shorter than the prompts, capped scores, ALiBi, partial rotary embeddings, parallel
+blocks and experts where it has them. When a model is opened, its own logits for one text are held against the head's
+products.
 
 An architecture that transformers itself does not know (InternLM2, Baichuan, ChatGLM 1 to 3) needs code from its
 repository, which is never run: `MODEL_TYPE`. The same is said of one that is not in the table; it may be scored right,
