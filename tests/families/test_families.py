@@ -33,6 +33,7 @@ def test_the_page_says_what_is_found(name: str, monkeypatch: pytest.MonkeyPatch)
     assert "families" in sys.modules
 
 
+@pytest.mark.skipif(not PAGE.exists(), reason="make families writes it")
 def test_the_page_has_the_families_of_the_seed_paper_and_twenty_more() -> None:
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ") and "/" in line]
     assert len(lines) >= 20
