@@ -76,7 +76,7 @@ FAMILIES: Sequence[Family] = (
     Family("meta-llama/Meta-Llama-3-8B-Instruct", "llama", "llama3", "package", _LLAMA),
     Family("meta-llama/Llama-3.2-3B-Instruct", "llama", "llama3.1", "meta-llama-Llama-3.2-3B-Instruct", _LLAMA),
     Family("meta-llama/Llama-3.3-70B-Instruct", "llama", "llama3.1", "meta-llama-Llama-3.3-70B-Instruct", _LLAMA),
-    Family("NousResearch/Hermes-3-Llama-3.1-8B", "llama", "llama3.1", "NousResearch-Hermes-3-Llama-3.1-8B-tool_use"),
+    Family("meetkai/functionary-medium-v3.1", "llama", "llama3.1", "meetkai-functionary-medium-v3.1"),
     Family("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama", "llama3.1", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B"),
     Family("HuggingFaceTB/SmolLM2-135M-Instruct", "llama", "smollm2", "package", (*_USUAL, "merges.txt", "vocab.json")),
     Family("HuggingFaceTB/SmolLM3-3B", "smollm3", "llama3.1", "HuggingFaceTB-SmolLM3-3B", arguments=_NO_THINKING),
