@@ -186,8 +186,6 @@ def _message(error: ValidationError) -> str:
             return f"The list has {len(value)} entries, at most {limit} were expected."
         case "minProperties":
             return f"The mapping has {len(value)} keys, at least {limit} was expected."
-        case "maxProperties":
-            return f"The mapping has {len(value)} keys, at most {limit} were expected."
     raise AssertionError(f"the schemas use the keyword {error.validator!r}, which has no words yet")
 
 

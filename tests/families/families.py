@@ -259,6 +259,9 @@ def _write_tokenizer(family: Family, folder: Path) -> int:
         tiny_encoders.tokenizer(family.form).save_pretrained(folder)
     else:
         _made_tokenizer(family).save_pretrained(folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # as on the Hub; version 4 does not know the new name
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     if family.template != "package" and not family.is_encoder:
         (folder / "chat_template.jinja").unlink(missing_ok=True)
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
