@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runner.artifacts import inherited_handles
 from runner.core import resources
 from runner.models.worker import landlock, seccomp
 
@@ -129,8 +130,10 @@ def _limits(cuda: bool, memory_bytes: int | None, states: dict[str, str]) -> Non
 
 def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Path | str, int]]:
     yield own, landlock.OWN
-    for folder in folders:
-        yield folder, landlock.READ
+    # The links of a private view lead to handles of the very files that were hashed, wherever those lie.
+    linked = [Path(f"/proc/self/fd/{handle}") for folder in folders for handle in inherited_handles(folder)]
+    for place in (*folders, *linked):
+        yield place, landlock.READ
     stated = [place for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if place.startswith("/")]
     for place in dict.fromkeys([*_python(), *(Path(place) for place in (*_LIBRARIES, *_KERNEL, *stated))]):
         yield from _around(place, _LABELS)
