@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from runner.core.errors import Fault, InvalidInput
+from runner.core.errors import MOST_FAULTS, Fault, InvalidInput
 from runner.core.types import Prompt
-from runner.models.base import Backend
+from runner.models.base import Predictor
 
 _MOST_AT_ONCE = 4096
-_MOST_FAULTS = 20
 
 
 def plan_steps(
-    backend: Backend, prompts: Sequence[Prompt], progress: Callable[[str, int, int], None] | None = None
+    backend: Predictor, prompts: Sequence[Prompt], progress: Callable[[str, int, int], None] | None = None
 ) -> list[list[int]]:
     """Steps of indexes into `prompts`, each once, as `backend` plans them: some thousands of prompts at a time.
 
@@ -28,7 +27,7 @@ def plan_steps(
             steps += [[window[index] for index in step] for step in batches]
         except InvalidInput as problem:
             faults += [fault for fault in problem.faults if fault not in faults]
-        if len(faults) >= _MOST_FAULTS:
+        if len(faults) >= MOST_FAULTS:
             break
         done += len(window)
     if faults:

@@ -10,7 +10,7 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.files import read_whole
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Array, ScoringSpec
-from runner.scorecard.task_metrics import counts_of
+from runner.scorecard.task_metrics import ORDINAL, counts_of
 from runner.scoring.ceiling import ceiling, fit_dirichlet
 from runner.scoring.metrics import METRICS
 from runner.tasks.selection import RunConfig, select
@@ -24,7 +24,14 @@ def of_tasks(choice: RunConfig, draws: int | None, seed: int | None) -> list[Jso
     """The ceiling of each chosen task."""
     selection = select(choice)
     return [
-        _ceiling(f"{part.task.name} ({part.split})", counts_of(part.scored), selection.benchmark.scoring, draws, seed)
+        _ceiling(
+            f"{part.task.name} ({part.split})",
+            counts_of(part.scored),
+            selection.benchmark.scoring,
+            draws,
+            seed,
+            ordinal=part.task.ordinal,
+        )
         for part in selection.tasks
     ]
 
@@ -32,14 +39,20 @@ def of_tasks(choice: RunConfig, draws: int | None, seed: int | None) -> list[Jso
 def of_counts_file(path: Path, choice: RunConfig, draws: int | None, seed: int | None) -> list[Json]:
     """The ceiling of a JSON file with an array of items × labels; `InvalidInput` names the first bad rows."""
     scoring = load_benchmark(choice.benchmark).scoring
-    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed)]
+    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed, ordinal=False)]
 
 
-def _ceiling(name: str, counts: Array, scoring: ScoringSpec, draws: int | None, seed: int | None) -> Json:
+def _ceiling(
+    name: str, counts: Array, scoring: ScoringSpec, draws: int | None, seed: int | None, *, ordinal: bool
+) -> Json:
     chosen_draws = draws or scoring.ceiling_draws
     chosen_seed = scoring.ceiling_seed if seed is None else seed
     best = fit_dirichlet(counts)
-    names = [metric for metric in scoring.metrics if METRICS[metric].kind != "derived" and METRICS[metric].base is None]
+    names = [
+        metric
+        for metric in scoring.metrics
+        if METRICS[metric].kind != "derived" and METRICS[metric].base is None and (ordinal or metric not in ORDINAL)
+    ]
     limits = ceiling(counts, names, chosen_draws, chosen_seed, best.alpha)
     return {
         "name": name,

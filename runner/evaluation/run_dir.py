@@ -4,14 +4,15 @@ import json
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from runner.core import clock
 from runner.core.canonical import digest, sha256_bytes
-from runner.core.clock import now
 from runner.core.errors import Fault, OutputError
 from runner.core.files import write_whole
 from runner.core.types import Prediction
@@ -52,7 +53,7 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
                 return RunDir(folder, open_journal)
             if open_journal is not None:
                 open_journal.close()
-    started = now()
+    started = clock.now()
     header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": started}
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -62,21 +63,27 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
 
 
 def check_writable(parent: Path) -> None:
-    """Make `parent` and a file in it, which is gone afterwards; `OutputError` when that cannot be done.
+    """Make `parent` and a file in it, which are gone afterwards; `OutputError` when that cannot be done.
 
-    For before the work: what cannot be written should be known before hours are spent.
+    For before the work: what cannot be written should be known before hours are spent, and a run that is refused
+    leaves no empty folder behind.
     """
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=parent) as stream:
             stream.write(b"\0" * 4096)
     except OSError as problem:
         raise unwritable(parent, problem) from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # not made, or another run has put something into it
+                folder.rmdir()
 
 
 def new_folder(parent: Path) -> Path:
     """A new folder under `parent`, named by the time in UTC; `OutputError` when it cannot be made."""
-    name = _name(now())
+    name = _name(clock.now())
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

@@ -7,7 +7,7 @@ from runner.core.canonical import digest
 from runner.core.types import Benchmark, Task
 from runner.scorecard import diagnostics, parse_failures
 from runner.scorecard.estimates import baseline_means, by_stratum, summarise
-from runner.scorecard.task_metrics import TaskMetrics, baseline_prior, baseline_uniform, counts_of, measure
+from runner.scorecard.task_metrics import ORDINAL, TaskMetrics, baseline_prior, baseline_uniform, counts_of, measure
 from runner.scoring import rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
 from runner.scoring.metrics import METRICS
@@ -126,7 +126,11 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     best = fit_dirichlet(counts)
     limits = ceiling(
         counts,
-        [name for name in scoring.metrics if METRICS[name].kind != "derived"],
+        [
+            name
+            for name in scoring.metrics
+            if METRICS[name].kind != "derived" and (part.task.ordinal or name not in ORDINAL)
+        ],
         scoring.ceiling_draws,
         scoring.ceiling_seed,
         best.alpha,

@@ -40,6 +40,8 @@ _ALL = (
     Metric("class_calibration", True, "probability", False),
     Metric("entropy_gap", None, "nats", False),
     Metric("ranking_agreement", False, "share of items", False),
+    # Of ordinal tasks alone.
+    Metric("wasserstein", True, "label steps", False),
     Metric("seed_cross_entropy", True, "nats", False),
     Metric("seed_dirichlet", True, "nats", False),
     Metric("gap_to_ceiling", True, "nats", True, kind="derived", base="cross_entropy"),

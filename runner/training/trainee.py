@@ -12,7 +12,7 @@ from torch import Tensor
 from runner.core.canonical import digest
 from runner.core.recipe_types import Recipe
 from runner.core.types import HeadSpec, Item, Prompt
-from runner.models.base import Backend
+from runner.models.base import Predictor
 from runner.models.local import general, lm_head, loading
 from runner.models.local.causal import wrap
 from runner.models.local.packed import attention
@@ -59,7 +59,7 @@ class TrainableModel(Protocol):
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) unnormalised natural-log scores of each example, in label order, with gradients."""
 
-    def backend(self) -> Backend:
+    def backend(self) -> Predictor:
         """The model as it is now, as evaluation asks it; the model must be in evaluation mode meanwhile."""
 
     def save(self, folder: Path) -> None:
@@ -82,6 +82,7 @@ class TrainableCausal:
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         base = recipe.base
         self._form: Format = "chat" if base.format == "chat" else "plain"
+        self._arguments = base.template_arguments
         self._tokenizer = load_tokenizer(folder)
         model = loading.load_model(folder, base.dtype, device, quantization=base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
@@ -106,7 +107,7 @@ class TrainableCausal:
                 truncated=encoded.truncated,
             )
             for encoded, (prompt, item) in zip(
-                encode_all(prompts, self._tokenizer, self._form, self._limit), questions, strict=True
+                encode_all(prompts, self._tokenizer, self._form, self._limit, self._arguments), questions, strict=True
             )
         ]
 
@@ -152,10 +153,10 @@ class TrainableCausal:
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def backend(self) -> Backend:
+    def backend(self) -> Predictor:
         """The model as `benchmark evaluate` would open it once it is saved."""
         self._base.config._attn_implementation = self._attention
-        return wrap(self.model, self._tokenizer, self._form)
+        return wrap(self.model, self._tokenizer, self._form, arguments=self._arguments)
 
     def save(self, folder: Path) -> None:
         """The adapter alone."""

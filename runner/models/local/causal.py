@@ -17,6 +17,7 @@ from torch import Tensor
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.local import (
     devices,
     general,
@@ -46,56 +47,70 @@ def open_causal(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    batch_tokens: int | None,
+    load: LoadOptions,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    model_devices = devices.choose_all(device)
+    model_devices = devices.choose_all(load.device)
     if model_devices[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = load_tokenizer(model_folder)
     named = submission.model
-    model = loading.load_model(model_folder, dtype or named.dtype, *model_devices, quantization=named.quantization)
+    model = loading.load_model(model_folder, load.dtype or named.dtype, *model_devices, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     if not loading.packed_limit(_base_of(model).config):
         general.check_head(_base_of(model))
-    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
+    form: Format = "chat" if named.format == "chat" else "plain"
+    return wrap(model, tokenizer, form, load.batch_tokens, arguments=named.template_arguments)
 
 
-def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
+def wrap(
+    model: Any,
+    tokenizer: Any,
+    form: Format,
+    batch_tokens: int | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+) -> "Causal":
     """A model that is loaded already, with or without an adapter, asked in batches of the default size.
 
+    `arguments` are given to the chat template.
     Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
     LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
     """
     if quantization.one_by_one(model):
         batch_tokens = 1
     if batch_tokens is not None:
-        return Causal(model, tokenizer, form, batch_tokens)
+        return Causal(model, tokenizer, form, batch_tokens, arguments=arguments)
     sizes = default_sizes(_base_of(model))
     # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
     lanes = sizes.lanes if loading.packed_limit(_base_of(model).config) else 1
-    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes)
+    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments)
 
 
 class Causal:
-    """Holds a causal language model and its tokenizer; see `runner.models.base.Backend`.
+    """Holds a causal language model and its tokenizer; see `runner.models.base.LocalModel`.
 
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
     batches, of which as many as there are `lanes` are read side by side.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int = 1, lanes: int = 1
+        self,
+        model: Any,
+        tokenizer: Any,
+        form: Format,
+        batch_tokens: int,
+        at_once: int = 1,
+        lanes: int = 1,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         if batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
         self._model = model
         self._tokenizer = tokenizer
         self._form: Format = form
+        self._arguments = arguments or {}
         self._batch_tokens = batch_tokens
         # What fits into memory, as far as is known: less once a batch did not.
         self._max_tokens_that_fit = batch_tokens
@@ -164,7 +179,7 @@ class Causal:
 
     @cached_property
     def _encoder(self) -> PromptEncoder:
-        return PromptEncoder(self._tokenizer, self._form)
+        return PromptEncoder(self._tokenizer, self._form, self._arguments)
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         """Batches of the prompts whose options are read, each for one path; see `generation.batches` for the others."""
@@ -359,6 +374,8 @@ class Causal:
             "batch_tokens": self._batch_tokens,
             "format": self._form,
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
+            **({"template_arguments": dict(self._arguments)} if self._arguments else {}),
+            **({"template_date": date} if (date := self._encoder.template_date) is not None else {}),
             "bos_token_id": self._tokenizer.bos_token_id,
             "first_prompt": {"first_token_ids": self._first_prompt_ids[0], "last_token_ids": self._first_prompt_ids[1]}
             if self._first_prompt_ids

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import runner
+from runner.core import resources
 from runner.models.worker import landlock, seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -68,7 +68,7 @@ _KERNEL = (
 )
 _DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 # The sample's stories with their votes, which travel in the package.
-_LABELS = Path(runner.__path__[0]).resolve() / "embedded"
+_LABELS = resources.PACKAGE.resolve() / "embedded"
 _MODEL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy", "jinja2", "click")
 
 
@@ -161,7 +161,7 @@ def _around(place: Path, hidden: Path) -> Iterator[tuple[Path, int]]:
 
 def _python() -> Iterator[Path]:
     """This package, the standard library, and each folder of the path that holds a library of the model's."""
-    yield Path(runner.__path__[0])
+    yield resources.PACKAGE
     for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
         yield Path(prefix, "lib")
         yield Path(prefix, "pyvenv.cfg")

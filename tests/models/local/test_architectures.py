@@ -38,7 +38,7 @@ def furthest(found: Any, expected: list[list[float]]) -> float:
 @pytest.mark.parametrize("form", architectures.FORMS)
 def test_an_architecture_is_scored_as_plain_transformers_does(form: str, byte: Any) -> None:
     model = architectures.model(form, len(byte))
-    prompts = tiny_models.prompts(OPTIONS)[:5]
+    prompts = tiny_models.prompts(OPTIONS)[:4]
     backend = Causal(model, byte, "plain", 700)
     order = [number for batch in backend.plan(prompts) for number in batch]
     assert sorted(order) == list(range(len(prompts)))
@@ -49,12 +49,12 @@ def test_an_architecture_is_scored_as_plain_transformers_does(form: str, byte: A
     assert furthest(alone, [list(each.log_scores) for each in found[:2]]) <= 1e-5
 
 
-@pytest.mark.parametrize("form", ["bloom", "cohere2", "gemma2", "gemma3", "gpt2", "mpt", "opt", "qwen3_moe"])
+@pytest.mark.parametrize("form", architectures.FORMS)
 def test_what_it_writes_is_what_plain_transformers_writes(form: str, byte: Any) -> None:
     model = architectures.model(form, len(byte))
-    prompts = written_prompts(most=8)[:4]
+    prompts = written_prompts(most=5)[:2]
     backend = Causal(model, byte, "plain", 700)
-    assert max(map(len, backend.plan(prompts))) > 1
+    assert backend.plan(prompts) in ([[0, 1]], [[1, 0]])
     for one, prompt in zip(backend.predict(prompts), prompts, strict=True):
         line, tokens, log_prob = by_library(model, byte, prompt)
         assert (one.text, one.text_tokens) == (line, tokens)
@@ -141,7 +141,7 @@ def test_a_saved_model_is_sound_and_loaded_as_it_was(form: str, byte: Any, tmp_p
     faults, facts = check_model(tmp_path)
     assert not faults
     assert facts is not None
-    assert facts.layers == 3
+    assert facts.layers == model.config.num_hidden_layers
     loaded = loading.load_model(tmp_path, "float32", torch.device("cpu"))
     general.check_head(loaded)
     tokens = torch.arange(5, 25)[None]
