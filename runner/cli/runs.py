@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("submissions", nargs=-1, required=True, type=options.FILE, metavar="SUBMISSION…")
 @click.option(
-    "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json", "github"]),
+    default="rich",
+    show_default=True,
+    help="Output format.",
 )
-@options.quiet
+@options.silent
 def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
     """Report every fault of a submission, recipe or benchmark.
 

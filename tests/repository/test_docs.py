@@ -185,6 +185,12 @@ def test_the_layers_in_contributing_are_those_that_are_checked() -> None:
     assert models.split(" > ") == inside
 
 
+def test_every_page_is_linked_from_the_start_page() -> None:
+    """A page that docs/README.md does not link is found by nobody."""
+    linked = set(LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= linked
+
+
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
     """Neither the folder of the checkout, nor anybody's home."""
     here = f"{ROOT}/".encode() if len(ROOT.parts) > 2 else None
