@@ -45,7 +45,9 @@ data_dir = click.option(
     metavar="DIR",
     help="Folder of the released data files. [default: where `benchmark data fetch` puts them]",
 )
-suite = click.option("--suite", default="full", show_default=True, metavar="NAME", help="Which datasets are used.")
+suite = click.option(
+    "--suite", default=None, metavar="NAME", help="Which datasets are used. [default: full, or the only suite]"
+)
 tasks = click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task; may repeat.")
 split = click.option("--split", default=None, metavar="NAME", help="Which split is scored. [default: the suite's]")
 limit = click.option(
@@ -122,7 +124,7 @@ def benchmark_path(path: Path | None) -> Path:
 
 def choice(
     benchmark_file: Path | None,
-    suite: str,
+    suite: str | None,
     tasks: tuple[str, ...],
     split: str | None,
     data_dir: Path | None,

@@ -13,8 +13,16 @@ from runner.cli import options
 @click.option(
     "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
 )
+@click.option(
+    "--data-dir", type=options.FILE, default=None, metavar="DIR", help="Also read a benchmark's rows, from this folder."
+)
 @options.quiet
-def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
+def validate(
+    submissions: tuple[Path, ...],
+    output_format: Literal["rich", "json", "github"],
+    data_dir: Path | None,
+    quiet: bool,
+) -> None:
     """Find every fault of a submission, recipe or benchmark.
 
     All at once, each with its place. Files are read, not run: no model is loaded, and no library that could load one.
@@ -25,7 +33,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
 
     faults: list[Fault] = []
     for path in submissions:
-        file_faults = check(path)
+        file_faults = check(path, data_dir)
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
@@ -122,6 +130,12 @@ def evaluate(
 @click.argument("predictions", type=options.FILE)
 @options.selection
 @click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's]")
+@click.option(
+    "--scale",
+    type=click.Choice(["probabilities", "logits"]),
+    default=None,
+    help="What log_scores holds instead: probabilities (or percentages), or logits.",
+)
 @options.output_dir
 @options.nonce
 @options.key
@@ -130,6 +144,7 @@ def evaluate(
 def score(
     predictions: Path,
     name: str | None,
+    scale: Literal["probabilities", "logits"] | None,
     output_dir: Path,
     nonce: str | None,
     key_file: Path | None,
@@ -148,7 +163,7 @@ def score(
     with console.progress(quiet) as progress:
         progress("score", 0, 0)
         folder, card = score_file(
-            predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file)
+            predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file), scale
         )
     if not quiet:
         terminal.print_card(card, every_metric=verbose)
