@@ -1,5 +1,6 @@
 """From the bytes of a `benchmark.yaml` to a frozen `Benchmark`, or every fault in it."""
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -34,13 +35,22 @@ def load_benchmark(path: Path) -> Benchmark:
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of parts that do not
     agree (UNKNOWN_…, TEMPLATE, ORDERS, OPTIONS, …).
     """
-    return _load(read_bytes(path, BENCHMARK_BYTES), str(path))
+    return _load(_Source(read_bytes(path, BENCHMARK_BYTES), str(path)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The bytes of a benchmark, equal to the same bytes of another file."""
+
+    data: bytes
+    file: str = field(compare=False)
+    """Where faults are told to be."""
 
 
 @lru_cache(maxsize=4)
-def _load(data: bytes, file: str) -> Benchmark:
-    """Kept by content: one command needs the same benchmark several times."""
-    document = parse(data, file, BENCHMARK_BYTES)
+def _load(source: _Source) -> Benchmark:
+    """Kept by content: one command needs the same benchmark several times, and each card has a copy beside it."""
+    document = parse(source.data, source.file, BENCHMARK_BYTES)
     raise_faults(benchmark_faults(document))
     return benchmark_of(document)
 

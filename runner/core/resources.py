@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder of the package `runner`."""
 
 
 def _travelling(name: str) -> Path:
     """`name` inside the installed package, or in the checkout that an editable install points to."""
-    packaged = _PACKAGE / "resources" / name
-    return packaged if packaged.exists() else _PACKAGE.parent / name
+    packaged = PACKAGE / "resources" / name
+    return packaged if packaged.exists() else PACKAGE.parent / name
 
 
 def benchmark_file() -> Path:
@@ -23,4 +24,4 @@ def schema_folder() -> Path:
 
 def embedded_data(folder: str) -> Path:
     """The folder of an embedded dataset."""
-    return _PACKAGE / "embedded" / folder
+    return PACKAGE / "embedded" / folder

@@ -47,12 +47,12 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
     With a keyring it must verify (`VerificationError` if not). Without one only its form is checked, and the plain
     `scorecard.json` will do as well; `InvalidInput` with every place where the form is not that of a scorecard.
     """
-    file = path / filenames.BUNDLE if path.is_dir() else path
+    file = filenames.find_bundle(path)
     if keyring is None:
         data, card = _unverified(file)
         report = None
     else:
-        report = verify(path, keyring)
+        report = verify(file.parent if path.is_dir() else file, keyring)
         data, card = read_regular(file, strict_json.MAX_BYTES), report.card
     return OpenCard(
         file=file,

@@ -61,7 +61,7 @@ def verify(
     Raises `VerificationError` with the code of the first failing step, or with every file beside the card that is not
     the one the card was made from. A file that is not there is said to be not there, not taken for good.
     """
-    bundle = path / filenames.BUNDLE if path.is_dir() else path
+    bundle = filenames.find_bundle(path)
     try:
         data = read_regular(bundle, dsse.MAX_BYTES)
     except OSError as problem:

@@ -399,6 +399,7 @@ def test_the_ceiling(scruples, tmp_path):
         assert found["ceiling"][name]["value"] == pytest.approx(value, abs=tolerance), name
 
 
+@pytest.mark.slow
 def test_the_legacy_rows(scruples, tmp_path):
     def logs(masses):
         with np.errstate(divide="ignore"):

@@ -387,6 +387,7 @@ def dilemmas(
     return store, cards, scruples
 
 
+@pytest.mark.slow
 def test_real_predictions_are_rebuilt_and_paired(dilemmas: Any, people: People) -> None:
     store, _, data = dilemmas
     paired = leaderboard(store, people.keyring, data_dir=data).groups[0]
