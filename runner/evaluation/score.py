@@ -26,13 +26,13 @@ def score_file(
     output_dir: Path,
     nonce: str | None,
     signing_key: Callable[[], Ed25519PrivateKey],
-    scale: Scale | None = None,
+    scale: Scale | None = "unchecked",
 ) -> tuple[Path, dict[str, Any]]:
     """Score the rows of `path` and leave a signed card; the run's folder and the card.
 
     Rows of the fitting split are used to fit on, where there are any; without them, fitted values are cross-fitted on
     the scored rows and the card says so. A task of the suite that has no rows is left out of the card, which says so.
-    `scale` says what the scores are that are no log-probabilities.
+    `scale` says what the scores are; None that they are log-probabilities, and what evidently is none is refused.
     """
     started = clock.now()
     title = _title(name, path)

@@ -169,7 +169,10 @@ def read(path: Path, parse_row: Callable[[Any], Prediction] = from_row) -> Itera
                 if line.isspace():
                     blank.append(number)
                     continue
-                faults.extend(Fault("PREDICTION_ROW", "The line is blank.", str(path), before) for before in blank)
+                faults.extend(
+                    Fault("PREDICTION_ROW", "Expecting value: the line is blank.", str(path), before)
+                    for before in blank
+                )
                 blank.clear()
                 try:
                     yield parse_row(parse(line, max_bytes=_MAX_ROW))

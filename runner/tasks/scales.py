@@ -10,7 +10,8 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.types import Prediction
 from runner.tasks.predictions import from_row, read
 
-Scale = Literal["probabilities", "logits"]
+Scale = Literal["probabilities", "logits", "unchecked"]
+"""`unchecked` is for a caller that knows its scores: natural logs, normalised or not."""
 
 _WITHIN = 1e-3
 _PERCENT_WITHIN = 0.5
@@ -43,6 +44,8 @@ def read_scores(path: Path, scale: Scale | None = None) -> list[Prediction]:
                 raise ValueError("scores are probabilities or logits, not both")
         prediction = from_row(row)
         if prediction.log_scores is None:
+            return prediction
+        if row_scale == "unchecked":
             return prediction
         if row_scale is not None:
             return replace(prediction, log_scores=to_log_probs(prediction.log_scores, row_scale))

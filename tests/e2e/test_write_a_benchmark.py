@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "write-a-benchmark.md"
 
 def test_the_commands_of_the_page_lead_to_a_leaderboard(tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 5
     (tmp_path / "tests").symlink_to(TESTS)
     home = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
