@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 @click.option(
     "--data-dir", type=options.FILE, default=None, metavar="DIR", help="Also read a benchmark's rows, from this folder."
 )
+@click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
 @options.quiet
 def validate(
     submissions: tuple[Path, ...],
     output_format: Literal["rich", "json", "github"],
     data_dir: Path | None,
+    verbose: bool,
     quiet: bool,
 ) -> None:
     """Report every fault of a submission, recipe or benchmark.
@@ -32,7 +34,7 @@ def validate(
     load one.
     """
     from runner.core.errors import Fault, UserError
-    from runner.evaluation.validate import check
+    from runner.evaluation.validate import check, ignored
     from runner.report.faults import render
 
     faults: list[Fault] = []
@@ -41,6 +43,8 @@ def validate(
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
+            for line in ignored(path, all_names=verbose):
+                click.echo(f"  ignored in {line}")
     if faults or output_format == "json":
         click.echo(render(tuple(faults), output_format), nl=False)
     if faults:

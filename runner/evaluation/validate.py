@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
-from runner.artifacts import check_submission_files
+from runner.artifacts import check_submission_files, list_ignored
 from runner.config.benchmark import load_benchmark
 from runner.config.detect import check_file, kind_of
 from runner.config.recipe import base_of, load_recipe
 from runner.config.source import BENCHMARK_BYTES, read
 from runner.config.submission import load_submission
 from runner.core.errors import Fault, InvalidInput
+from runner.core.text import printable
 from runner.core.types import Benchmark
 from runner.tasks.data.load import find_file, load_items
+
+_SHOWN = 6
 
 
 def check(path: Path, data_dir: Path | None = None) -> tuple[Fault, ...]:
@@ -43,3 +46,22 @@ def _row_faults(benchmark: Benchmark, data_dir: Path) -> tuple[Fault, ...]:
             except InvalidInput as error:
                 faults.extend(fault for fault in error.faults if fault not in faults)
     return tuple(faults)
+
+
+def ignored(path: Path, *, all_names: bool) -> list[str]:
+    """What a faultless submission or recipe brings that is not read, one line for each kind, cut unless `all_names`."""
+    if path.is_dir():
+        path = path / "submission.yaml"
+    match kind_of(read(path, BENCHMARK_BYTES)):
+        case "submission":
+            found = list_ignored(load_submission(path))
+        case "recipe":
+            found = list_ignored(base_of(load_recipe(path)))
+        case _:
+            found = []
+    lines = []
+    for place, what, names in found:
+        listed = names if all_names else names[:_SHOWN]
+        more = f" and {len(names) - len(listed):,} more" if len(names) > len(listed) else ""
+        lines.append(f"{place}: {what}: {', '.join(map(printable, listed))}{more}")
+    return lines
