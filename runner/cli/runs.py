@@ -13,12 +13,20 @@ from runner.cli import options
 @click.option(
     "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
 )
+@click.option(
+    "--probe/--no-probe",
+    default=True,
+    show_default=True,
+    help="Let the tokenizer of a model in a local folder read a few prompts, in a process of its own (seconds).",
+)
 @options.quiet
-def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
+def validate(
+    submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], probe: bool, quiet: bool
+) -> None:
     """Report every fault of a submission, recipe or benchmark.
 
-    All faults are reported at once, each with file, line and column. No model is loaded, nor any library that could
-    load one.
+    All faults are reported at once, each with file, line and column. No weights are loaded. If the files have no
+    fault, the tokenizer reads a few prompts as `evaluate` would; what it cannot read is a fault as well.
     """
     from runner.core.errors import Fault, UserError
     from runner.evaluation.validate import check
@@ -26,7 +34,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
 
     faults: list[Fault] = []
     for path in submissions:
-        file_faults = check(path)
+        file_faults = check(path, probe=probe)
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
