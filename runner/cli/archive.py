@@ -46,7 +46,7 @@ def archive() -> None:
     metavar="PEM",
     help="Sign a checkpoint of the index with this key.",
 )
-@options.quiet
+@options.silent
 def add(
     address: str,
     cards: tuple[Path, ...],
@@ -165,6 +165,14 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
 @click.command()
 @click.argument("address", metavar="ARCHIVE")
 @options.keyring
+@click.option(
+    "--benchmark",
+    "benchmark_file",
+    type=options.FILE,
+    default=None,
+    metavar="FILE",
+    help="Rank cards of this benchmark, released or not. [default: of the released ones]",
+)
 @click.option("--task", default=None, metavar="NAME", help="Rank this task only.")
 @click.option("--split", default=None, metavar="NAME", help="Rank this split only.")
 @click.option(
@@ -180,10 +188,12 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
     type=click.Choice(_FORMATS),
     default="rich",
     show_default=True,
+    help="Output format.",
 )
 def leaderboard(
     address: str,
     keyring: Path | None,
+    benchmark_file: Path | None,
     task: str | None,
     split: str | None,
     data_dir: Path | None,
@@ -195,8 +205,16 @@ def leaderboard(
     """
     from runner.archive.leaderboard import leaderboard as build
     from runner.archive.store import open_store
+    from runner.config.benchmark import load_benchmark
 
-    board = build(open_store(address), options.trusted_keys(keyring), task=task, split=split, data_dir=data_dir)
+    board = build(
+        open_store(address),
+        options.trusted_keys(keyring),
+        task=task,
+        split=split,
+        data_dir=data_dir,
+        benchmark=None if benchmark_file is None else load_benchmark(benchmark_file),
+    )
     if output_format == "html":
         from runner.report.html import leaderboard_page
 

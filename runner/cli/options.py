@@ -45,13 +45,16 @@ data_dir = click.option(
     metavar="DIR",
     help="Folder of the data files. [default: that of `benchmark data fetch`]",
 )
-suite = click.option("--suite", default="full", show_default=True, metavar="NAME", help="Set of tasks to run.")
+suite = click.option(
+    "--suite", default=None, metavar="NAME", help="Set of tasks to run. [default: full, or the only suite]"
+)
 tasks = click.option("--task", "tasks", multiple=True, metavar="NAME", help="Use this task only; may repeat.")
 split = click.option("--split", default=None, metavar="NAME", help="Split to score. [default: the suite's]")
 limit = click.option(
     "--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Use the first N items only; not comparable."
 )
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print only the path of the result.")
+silent = click.option("--quiet", "-q", is_flag=True, help="Print faults only.")
 output_dir = click.option(
     "--output-dir",
     "-o",
@@ -89,7 +92,12 @@ keyring = click.option(
     "--keyring", type=FILE, default=None, metavar="FILE", help="Trusted keys. [default: your own key only]"
 )
 output_format = click.option(
-    "--format", "output_format", type=click.Choice(["rich", "json"]), default="rich", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json"]),
+    default="rich",
+    show_default=True,
+    help="Output format.",
 )
 
 _API: dict[str, dict[str, Any]] = {
@@ -129,7 +137,7 @@ def benchmark_path(path: Path | None) -> Path:
 
 def choice(
     benchmark_file: Path | None,
-    suite: str,
+    suite: str | None,
     tasks: tuple[str, ...],
     split: str | None,
     data_dir: Path | None,

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("submissions", nargs=-1, required=True, type=options.FILE, metavar="SUBMISSION…")
 @click.option(
-    "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json", "github"]),
+    default="rich",
+    show_default=True,
+    help="Output format.",
+)
+@click.option(
+    "--data-dir", type=options.FILE, default=None, metavar="DIR", help="Also read a benchmark's rows, from this folder."
 )
 @click.option(
     "--probe/--no-probe",
@@ -23,10 +31,11 @@ if TYPE_CHECKING:
     help="Let the tokenizer of a model in a local folder read a few prompts, in a process of its own (seconds).",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
-@options.quiet
+@options.silent
 def validate(
     submissions: tuple[Path, ...],
     output_format: Literal["rich", "json", "github"],
+    data_dir: Path | None,
     probe: bool,
     verbose: bool,
     quiet: bool,
@@ -42,7 +51,7 @@ def validate(
 
     faults: list[Fault] = []
     for path in submissions:
-        file_faults = check(path, probe=probe)
+        file_faults = check(path, data_dir, probe=probe)
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
@@ -110,8 +119,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
     default=None,
     metavar="I/N|auto",
     callback=_shard,
-    help="Compute part I (from 0) of N and leave a shard for `benchmark merge`; auto: as a Slurm array or Indexed Job "
-    "says.",
+    help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
 @options.api
 @options.nonce
@@ -171,10 +179,10 @@ def merge(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Unite the shards of one run, score them and sign once.
+    """Merge the shards of one run, score them and sign once.
 
-    SHARDS are the folders that `evaluate --shard` left, or a folder that holds them. The predictions equal those of a
-    run on one machine.
+    SHARDS are the folders that `evaluate --shard` wrote, or their parent folder. The predictions equal those of a run
+    on one machine.
     """
     from runner.evaluation.merge import merge as unite
     from runner.report import terminal
@@ -189,6 +197,12 @@ def merge(
 @click.argument("predictions", type=options.FILE)
 @options.selection
 @click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's name]")
+@click.option(
+    "--scale",
+    type=click.Choice(["probabilities", "logits"]),
+    default=None,
+    help="What log_scores holds instead: probabilities (or percentages), or logits.",
+)
 @options.output_dir
 @options.nonce
 @options.key
@@ -197,6 +211,7 @@ def merge(
 def score(
     predictions: Path,
     name: str | None,
+    scale: Literal["probabilities", "logits"] | None,
     output_dir: Path,
     nonce: str | None,
     key_file: Path | None,
@@ -215,7 +230,7 @@ def score(
     with console.progress(quiet) as progress:
         progress("score", 0, 0)
         folder, card = score_file(
-            predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file)
+            predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file), scale
         )
     if not quiet:
         terminal.print_card(card, every_metric=verbose)

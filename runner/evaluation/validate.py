@@ -5,23 +5,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.artifacts import check_submission_files, list_ignored
+from runner.config.benchmark import load_benchmark
 from runner.config.detect import check_file, kind_of
 from runner.config.recipe import base_of, load_recipe
 from runner.config.source import BENCHMARK_BYTES, read
 from runner.config.submission import load_submission
 from runner.core import resources
-from runner.core.errors import Fault, UserError
+from runner.core.errors import Fault, InvalidInput, UserError
 from runner.core.text import printable
-from runner.core.types import Submission
+from runner.core.types import Benchmark, Submission
+from runner.tasks.data.load import find_file, load_items
 
 _PROBED_ITEMS = 4
 _SHOWN = 6
 
 
-def check(path: Path, *, probe: bool = True) -> tuple[Fault, ...]:
+def check(path: Path, data_dir: Path | None = None, *, probe: bool = True) -> tuple[Fault, ...]:
     """The faults of a benchmark.yaml, a submission.yaml or a recipe.yaml, and of the folders that it names.
 
-    With `probe` the tokenizer of a submission without other faults reads some prompts; see `probe_prompts`.
+    With `data_dir` the rows of a benchmark are read too: of every split, as each task of a suite reads them. With
+    `probe` the tokenizer of a submission without other faults reads some prompts; see `probe_prompts`.
     """
     if path.is_dir():
         path = path / "submission.yaml"
@@ -38,7 +41,20 @@ def check(path: Path, *, probe: bool = True) -> tuple[Fault, ...]:
         case "recipe":
             return check_submission_files(base_of(load_recipe(path)))
         case "benchmark":
-            return ()
+            return () if data_dir is None else _row_faults(load_benchmark(path), data_dir)
+
+
+def _row_faults(benchmark: Benchmark, data_dir: Path) -> tuple[Fault, ...]:
+    used = dict.fromkeys(pair for suite in benchmark.suites.values() for pair in suite.datasets.items())
+    faults: list[Fault] = []
+    for task, name in used:
+        dataset = benchmark.datasets[name]
+        for data in dataset.splits.values():
+            try:
+                load_items(benchmark.tasks[task], data, find_file(dataset, data, data_dir))
+            except InvalidInput as error:
+                faults.extend(fault for fault in error.faults if fault not in faults)
+    return tuple(faults)
 
 
 def probe_prompts(submission: Submission) -> tuple[Fault, ...]:
