@@ -3,18 +3,24 @@
 from pathlib import Path
 
 from runner.artifacts import check_submission_files, list_ignored
+from runner.config.benchmark import load_benchmark
 from runner.config.detect import check_file, kind_of
 from runner.config.recipe import base_of, load_recipe
 from runner.config.source import BENCHMARK_BYTES, read
 from runner.config.submission import load_submission
-from runner.core.errors import Fault
+from runner.core.errors import Fault, InvalidInput
 from runner.core.text import printable
+from runner.core.types import Benchmark
+from runner.tasks.data.load import find_file, load_items
 
 _SHOWN = 6
 
 
-def check(path: Path) -> tuple[Fault, ...]:
-    """The faults of a benchmark.yaml, a submission.yaml or a recipe.yaml, and of the folders that it names."""
+def check(path: Path, data_dir: Path | None = None) -> tuple[Fault, ...]:
+    """The faults of a benchmark.yaml, a submission.yaml or a recipe.yaml, and of the folders that it names.
+
+    With `data_dir` the rows of a benchmark are read too: of every split, as each task of a suite reads them.
+    """
     if path.is_dir():
         path = path / "submission.yaml"
     faults = check_file(path)
@@ -26,7 +32,20 @@ def check(path: Path) -> tuple[Fault, ...]:
         case "recipe":
             return check_submission_files(base_of(load_recipe(path)))
         case "benchmark":
-            return ()
+            return () if data_dir is None else _row_faults(load_benchmark(path), data_dir)
+
+
+def _row_faults(benchmark: Benchmark, data_dir: Path) -> tuple[Fault, ...]:
+    used = dict.fromkeys(pair for suite in benchmark.suites.values() for pair in suite.datasets.items())
+    faults: list[Fault] = []
+    for task, name in used:
+        dataset = benchmark.datasets[name]
+        for data in dataset.splits.values():
+            try:
+                load_items(benchmark.tasks[task], data, find_file(dataset, data, data_dir))
+            except InvalidInput as error:
+                faults.extend(fault for fault in error.faults if fault not in faults)
+    return tuple(faults)
 
 
 def ignored(path: Path, *, all_names: bool) -> list[str]:
