@@ -106,6 +106,7 @@ def _task(name: str, value: dict[str, Any]) -> Task:
             votes=item["votes"],
             panel=item.get("panel"),
             group=item.get("group"),
+            clusters=tuple(item.get("clusters", ())),
         ),
         without_votes=value["without_votes"],
         prompts=tuple(value["prompts"]),
@@ -151,6 +152,8 @@ def _scoring(value: dict[str, Any]) -> ScoringSpec:
             {dtype: float(share) for dtype, share in self_check.get("changed_texts", {}).items()}
         ),
         recompute_tolerance=float(value["recompute_tolerance"]),
+        inference=int(value.get("inference", 1)),
+        warnings=MappingProxyType({name: float(limit) for name, limit in value.get("warnings", {}).items()}),
     )
 
 

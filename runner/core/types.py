@@ -1,7 +1,7 @@
 """The nouns: what a benchmark, a submission, an item, a prompt and a prediction are. Frozen, without behaviour."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class ItemFields:
     """Dotted paths from a data row to the parts of an item (`actions.0.description`).
 
     `votes` leads to an array of counts in label order, or to an object from label to count; `panel` likewise, to the
-    votes of a second group of people; `group` to a word by which results are also reported.
+    votes of a second group of people; `group` to a word by which results are also reported. Items that share a value
+    at any of the paths `clusters` are not independent of each other.
     """
 
     id: str
@@ -81,6 +82,7 @@ class ItemFields:
     votes: str
     panel: str | None
     group: str | None
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ class IntervalSpec:
 class ScoringSpec:
     """Which metrics are reported and with which settings.
 
-    `ablations` are metrics that stand apart from the results; `self_check_tolerance` is in nats, by dtype, and
+    `inference` is the version of the statistics (docs/scoring.md): 1 as the first cards have them, 2 the present ones.
+    `warnings` maps what a card warns of to its threshold. `ablations` are metrics that stand apart from the results; `self_check_tolerance` is in nats, by dtype, and
     `self_check_changed` the share of written answers that may read differently the second time, by dtype.
     """
 
@@ -167,6 +170,8 @@ class ScoringSpec:
     self_check_tolerance: Mapping[str, float]
     self_check_changed: Mapping[str, float]
     recompute_tolerance: float
+    inference: int = 1
+    warnings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +298,17 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of data: its text fields and how many people chose each label (`counts`, in label order)."""
+    """One row of data: its text fields and how many people chose each label (`counts`, in label order).
+
+    `panel` are the votes of a second group of people, `clusters` what the item may share with others, as JSON texts.
+    """
 
     id: str
     fields: Mapping[str, str]
     counts: tuple[int, ...]
     panel: tuple[int, ...] | None
     group: str | None
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from runner.core.canonical import digest
 from runner.core.types import Benchmark, Task
 from runner.scorecard import diagnostics, parse_failures
 from runner.scorecard.estimates import baseline_means, by_stratum, summarise
-from runner.scorecard.task_metrics import Measured, baseline_prior, baseline_uniform, counts_of, measure
+from runner.scorecard.task_metrics import PARAMETERS, Measured, baseline_prior, baseline_uniform, counts_of, measure
 from runner.scoring import rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
 from runner.scoring.metrics import METRICS
@@ -182,7 +184,13 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
 def _fitted(measured: Measured) -> Json:
     fitted = measured.fitted
     found: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
-    for name in ("temperature", "concentration", "concentration_calibrated"):
+    for name in PARAMETERS:
         per_item = fitted.values.get(name)
-        found[name] = None if per_item is None else float(per_item.mean())
-    return {**found, "by_fit": [dict(one) for one in fitted.by_fit], "reasons": dict(fitted.reasons)}
+        found[name] = None if per_item is None else _finite(float(per_item.mean()))
+    by_fit = [{name: _finite(value) for name, value in one.items()} for one in fitted.by_fit]
+    return {**found, "by_fit": by_fit, "reasons": {**fitted.reasons, **fitted.limits}}
+
+
+def _finite(value: float | None) -> float | None:
+    """An infinite value is null on a card; its reason says that it is infinite."""
+    return value if value is not None and np.isfinite(value) else None

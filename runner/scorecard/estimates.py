@@ -92,7 +92,8 @@ class _Block:
 def _estimate(name: str, block: _Block, measured: Measured, first_cell: int) -> Json:
     better = {"lower_is_better": METRICS[name].lower_is_better}
     if name in block.place:
-        return {**block.of_mean(name), **better}
+        note = {"reason": measured.notes[name]} if name in measured.notes else {}
+        return {**note, **block.of_mean(name), **better}
     if name == "macro_f1":
         value = float(f1.macro_f1(block.matrix[:, first_cell:].sum(axis=0)))
         return {**block.of_draws(value, f1.macro_f1(block.drawn[:, first_cell:])), **better}

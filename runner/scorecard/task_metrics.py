@@ -1,7 +1,7 @@
 """One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ class Fitted:
     `method` is `held-out` (one value, from the fitting split), `cross-fitted` (an item's value comes from the folds
     that do not hold it) or None. `values` maps each of `PARAMETERS` to (items,) and `marginal` to (items, labels), the
     model's own mean share of each label on the items that were fitted on, as a logarithm; a name that could not be
-    fitted is in `reasons` instead. `by_fit` has one entry per fit.
+    fitted is in `reasons` instead. `limits` says of a name in `values` that some fit lies at a limit, and why.
+    `by_fit` has one entry per fit.
     """
 
     method: str | None
@@ -36,13 +37,15 @@ class Fitted:
     by_fit: tuple[Mapping[str, float | None], ...]
     values: Mapping[str, Array]
     reasons: Mapping[str, str]
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Per-item values (items,) of each metric of a task, and why a metric is missing.
 
-    `log_probs` and `counts` are (items, labels); `chosen` and `plurality` the label indexes of the model's and the
+    `notes` says of a metric that is there that it is scored at the limit of what was fitted for it. `log_probs` and
+    `counts` are (items, labels); `chosen` and `plurality` the label indexes of the model's and the
     people's answer (items,), ties to the first label.
     """
 
@@ -53,6 +56,7 @@ class Measured:
     values: Mapping[str, Array]
     missing: Mapping[str, str]
     fitted: Fitted
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def counts_of(items: tuple[Item, ...]) -> Array:
@@ -160,8 +164,17 @@ def fit(
         fold = found
         parts = [(log_probs[fold != number], counts[fold != number]) for number in range(scoring.fit.folds)]
         method, source, used = "cross-fitted", split, items
-    fits = [_fit_one(*part, tempered) for part in parts]
-    reasons = {name: one.reason for each in fits for name, one in each.items() if one.reason is not None}
+    fit_one = _fit_one if scoring.inference > 1 else _fit_one_within
+    fits = [fit_one(*part, tempered) for part in parts]
+    if scoring.inference > 1 and (counts.sum(axis=1) <= 1).all():
+        fits = [{name: _any_concentration(name, one) for name, one in each.items()} for each in fits]
+    reasons = {name: one.reason for each in fits for name, one in each.items() if one.value is None and one.reason}
+    limits = {
+        name: one.reason
+        for each in fits
+        for name, one in each.items()
+        if one.value is not None and one.reason is not None and name not in reasons
+    }
     values = {
         name: np.array([each[name].value for each in fits], dtype=np.float64)[fold]
         for name in PARAMETERS
@@ -170,23 +183,48 @@ def fit(
     if own_concentration is not None:
         values["concentration"] = own_concentration
         reasons.pop("concentration", None)
+        limits.pop("concentration", None)
     values["marginal"] = np.array([logsumexp(part, axis=0) - np.log(len(part)) for part, _ in parts])[fold]
     by_fit = tuple({name: each[name].value for name in PARAMETERS} for each in fits)
-    return Fitted(method, source, used, by_fit, values, reasons)
+    return Fitted(method, source, used, by_fit, values, reasons, limits)
+
+
+_UNTEMPERED = calibration.Fitted(None, "a baseline is not tempered")
 
 
 def _fit_one(log_probs: Array, counts: Array, tempered: bool) -> dict[str, calibration.Fitted]:
-    untempered = calibration.Fitted(None, "a baseline is not tempered")
-    temperature = calibration.fit_temperature(log_probs, counts) if tempered else untempered
+    temperature = calibration.fit_temperature(log_probs, counts) if tempered else _UNTEMPERED
+    return _with_concentrations(temperature, calibration.fit_concentration, log_probs, counts)
+
+
+def _fit_one_within(log_probs: Array, counts: Array, tempered: bool) -> dict[str, calibration.Fitted]:
+    """As `scoring.inference: 1` has it: what lies at a limit has no value."""
+    temperature = calibration.fit_temperature_within(log_probs, counts) if tempered else _UNTEMPERED
+    return _with_concentrations(temperature, calibration.fit_concentration_within, log_probs, counts)
+
+
+def _with_concentrations(
+    temperature: calibration.Fitted,
+    fit_concentration: Callable[[Array, Array], calibration.Fitted],
+    log_probs: Array,
+    counts: Array,
+) -> dict[str, calibration.Fitted]:
     if temperature.value is None:
         calibrated = calibration.Fitted(None, temperature.reason)
     else:
-        calibrated = calibration.fit_concentration(calibration.temper(log_probs, temperature.value), counts)
+        calibrated = fit_concentration(calibration.temper(log_probs, temperature.value), counts)
     return {
         "temperature": temperature,
-        "concentration": calibration.fit_concentration(log_probs, counts),
+        "concentration": fit_concentration(log_probs, counts),
         "concentration_calibrated": calibrated,
     }
+
+
+def _any_concentration(name: str, fitted: calibration.Fitted) -> calibration.Fitted:
+    """Where every scored item has one vote, any concentration scores alike: 1 stands for one that is not known."""
+    if fitted.value is None and name != "temperature" and fitted is not _UNTEMPERED:
+        return calibration.Fitted(1.0, "every item has one vote, on which the concentration changes nothing")
+    return fitted
 
 
 def _folds(items: int, scoring: ScoringSpec) -> NDArray[np.intp] | None:
@@ -207,6 +245,7 @@ def _values(
     """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
     values: dict[str, Array] = {}
     missing: dict[str, str] = {}
+    notes: dict[str, str] = {}
     for name in (*scoring.metrics, *scoring.ablations):
         if METRICS[name].kind != "item":
             continue
@@ -220,6 +259,8 @@ def _values(
         found = compute()
         if np.isfinite(found).all():
             values[name] = found
+            if at_limit := [fitted.limits[parameter] for parameter in needed if parameter in fitted.limits]:
+                notes[name] = "; ".join(dict.fromkeys(at_limit))
         else:
             missing[name] = f"infinite on {int((~np.isfinite(found)).sum())} items: a chosen label has no mass"
     return Measured(
@@ -230,6 +271,7 @@ def _values(
         values=values,
         missing=missing,
         fitted=fitted,
+        notes=notes,
     )
 
 

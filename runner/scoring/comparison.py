@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from runner.core.types import Array
+from runner.scoring.dependence import Dependence
 from runner.scoring.f1 import confusion_columns, macro_f1
-from runner.scoring.intervals import bootstrap_means, percentile_interval
+from runner.scoring.intervals import bootstrap_means, percentile_interval, standard_error
 
 _BLOCK = 1 << 20
 
@@ -42,13 +43,15 @@ def compare(
     seed: int,
     level: float = 0.95,
     other_p_values: Sequence[float] = (),
+    shared: Dependence | None = None,
 ) -> PairedComparison:
     """Compare per-item values `(items, metrics)` of two models on the same items in the same order.
 
     Interval: percentile bootstrap over items. Test: sign-flip permutation. A verdict other than `undecided` needs both:
     the Holm-adjusted p-value at or below 1 − level, and the interval on one side of 0. It is also `undecided` for a
     metric without a direction (`lower_is_better` None). Needs two items or more. `other_p_values` are those of metrics
-    of the same comparison that are no means over items; they count in Holm's adjustment.
+    of the same comparison that are no means over items; they count in Holm's adjustment. With `shared`, errors,
+    bootstrap and flips are those of items that are not independent.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
@@ -57,9 +60,11 @@ def compare(
         )
     gaps = first - second
     difference = gaps.mean(axis=0)
-    error = gaps.std(axis=0, ddof=1) / np.sqrt(len(gaps))
-    lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed), level)
-    p_value = sign_flip(gaps, permutations, seed)
+    error = standard_error(gaps, shared)
+    if error is None:
+        raise ValueError("all items depend on each other, so nothing is known of how they differ")
+    lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed, shared), level)
+    p_value = sign_flip(gaps if shared is None else shared.unit_sums(gaps), permutations, seed)
     adjusted = holm([*p_value, *other_p_values])[: len(p_value)]
     verdicts = tuple(
         verdict(gap, low, high, p, direction, level)
@@ -73,7 +78,8 @@ def sign_flip(differences: ArrayLike, permutations: int, seed: int) -> Array:
     """Two-sided p-value of the mean of `(items, metrics)` (or `(items,)`) under random exchange of the two models.
 
     If the models were alike, each item's difference could as well have the other sign: p = (1 + #{|flipped sum| ≥
-    |sum|}) / (1 + permutations) (Phipson and Smyth 2010), never 0. All metrics of an item flip together.
+    |sum|}) / (1 + permutations) (Phipson and Smyth 2010), never 0. All metrics of an item flip together. Of items that
+    are not independent give the sums over their units (`Dependence.unit_sums`).
     """
     gaps = np.asarray(differences, dtype=np.float64)
     # A flipped sum that equals the observed one but for rounding must count as equal.

@@ -1,5 +1,6 @@
 """One row of data to one item, or everything that is wrong with it."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,7 +45,8 @@ def read_item(row: Any, task: Task, report: Report) -> Item | None:
     if faults or item_id is None or counts is None:
         return None
     kept = {name: text for name, text in fields.items() if text is not None}
-    return Item(item_id, kept, counts, panel if panel and any(panel) else None, group or None)
+    shared = tuple(json.dumps(value) for path in task.item.clusters for value in value_at(row, path))
+    return Item(item_id, kept, counts, panel if panel and any(panel) else None, group or None, shared)
 
 
 def _follow(row: Any, dotted: str) -> tuple[Any, str]:
