@@ -10,7 +10,7 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Array, ScoringSpec
 from runner.scorecard.task_metrics import counts_of
-from runner.scoring.ceiling import ceiling, fit_dirichlet
+from runner.scoring.ceiling import ceiling, fit_dirichlet, has_ceiling
 from runner.scoring.metrics import METRICS
 from runner.tasks.selection import Choice, select
 
@@ -36,7 +36,7 @@ def _ceiling(name: str, counts: Array, scoring: ScoringSpec, draws: int | None, 
     chosen_draws = draws or scoring.ceiling_draws
     chosen_seed = scoring.ceiling_seed if seed is None else seed
     best = fit_dirichlet(counts)
-    names = [metric for metric in scoring.metrics if METRICS[metric].kind != "derived" and METRICS[metric].base is None]
+    names = [metric for metric in scoring.metrics if has_ceiling(metric) and METRICS[metric].base is None]
     limits = ceiling(counts, names, chosen_draws, chosen_seed, best.alpha)
     return {
         "name": name,

@@ -1,18 +1,31 @@
 """Predictions and items to the numbers of a scorecard: pure, so that anyone can redo it without a model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from runner.core.canonical import digest
-from runner.core.types import Benchmark, Task
+from runner.core.types import Array, Benchmark, ScoringSpec, Task
 from runner.scorecard import diagnostics, parse_failures
-from runner.scorecard.estimates import baseline_means, by_stratum, summarise
-from runner.scorecard.task_metrics import PARAMETERS, Measured, baseline_prior, baseline_uniform, counts_of, measure
+from runner.scorecard.estimates import References, baseline_means, ceilings, skills, summarise
+from runner.scorecard.panel import panel_row
+from runner.scorecard.strata import by_stratum
+from runner.scorecard.task_metrics import (
+    PARAMETERS,
+    Measured,
+    baseline_prior,
+    baseline_uniform,
+    counts_of,
+    measure,
+    shared_by,
+)
+from runner.scorecard.warn import warnings
 from runner.scoring import rules
-from runner.scoring.ceiling import ceiling, fit_dirichlet
-from runner.scoring.metrics import METRICS
+from runner.scoring.ceiling import ceiling, has_ceiling
+from runner.scoring.ceiling_error import prior_influence
+from runner.scoring.dirichlet import DirichletFit, fit_dirichlet
 from runner.tasks import api_usage
 from runner.tasks.answers import Answers, View
 from runner.tasks.selection import Selection, TaskData, readable
@@ -56,7 +69,9 @@ def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | Non
     reasons += api_usage.reasons(task["service"] for task in tasks.values() if "service" in task)
     if self_check is not None and self_check["passed"] is False:
         reasons.append("the self-check failed: scores depend on the batch")
+    warned = {"warnings": warnings(tasks, benchmark.scoring)} if benchmark.scoring.inference > 1 else {}
     return {
+        **warned,
         "benchmark": {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest},
         "suite": selection.suite,
         "comparable": not reasons,
@@ -126,30 +141,29 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
         answers[part.task.name, split].served for split in splits if (part.task.name, split) in answers
     )
     counts = counts_of(used.scored)
-    uniform = baseline_uniform(used, scoring)
-    prior, prior_method = baseline_prior(used, scoring)
     best = fit_dirichlet(counts)
-    limits = ceiling(
-        counts,
-        [name for name in scoring.metrics if METRICS[name].kind != "derived"],
-        scoring.ceiling_draws,
-        scoring.ceiling_seed,
-        best.alpha,
-    )
+    references, prior_method = _references(used, counts, best, scoring)
     measured = measure(read, read_answers, scoring) if read.scored else None
     if measured is None:
         results = parse_failures.nothing_measured(scoring)
     else:
         scored = read_answers[part.task.name, part.split]
         results = {
-            "metrics": summarise(measured, prior, limits, scoring, scoring.metrics),
-            "ablations": summarise(measured, prior, limits, scoring, scoring.ablations),
-            "strata": by_stratum(used, measured, limits, scoring),
+            "metrics": summarise(measured, references, scoring, scoring.metrics),
+            "ablations": summarise(measured, references, scoring, scoring.ablations),
+            "strata": by_stratum(used, measured, references.limits, scoring),
             "fitted": _fitted(measured),
             "reliability": diagnostics.reliability(part.task, measured),
             "answer_mass": diagnostics.answer_mass(scored),
-            "order": diagnostics.order(scored, counts, scoring),
+            "order": diagnostics.order(scored, counts, benchmark, part.task.labels),
             "prompt_spread": diagnostics.prompt_spread(scored, counts, scoring),
+        }
+    if scoring.inference > 1:
+        results |= {
+            "skills": None if measured is None else skills(measured, references, scoring),
+            "panel": panel_row(used, references, measured, scoring),
+            "votes_per_item": float(np.median(counts.sum(axis=1))),
+            "dependence": _dependence(references.prior),
         }
     return {
         "split": part.split,
@@ -166,19 +180,54 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
             "human": int(rules.tied(counts).sum()),
             "model": 0 if measured is None else int(rules.tied(measured.log_probs).sum()),
         },
-        "ceiling": {
-            name: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error} for name, limit in limits.items()
-        },
+        "ceiling": _ceilings(references, best, scoring),
         "ceiling_prior": {"alpha": best.alpha.tolist(), "notes": list(best.notes)},
         "baselines": {
-            "uniform": baseline_means(uniform, scoring),
-            "prior": baseline_means(prior, scoring),
+            "uniform": baseline_means(references.uniform, scoring),
+            "prior": baseline_means(references.prior, scoring),
         },
         "prior_method": prior_method,
         "truncated": len(asked.truncated),
         **results,
         **({} if service is None else {"service": service.to_json()}),
     }
+
+
+def _references(
+    used: TaskData, counts: Array, best: DirichletFit, scoring: ScoringSpec
+) -> tuple[References, str]:
+    """Baselines and ceilings, and how the label shares were had."""
+    prior, method = baseline_prior(used, scoring)
+    uniform = baseline_uniform(used, scoring)
+    if scoring.inference > 1:
+        shared = shared_by(used, scoring)
+        prior, uniform = replace(prior, shared=shared), replace(uniform, shared=shared)
+        if not best.determined:
+            return References(uniform, prior, {}), method
+    names = [name for name in scoring.metrics if has_ceiling(name)]
+    limits = ceiling(counts, names, scoring.ceiling_draws, scoring.ceiling_seed, best.alpha)
+    influence = prior_influence(counts, limits, best, names) if scoring.inference > 1 else {}
+    return References(uniform, prior, limits, influence), method
+
+
+def _ceilings(references: References, best: DirichletFit, scoring: ScoringSpec) -> Json:
+    if scoring.inference == 1:
+        return {
+            name: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}
+            for name, limit in references.limits.items()
+        }
+    if not references.limits:
+        nothing = {"value": None, "monte_carlo_error": None, "standard_error": None, "confidence_interval": None}
+        return {name: {**nothing, "reason": best.notes[-1]} for name in scoring.metrics if has_ceiling(name)}
+    return ceilings(references, references.prior.shared, scoring)
+
+
+def _dependence(measured: Measured) -> Json | None:
+    """Units that are nearly independent of each other: whole groups, or blocks of `length` items of a walk."""
+    shared = measured.shared
+    if shared is None:
+        return None
+    return {"units": shared.units, "kind": "blocks" if shared.length else "groups", "length": shared.length or None}
 
 
 def _fitted(measured: Measured) -> Json:

@@ -59,9 +59,9 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
 
 
 def benchmark_of(card: Any, folder: Path, given: Path | None) -> Path:
-    """The benchmark file with the card's digest: the one given, the one beside the card, or the released one."""
+    """The benchmark file with the card's digest: the one given, the one beside the card, or a released one."""
     beside = folder / filenames.BENCHMARK
-    candidates = [given] if given else [beside, resources.benchmark_file()]
+    candidates = [given] if given else [beside, *resources.released_benchmarks()]
     digests = {}
     for path in candidates:
         if path.is_file():

@@ -1,7 +1,7 @@
 """One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ from scipy.special import log_softmax, logsumexp
 
 from runner.core.types import Array, Item, ScoringSpec
 from runner.scoring import calibration, rules
+from runner.scoring.dependence import Dependence, dependence
+from runner.scoring.entropy_correlation import EntropyCorrelation, entropy_columns
 from runner.scoring.metrics import METRICS
 from runner.tasks.answers import Answers
 from runner.tasks.selection import TaskData
@@ -46,7 +48,8 @@ class Measured:
 
     `notes` says of a metric that is there that it is scored at the limit of what was fitted for it. `log_probs` and
     `counts` are (items, labels); `chosen` and `plurality` the label indexes of the model's and the
-    people's answer (items,), ties to the first label.
+    people's answer (items,), ties to the first label. `entropies` are what the correlation of entropies is computed
+    from, None where it is not asked for; `shared` says which items are not independent, None that all are.
     """
 
     log_probs: Array
@@ -57,6 +60,8 @@ class Measured:
     missing: Mapping[str, str]
     fitted: Fitted
     notes: Mapping[str, str] = field(default_factory=dict)
+    entropies: EntropyCorrelation | None = None
+    shared: Dependence | None = None
 
 
 def counts_of(items: tuple[Item, ...]) -> Array:
@@ -83,7 +88,27 @@ def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring:
     mass = np.where(unknown, 1.0, scored.answer_mass)
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
-    return _values(log_probs, counts, masses, fitted, scoring, unknown_masses=in_part)
+    found = _values(log_probs, counts, masses, fitted, scoring, unknown_masses=in_part)
+    return replace(found, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
+
+
+def shared_by(part: TaskData, scoring: ScoringSpec) -> Dependence | None:
+    """Which scored items are not independent, None where all are."""
+    return dependence([item.clusters for item in part.scored]) if scoring.inference > 1 else None
+
+
+def panel_of(items: tuple[Item, ...], labels: int) -> Array | None:
+    """(items, labels) votes of the second group of people, zeros where an item has none; None where none has any."""
+    if all(item.panel is None for item in items):
+        return None
+    return np.array([item.panel or (0,) * labels for item in items], dtype=np.float64)
+
+
+def _entropies(part: TaskData, log_probs: Array, counts: Array, scoring: ScoringSpec) -> EntropyCorrelation | None:
+    if "entropy_correlation" not in scoring.metrics:
+        return None
+    panel = panel_of(part.scored, counts.shape[1])
+    return entropy_columns(log_probs, counts, panel, scoring.ceiling_seed)
 
 
 def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
@@ -282,9 +307,10 @@ def _rule(
     if name in _SEED:
         legacy = rules.seed_cross_entropy if name == "seed_cross_entropy" else rules.seed_dirichlet
         return (), lambda: legacy(np.minimum(masses, 1.0), counts)
-    if name == "dirichlet_multinomial":
-        return ("concentration",), lambda: rules.dirichlet_multinomial(
-            log_probs, counts, fitted.values["concentration"]
+    if name in ("dirichlet_multinomial", "dirichlet_multinomial_per_vote"):
+        votes = counts.sum(axis=1) if name.endswith("_per_vote") else 1.0
+        return ("concentration",), lambda: (
+            rules.dirichlet_multinomial(log_probs, counts, fitted.values["concentration"]) / votes
         )
     if name.endswith(PMI):
         base = rules.RULES[name.removesuffix(PMI)]

@@ -9,7 +9,7 @@ ceiling, whose standard error is the ceiling's, and whose bootstrap means are th
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma, polygamma
 
 from runner.core.types import Array
@@ -50,7 +50,7 @@ def prior_influence(
     return {name: np.asarray(moved @ slope) for name, slope in slopes.items()}
 
 
-def _alpha_influence(votes: Array, alpha: Array, free: Array) -> Array:
+def _alpha_influence(votes: Array, alpha: Array, free: NDArray[np.intp]) -> Array:
     """`(items, free labels)`: how far log α of each free label moves with the weight of an item."""
     own, shares = alpha[free], votes[:, free]
     total, sums = alpha.sum(), votes.sum(axis=1)

@@ -89,9 +89,9 @@ def standard_error(losses: Array, shared: Dependence) -> Array | None:
         keys = np.concatenate([one[(one >= 0).all(axis=1)] for one in sets])
         if not len(keys):
             break
-        group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-        sums = np.zeros((int(group.max()) + 1, values.shape[1]))
-        np.add.at(sums, group, deviations[rows])
+        which = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+        sums = np.zeros((int(which.max()) + 1, values.shape[1]))
+        np.add.at(sums, which, deviations[rows])
         total += (-1) ** (size + 1) * (sums**2).sum(axis=0)
     independent = (deviations**2).sum(axis=0)
     variance = np.where(total > 1e-9 * independent, total, independent) * units / (units - 1) / items**2

@@ -6,13 +6,14 @@ distribution, g and p those of the two groups' votes, and T what both groups mea
 
     corr(x, T) = [cov(x, g) + cov(x, p)] / 2 / √(var(x) · cov(g, p))
 
-since the errors of g and p are independent of each other and of x. T is the expected entropy of so many votes: a growing
-function of the entropy of the true shares, nearly linear in it. The estimate can lie beyond ±1; it is not cut.
+since the errors of g and p are independent of each other and of x. T is the expected entropy of so many votes: a
+growing function of the entropy of the true shares, nearly linear in it. The estimate can lie beyond ±1; it is not cut.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.core.types import Array
 from runner.scoring import rules
@@ -57,7 +58,7 @@ def entropy_columns(log_probs: Array, counts: Array, panel: Array | None, seed: 
     moments = _moments(columns.sum(axis=0))
     reliability = float(moments[5] / np.sqrt(moments[1] * moments[2])) if min(moments[1], moments[2]) > 0 else 0.0
     if not reliability >= _LEAST_RELIABLE:
-        reason = f"two groups of people agree on disagreement to {reliability:.2f} only, which is too little to divide by"
+        reason = f"two groups of people agree on disagreement to {reliability:.2f} only: too little to divide by"
         return EntropyCorrelation(None, reliability, reason)
     return EntropyCorrelation(columns, reliability)
 
@@ -82,14 +83,14 @@ def _moments(sums: Array) -> tuple[Array, ...]:
     return tuple(np.asarray(means[..., column] - one * other) for column, one, other in pairs)
 
 
-def _panels(counts: Array, panel: Array) -> tuple[Array, list[tuple[Array, Array]]]:
+def _panels(counts: Array, panel: Array) -> tuple[NDArray[np.bool_], list[tuple[Array, Array]]]:
     used = panel.sum(axis=1) > 0
     if not used.any():
         return used, []
     return used, [(entropy(rules.shares(counts[used]).T), entropy(rules.shares(panel[used]).T))]
 
 
-def _splits(counts: Array, seed: int) -> tuple[Array, list[tuple[Array, Array]]]:
+def _splits(counts: Array, seed: int) -> tuple[NDArray[np.bool_], list[tuple[Array, Array]]]:
     used = counts.sum(axis=1) >= 2 * GROUP
     generator = np.random.default_rng(seed)
     votes = counts[used].astype(np.int64)
@@ -101,11 +102,11 @@ def _splits(counts: Array, seed: int) -> tuple[Array, list[tuple[Array, Array]]]
     return used, splits
 
 
-def _drawn(generator: np.random.Generator, votes: Array) -> Array:
+def _drawn(generator: np.random.Generator, votes: NDArray[np.int64]) -> NDArray[np.int64]:
     """`GROUP` of the votes of each row, without replacement: label by label, each given those before."""
     drawn = np.zeros_like(votes)
-    left = np.full(len(votes), GROUP, dtype=np.int64)
-    rest = votes.sum(axis=1)
+    left: NDArray[np.int64] = np.full(len(votes), GROUP, dtype=np.int64)
+    rest: NDArray[np.int64] = votes.sum(axis=1)
     for label in range(votes.shape[1]):
         rest = rest - votes[:, label]
         drawn[:, label] = generator.hypergeometric(votes[:, label], rest, left)

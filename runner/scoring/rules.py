@@ -100,8 +100,8 @@ def dirichlet_multinomial(log_probs: Array, counts: Array, concentration: ArrayL
     """−[lnΓ(S) − lnΓ(S+N) + Σ lnΓ(a+n) − lnΓ(a)] with a = c·q, S = c, N = Σn, nats per item.
 
     The probability of the sequence of votes (no multinomial coefficient), as in Scruples (arXiv 2008.09094).
-    `concentration` c > 0 is one number or `(items,)`; c = ∞ is the multinomial, N times the cross-entropy. Computed from
-    log q, so that a label of probability 1e−300 that people chose costs about 690 nats rather than infinity.
+    `concentration` c > 0 is one number or `(items,)`; c = ∞ is the multinomial, N times the cross-entropy. Computed
+    from log q, so that a label of probability 1e−300 that people chose costs about 690 nats rather than infinity.
     """
     logs, _ = _pair(log_probs, counts)
     votes = np.asarray(counts, dtype=np.float64)
