@@ -26,7 +26,7 @@ from runner.evaluation.baselines import write_baseline
 from runner.evaluation.score import score_file
 from runner.scorecard import filenames
 from runner.signing.keys import keyid
-from runner.tasks.selection import Choice
+from runner.tasks.selection import RunConfig
 
 
 def main(cards: int, checked: int) -> None:
@@ -61,7 +61,7 @@ def main(cards: int, checked: int) -> None:
 
 def fill(folder: Path, people: People, store: Store, cards: int) -> float:
     """Put `cards` signed cards into `store`; their mean size in bytes."""
-    choice = Choice(resources.benchmark_file(), "sample", tasks=("dilemmas",))
+    choice = RunConfig(resources.benchmark_file(), "sample", tasks=("dilemmas",))
     write_baseline("uniform", choice, folder / "uniform.jsonl")
     key = Ed25519PrivateKey.generate()
     place, card = score_file(folder / "uniform.jsonl", choice, None, folder / "runs", None, lambda: key)

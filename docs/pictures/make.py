@@ -14,7 +14,7 @@ from runner.report.html.plots import scale_over, strip
 from runner.report.html.render import figure
 from runner.report.html.words import strata_in_order
 from runner.scorecard.build import build_tasks
-from runner.tasks.selection import Choice, Selection, aligned, prompts, select
+from runner.tasks.selection import RunConfig, Selection, align_predictions, prompts, select
 
 HERE = Path(__file__).parent
 METRIC = "cross_entropy"
@@ -51,8 +51,8 @@ def example_rows(selection: Selection, seed: int = 20241010) -> Iterator[Predict
 
 def example_task() -> dict[str, Any]:
     """The Dilemmas block of a card with those predictions."""
-    selection = select(Choice(resources.benchmark_file(), "sample", tasks=("dilemmas",)))
-    found: dict[str, Any] = build_tasks(selection, aligned(selection, example_rows(selection)))["dilemmas"]
+    selection = select(RunConfig(resources.benchmark_file(), "sample", tasks=("dilemmas",)))
+    found: dict[str, Any] = build_tasks(selection, align_predictions(selection, example_rows(selection)))["dilemmas"]
     return found
 
 

@@ -42,7 +42,7 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class _Passed:
+class _VerifiedCard:
     """A card that verified: where it is, the digest of the bundle that did, who signed, and its benchmark file."""
 
     bundle: Path
@@ -52,7 +52,7 @@ class _Passed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parcel:
+class _StoredCard:
     """What is to be stored of one card: the bundle, and the contents of the files beside it by their kind."""
 
     bundle: bytes
@@ -76,7 +76,7 @@ def add(
     numbers of each. With `head_key`, the chain is checked from its beginning and its end signed, unless it is broken
     (`VerificationError`). A crash leaves an archive to which the same command can be given again.
     """
-    passed: list[_Passed] = []
+    passed: list[_VerifiedCard] = []
     refused: list[UserError] = []
     for path in cards:
         try:
@@ -99,7 +99,7 @@ def add(
     return done
 
 
-def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute: Recompute | None) -> _Passed:
+def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute: Recompute | None) -> _VerifiedCard:
     bundle = path / filenames.BUNDLE if path.is_dir() else path
     report = verify(bundle, keyring)
     data = _read(bundle)
@@ -108,7 +108,7 @@ def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute
     benchmark = _benchmark(report, benchmark_file)
     if recompute is not None:
         recompute(report)
-    return _Passed(bundle, sha256_bytes(data), report.keyid, benchmark)
+    return _VerifiedCard(bundle, sha256_bytes(data), report.keyid, benchmark)
 
 
 def _benchmark(report: Report, given: Path | None) -> Path:
@@ -129,7 +129,7 @@ def _parsed(path: Path, data: bytes) -> Benchmark:
         raise InvalidInput(*(replace(fault, file=str(path)) for fault in problem.faults)) from None
 
 
-def _parcel(passed: _Passed) -> _Parcel:
+def _parcel(passed: _VerifiedCard) -> _StoredCard:
     """Read what is to be stored, and hold it against the card: a file may have changed since it was verified."""
     bundle = _read(passed.bundle)
     if sha256_bytes(bundle) != passed.sha256:
@@ -145,7 +145,7 @@ def _parcel(passed: _Passed) -> _Parcel:
     benchmark = _parsed(passed.benchmark, contents["benchmark"])
     if benchmark.digest != card["benchmark"]["digest"]:
         raise _changed(passed.benchmark)
-    return _Parcel(bundle, contents, summary(card, passed.keyid, benchmark.scoring.primary))
+    return _StoredCard(bundle, contents, summary(card, passed.keyid, benchmark.scoring.primary))
 
 
 def _card_in(bundle: bytes) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _refuse_truncated(store: Store) -> None:
         raise VerificationError(Fault("ARCHIVE_TRUNCATED", message, store.address, hint=hint))
 
 
-def _add_one(store: Store, end: index.Appender, parcel: _Parcel, *, recomputed: bool) -> Added:
+def _add_one(store: Store, end: index.Appender, parcel: _StoredCard, *, recomputed: bool) -> Added:
     card = sha256_bytes(parcel.bundle)
     files = {name: sha256_bytes(parcel.files[name]) if name in parcel.files else None for name in FILES}
     known = end.files_of(card)
@@ -211,7 +211,7 @@ def _add_one(store: Store, end: index.Appender, parcel: _Parcel, *, recomputed: 
     new = [kind.run_name for kind, content in contents if objects.put(store, kind, content)]
     missing = tuple(name for name in _PINNED if files[name] is None and not (known and name in known))
     name = str(parcel.summary["name"])
-    if index.brings_nothing(known, files):
+    if index.is_duplicate(known, files):
         return Added(card, name, None, tuple(new), missing)
     entry = end.append(card, files, parcel.summary, recomputed=recomputed)
     return Added(card, name, entry.sequence if entry else None, (), missing)
@@ -220,10 +220,10 @@ def _add_one(store: Store, end: index.Appender, parcel: _Parcel, *, recomputed: 
 def _sign(store: Store, key: Ed25519PrivateKey, keyring: Keyring) -> None:
     """Sign the end of a chain that is whole and continues what was signed before; else damage would be vouched for."""
     found = index.read_index(store)
-    earlier, _ = heads.read_heads(store, keyring)
+    earlier, _ = heads.read_checkpoints(store, keyring)
     faults = [*found.faults, *heads.disagreements(store, earlier, found.digests)]
     if faults:
         raise VerificationError(*faults)
     if found.digests:
         last = max(found.digests)
-        heads.sign_head(store, last, found.digests[last], key)
+        heads.sign_checkpoint(store, last, found.digests[last], key)

@@ -8,8 +8,8 @@ from typing import Any
 
 from runner.archive import benchmarks, heads, index, objects
 from runner.archive.add import summary
-from runner.archive.heads import Head
-from runner.archive.index import Entry
+from runner.archive.heads import Checkpoint
+from runner.archive.index import Leaf
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
 from runner.core import resources
@@ -30,7 +30,7 @@ class Checked:
     cards: int
     objects: int
     head: str | None
-    signed: Head | None
+    signed: Checkpoint | None
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -59,7 +59,7 @@ def check(
 ) -> Checked:
     """Every entry, object, card and signed head of an archive; all faults, none raised.
 
-    Codes: those of `read_index`, `read_heads` and `disagreements`; ARCHIVE_MISSING, ARCHIVE_DAMAGED (an object),
+    Codes: those of `read_index`, `read_checkpoints` and `disagreements`; ARCHIVE_MISSING, ARCHIVE_DAMAGED (an object),
     ARCHIVE_SUMMARY (an entry says of its card what the card does not), ARCHIVE_FILES (a file is not the card's),
     ARCHIVE_UNLISTED (a card that no entry names), and the SIG_ codes of a card that no longer verifies.
     """
@@ -67,7 +67,7 @@ def check(
     store = index.opened(store)
     present = {kind.folder: store.names(kind.folder) for kind in (CARD, *FILES.values())}
     found = index.read_index(store)
-    signed, faults = heads.read_heads(store, keyring)
+    signed, faults = heads.read_checkpoints(store, keyring)
     faults = [*found.faults, *faults, *heads.disagreements(store, signed, found.digests)]
     if expect_head is not None:
         faults.extend(heads.expected(found, expect_head, store))
@@ -96,7 +96,7 @@ def check(
 def _cards(
     store: Store,
     keyring: Keyring,
-    by_card: Mapping[str, list[Entry]],
+    by_card: Mapping[str, list[Leaf]],
     observe: Callable[[int, int], None],
 ) -> Iterator[Fault]:
     """Cards whose bytes are those of their name: they must verify, and be what their entries say they are."""
@@ -130,7 +130,7 @@ def _benchmark(store: Store, sha256: str) -> Benchmark | None:
         return None
 
 
-def _entry(place: str, entry: Entry, verified: Verified, benchmark: Benchmark | None) -> Iterator[Fault]:
+def _entry(place: str, entry: Leaf, verified: Verified, benchmark: Benchmark | None) -> Iterator[Fault]:
     card = verified.predicate
     for name in ("predictions", "environment"):
         if entry.files[name] not in (None, card[name]["sha256"]):

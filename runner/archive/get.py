@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from runner.archive import objects
-from runner.archive.index import Entry, Index, read_index
+from runner.archive.index import Index, Leaf, read_index
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
 from runner.core import strict_json
@@ -26,7 +26,7 @@ def find(index: Index, wanted: str, place: str) -> str:
     Raises `InvalidInput`: ARCHIVE_UNKNOWN, or ARCHIVE_AMBIGUOUS with the digests to choose from.
     """
     by_digest = _DIGEST.fullmatch(wanted)
-    found: dict[str, Entry] = {}
+    found: dict[str, Leaf] = {}
     for entry in index.entries:
         if (by_digest and entry.card.startswith(by_digest[1])) or entry.summary["name"] == wanted:
             found[entry.card] = entry

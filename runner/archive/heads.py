@@ -27,7 +27,7 @@ _NAME = re.compile(r"heads/([0-9]{4})/([0-9]{8})\.sigstore\.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Checkpoint:
     """A signature says: entry `sequence` has the digest `entry`, and through it all before; by key `keyid`."""
 
     sequence: int
@@ -36,7 +36,7 @@ class Head:
     keyid: str
 
 
-def head_name(sequence: int) -> str:
+def checkpoint_name(sequence: int) -> str:
     """Where the signature on the entry lies."""
     return f"heads/{sequence // 10_000:04d}/{sequence:08d}.sigstore.json"
 
@@ -44,10 +44,10 @@ def head_name(sequence: int) -> str:
 def signed_sequences(store: Store) -> list[int]:
     """The sequence numbers that have a signed head, by the names of the files alone."""
     found = (_NAME.fullmatch(name) for name in store.names("heads"))
-    return sorted(int(match[2]) for match in found if match and match[0] == head_name(int(match[2])))
+    return sorted(int(match[2]) for match in found if match and match[0] == checkpoint_name(int(match[2])))
 
 
-def sign_head(store: Store, sequence: int, entry: str, key: Ed25519PrivateKey) -> bool:
+def sign_checkpoint(store: Store, sequence: int, entry: str, key: Ed25519PrivateKey) -> bool:
     """Sign the entry `sequence` with the digest `entry`; False if that was done before."""
     statement = {
         "_type": STATEMENT_TYPE,
@@ -57,19 +57,19 @@ def sign_head(store: Store, sequence: int, entry: str, key: Ed25519PrivateKey) -
     }
     payload = to_bytes(statement)
     data = dsse.write(Envelope(payload, key.sign(dsse.pae(PAYLOAD_TYPE, payload)), keyid(key)))
-    return store.create(head_name(sequence), data)
+    return store.create(checkpoint_name(sequence), data)
 
 
-def read_heads(store: Store, keyring: Keyring) -> tuple[list[Head], list[Fault]]:
+def read_checkpoints(store: Store, keyring: Keyring) -> tuple[list[Checkpoint], list[Fault]]:
     """The heads whose signatures are trusted, and a fault (HEAD_UNTRUSTED, HEAD_FORMAT) for every other."""
-    names = [head_name(number) for number in signed_sequences(store)]
+    names = [checkpoint_name(number) for number in signed_sequences(store)]
     others = sorted(set(store.names("heads")) - set(names))
     faults = [Fault("HEAD_FORMAT", "is not the name of a signed head.", store.place(name)) for name in others]
     heads = []
     for name, data in store.read_many(names):
         try:
             head = _read(data or b"", keyring)
-            if head_name(head.sequence) != name:
+            if checkpoint_name(head.sequence) != name:
                 raise VerificationError(Fault("HEAD_FORMAT", f"is about entry {head.sequence}, not that of its name."))
         except VerificationError as problem:
             code = "HEAD_FORMAT" if problem.faults[0].code == "HEAD_FORMAT" else "HEAD_UNTRUSTED"
@@ -80,7 +80,7 @@ def read_heads(store: Store, keyring: Keyring) -> tuple[list[Head], list[Fault]]
     return heads, faults
 
 
-def _read(data: bytes, keyring: Keyring) -> Head:
+def _read(data: bytes, keyring: Keyring) -> Checkpoint:
     opened = dsse.read(data)
     key = signer(opened, keyring)
     try:
@@ -92,7 +92,7 @@ def _read(data: bytes, keyring: Keyring) -> Head:
     match statement.get("predicate"):
         case {"sequence": int(sequence), "entry": str(entry), "signed_at": str(signed_at)} if sequence > 0:
             _check_key(key, keyring, signed_at)
-            return Head(sequence, entry, signed_at, key.keyid)
+            return Checkpoint(sequence, entry, signed_at, key.keyid)
     raise VerificationError(Fault("HEAD_FORMAT", "does not say which entry is signed, and when."))
 
 
@@ -108,12 +108,12 @@ def _check_key(key: TrustedKey, keyring: Keyring, signed_at: str) -> None:
         raise VerificationError(Fault("HEAD_UNTRUSTED", f"is signed at {signed_at[:40]}, outside its key's time."))
 
 
-def disagreements(store: Store, heads: Iterable[Head], digests: Mapping[int, str]) -> list[Fault]:
+def disagreements(store: Store, heads: Iterable[Checkpoint], digests: Mapping[int, str]) -> list[Fault]:
     """Where the index is not what was signed: ARCHIVE_TRUNCATED, ARCHIVE_HEAD."""
     faults = []
     last = max(digests, default=0)
     for head in heads:
-        place = store.place(head_name(head.sequence))
+        place = store.place(checkpoint_name(head.sequence))
         if head.sequence > last:
             message = f"signs entry {head.sequence}, but the index ends with {last}: entries were removed."
             faults.append(Fault("ARCHIVE_TRUNCATED", message, place))
@@ -132,6 +132,6 @@ def expected(index: Index, digest: str, store: Store) -> list[Fault]:
     return [Fault("ARCHIVE_TRUNCATED", message, store.address)]
 
 
-def to_json(head: Head) -> dict[str, Any]:
+def to_json(head: Checkpoint) -> dict[str, Any]:
     """The head as a JSON value."""
     return {"sequence": head.sequence, "entry": head.entry, "signed_at": head.signed_at, "keyid": head.keyid}

@@ -22,7 +22,7 @@ _NAME = re.compile(r"index/([0-9]{4})/([0-9]{8})\.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Leaf:
     """One card was added: its digest, the digests of the files kept with it (None for none), and a summary of it.
 
     `sha256` is that of the entry's own bytes, `previous` that of the entry before (None for the first). `recomputed`
@@ -43,7 +43,7 @@ class Entry:
 class Index:
     """All entries that could be read, in order, what is wrong, and the digest of each entry's bytes by sequence."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Leaf, ...]
     faults: tuple[Fault, ...]
     digests: Mapping[int, str]
 
@@ -52,9 +52,9 @@ class Index:
         """The digest of the last entry, which through the chain binds all before it."""
         return self.digests[max(self.digests)] if self.digests else None
 
-    def by_card(self) -> dict[str, list[Entry]]:
+    def by_card(self) -> dict[str, list[Leaf]]:
         """Card digest → its entries; more than one where files were added later."""
-        found: dict[str, list[Entry]] = {}
+        found: dict[str, list[Leaf]] = {}
         for entry in self.entries:
             found.setdefault(entry.card, []).append(entry)
         return found
@@ -99,7 +99,7 @@ def read_index(store: Store) -> Index:
         for name in names
         if sequence_of(name) is None
     ]
-    entries: list[Entry] = []
+    entries: list[Leaf] = []
     digests: dict[int, str] = {}
     expected = 1
     for number, (name, data) in zip(
@@ -135,7 +135,7 @@ def write(entry: Mapping[str, Any]) -> bytes:
     return to_bytes(entry) + b"\n"
 
 
-def parse(data: bytes, sequence: int) -> Entry:
+def parse(data: bytes, sequence: int) -> Leaf:
     """The entry in the bytes of an index file; `ValueError` says why it is not one."""
     document = strict_json.parse(data, max_bytes=1 << 20)
     _check(document, _SHAPE, "$")
@@ -144,7 +144,7 @@ def parse(data: bytes, sequence: int) -> Entry:
     if document["sequence"] != sequence:
         raise ValueError(f"says that it is entry {document['sequence']}")
     fields = {name: value for name, value in document.items() if name != "schema_version"}
-    return Entry(**fields, sha256=sha256_bytes(data))
+    return Leaf(**fields, sha256=sha256_bytes(data))
 
 
 def _check(value: Any, shape: Any, path: str) -> None:
@@ -240,7 +240,7 @@ class Appender:
 
     def append(
         self, card: str, files: Mapping[str, str | None], summary: Mapping[str, Any], *, recomputed: bool
-    ) -> Entry | None:
+    ) -> Leaf | None:
         """Add an entry behind the last, however many others add at the same time; None if one of them added it."""
         for _ in range(_MOST_CONFLICTS):
             document = {
@@ -265,16 +265,16 @@ class Appender:
             self._learn(entry)
             if there == data:
                 return entry
-            if brings_nothing(self._known.get(card), files):
+            if is_duplicate(self._known.get(card), files):
                 return None
         message = f"{_MOST_CONFLICTS:,} others were first in a row."
         raise OutputError(Fault("ARCHIVE_UNWRITABLE", message, self._store.address))
 
-    def _learn(self, entry: Entry) -> None:
+    def _learn(self, entry: Leaf) -> None:
         kept = {name: sha256 for name, sha256 in entry.files.items() if sha256 is not None}
         self._known.setdefault(entry.card, {}).update(kept)
 
 
-def brings_nothing(known: Mapping[str, str] | None, files: Mapping[str, str | None]) -> bool:
+def is_duplicate(known: Mapping[str, str] | None, files: Mapping[str, str | None]) -> bool:
     """Whether a card that is in the index with the files `known` gains nothing from `files`."""
     return known is not None and all(sha256 is None or name in known for name, sha256 in files.items())

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.archive.check import Checked
-from runner.archive.index import Entry
+from runner.archive.index import Leaf
 from runner.core.text import printable
 
 _WIDTH = 80
@@ -29,7 +29,7 @@ def plain(text: str, width: int | None = None) -> str:
     return f"{set_cell_size(shown, width - 1).rstrip()}…"
 
 
-def print_entries(entries: Sequence[Entry]) -> None:
+def print_entries(entries: Sequence[Leaf]) -> None:
     """One line per entry and task, as the index says; nothing of it is verified here."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("no.", justify="right", no_wrap=True)

@@ -13,13 +13,13 @@ from runner.artifacts.check import (
     check_submission_files,
 )
 from runner.artifacts.manifest import (
-    Stamp,
+    FileStat,
     adapter_manifest,
     binding,
     changed_files,
     model_manifest,
-    raise_if_touched,
-    stamps,
+    raise_if_modified,
+    stat_files,
     submission_manifest,
 )
 from runner.artifacts.tree import FETCHED, Kind, walk
@@ -27,9 +27,9 @@ from runner.artifacts.tree import FETCHED, Kind, walk
 __all__ = [
     "FETCHED",
     "AdapterFacts",
+    "FileStat",
     "Kind",
     "ModelFacts",
-    "Stamp",
     "adapter_manifest",
     "binding",
     "changed_files",
@@ -38,8 +38,8 @@ __all__ = [
     "check_model",
     "check_submission_files",
     "model_manifest",
-    "raise_if_touched",
-    "stamps",
+    "raise_if_modified",
+    "stat_files",
     "submission_manifest",
     "walk",
 ]

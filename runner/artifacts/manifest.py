@@ -78,19 +78,19 @@ def changed_files(folder: Path, kind: Kind, before: Iterable[Mapping[str, Any]])
     ]
 
 
-Stamp = tuple[str, int, int, int]
+FileStat = tuple[str, int, int, int]
 """Path, inode, size in bytes and time of the last change of content in nanoseconds."""
 
 
-def stamps(*folders: tuple[Path, Kind]) -> tuple[Stamp, ...]:
-    """What tells cheaply that a loaded file of `folders` was written to or exchanged; see `raise_if_touched`.
+def stat_files(*folders: tuple[Path, Kind]) -> tuple[FileStat, ...]:
+    """What tells cheaply that a loaded file of `folders` was written to or exchanged; see `raise_if_modified`.
 
     Owner, mode and number of links may change: backups do that, and no byte moves.
     """
     return tuple(_stamp(folder / name) for folder, kind in folders for name in walk(folder, kind)[1].used())
 
 
-def raise_if_touched(before: tuple[Stamp, ...]) -> None:
+def raise_if_modified(before: tuple[FileStat, ...]) -> None:
     """`InvalidInput` (BYTES_CHANGED) naming each file that is no longer as `stamps` saw it; reads nothing of it.
 
     For between two batches: what is answered while nothing was touched was answered by the bytes that were hashed, so
@@ -105,7 +105,7 @@ def raise_if_touched(before: tuple[Stamp, ...]) -> None:
     )
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: Path) -> FileStat:
     try:
         status = path.lstat()
     except OSError:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from runner.models.api import Access
     from runner.signing.keyring import Keyring
-    from runner.tasks.selection import Choice
+    from runner.tasks.selection import RunConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -129,11 +129,11 @@ def choice(
     limit: int | None,
     prompts: tuple[str, ...] = (),
     elicitation: str = "logprob",
-) -> "Choice":
+) -> "RunConfig":
     """The options of `selection` as the value the runner takes."""
-    from runner.tasks.selection import Choice
+    from runner.tasks.selection import RunConfig
 
-    return Choice(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts, elicitation)
+    return RunConfig(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts, elicitation)
 
 
 def access(

@@ -312,7 +312,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class VerbalizedFormat:
     """How a model writes a distribution: percentages for `names`, as presented; `labels[j]` is name j's label."""
 
     names: tuple[str, ...]
@@ -345,7 +345,7 @@ class Prompt:
     shorten: str | None
     labels: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
-    writing: Writing | None = None
+    writing: VerbalizedFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from runner.evaluation.run_dir import unwritable
 from runner.scorecard.panel import posterior_means
 from runner.scorecard.task_metrics import prior_log_probs
 from runner.tasks.predictions import to_line
-from runner.tasks.selection import Choice, TaskData, select
+from runner.tasks.selection import RunConfig, TaskData, select
 
 
-def write_baseline(name: str, choice: Choice, path: Path) -> int:
+def write_baseline(name: str, choice: RunConfig, path: Path) -> int:
     """Write the predictions of `uniform`, `prior` or `panel` for the chosen tasks; the number of rows."""
     selection = select(choice)
     scoring = selection.benchmark.scoring

@@ -10,7 +10,7 @@ _MOST_AT_ONCE = 4096
 _MOST_FAULTS = 20
 
 
-def plan(
+def plan_steps(
     backend: Backend, prompts: Sequence[Prompt], progress: Callable[[str, int, int], None] | None = None
 ) -> list[list[int]]:
     """Steps of indexes into `prompts`, each once, as `backend` plans them: some thousands of prompts at a time.

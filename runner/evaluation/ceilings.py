@@ -12,12 +12,12 @@ from runner.core.types import Array, ScoringSpec
 from runner.scorecard.task_metrics import counts_of
 from runner.scoring.ceiling import ceiling, fit_dirichlet, has_ceiling
 from runner.scoring.metrics import METRICS
-from runner.tasks.selection import Choice, select
+from runner.tasks.selection import RunConfig, select
 
 Json = dict[str, Any]
 
 
-def of_tasks(choice: Choice, draws: int | None, seed: int | None) -> list[Json]:
+def of_tasks(choice: RunConfig, draws: int | None, seed: int | None) -> list[Json]:
     """The ceiling of each chosen task."""
     selection = select(choice)
     return [
@@ -26,7 +26,7 @@ def of_tasks(choice: Choice, draws: int | None, seed: int | None) -> list[Json]:
     ]
 
 
-def of_counts_file(path: Path, choice: Choice, draws: int | None, seed: int | None) -> list[Json]:
+def of_counts_file(path: Path, choice: RunConfig, draws: int | None, seed: int | None) -> list[Json]:
     """The ceiling of a JSON file with an array of items × labels; `InvalidInput` names the first bad rows."""
     scoring = load_benchmark(choice.benchmark).scoring
     return [_ceiling(path.name, _read_counts(path), scoring, draws, seed)]

@@ -11,7 +11,7 @@ from runner.config.benchmark import load_benchmark
 from runner.core import resources
 from runner.core.errors import BackendError
 from runner.models.api.access import DEFAULT_KEY_VARIABLE
-from runner.models.worker import ACTIVE, device_names, isolation, threads_each
+from runner.models.worker import ACTIVE, device_names, isolation, threads_per_replica
 from runner.signing import keys
 from runner.tasks.data.check import check as check_data
 
@@ -148,7 +148,7 @@ def _devices(given: str | None) -> list[Finding]:
         return [Finding("device", "fail", fault.message, fault.hint) for fault in problem.faults]
     found = [_isolation(names[0])]
     if len(names) > 1:
-        threads = threads_each(None, len(names))
+        threads = threads_per_replica(None, len(names))
         of_each = f"{threads} threads each" if threads else "threads as the environment says"
         found.append(Finding("copies", "ok", f"{len(names)} processes, each with a copy of the model; {of_each}"))
     return found + [Finding(*finding) for name in dict.fromkeys(names) for finding in examine_device(name)]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runner.artifacts import (
+    FileStat,
     Kind,
-    Stamp,
     binding,
     changed_files,
     check_folders,
     check_submission_files,
-    raise_if_touched,
-    stamps,
+    raise_if_modified,
+    stat_files,
 )
 from runner.config.submission import load_submission
 from runner.core import clock, environment
@@ -26,16 +26,16 @@ from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, r
 from runner.core.files import write_whole
 from runner.core.types import Prediction, Prompt, Submission
 from runner.evaluation import run_dir, submission_info
-from runner.evaluation.batching import plan
-from runner.evaluation.run_dir import RunFolder
-from runner.evaluation.self_check import ask_again
+from runner.evaluation.batching import plan_steps
+from runner.evaluation.run_dir import RunDir
+from runner.evaluation.self_check import run_self_check
 from runner.models.api import Access, allowed_key, open_service
 from runner.models.base import Backend
 from runner.models.hub import resolve_model
-from runner.models.worker import Copies, Worker, device_names, open_copies, open_isolated
+from runner.models.worker import Replicas, Worker, device_names, open_isolated, open_replicas
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
-from runner.tasks.selection import Choice, aligned, prompts, select_for
+from runner.tasks.selection import RunConfig, align_predictions, prompts, select_for
 
 if TYPE_CHECKING:
     from runner.models.api.service import Service
@@ -63,7 +63,7 @@ class Settings:
 
 def evaluate(
     submission_path: Path,
-    choice: Choice,
+    choice: RunConfig,
     settings: Settings,
     signing_key: Callable[[], Ed25519PrivateKey],
     progress: Progress,
@@ -86,13 +86,13 @@ def evaluate(
     total = len(questions)
     folders = _folders(submission)
     loaded = [(folder, kind) for kind, folder in folders.items()]
-    untouched = stamps(*loaded)
+    untouched = stat_files(*loaded)
     files = submission_info.files_of(submission, folders)
     progress("load", 0, 0)
     started = time.monotonic()
     opened = _open(submission, folders, settings)
     with closing(opened) as backend:
-        batches = plan(backend, questions, progress)
+        batches = plan_steps(backend, questions, progress)
         load_seconds = time.monotonic() - started
         content = {
             "benchmark": selection.benchmark.digest,
@@ -107,7 +107,7 @@ def evaluate(
         with _resumable(run, total):
             predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
             answers = _in_order(questions, run.journal.done)
-            self_check = ask_again(backend, questions, answers, selection.benchmark.scoring, progress)
+            self_check = run_self_check(backend, questions, answers, selection.benchmark.scoring, progress)
         if changed := [
             fault
             for folder, kind in loaded
@@ -117,7 +117,7 @@ def evaluate(
             raise_faults(changed)
         facts = backend.describe()
         device_memory = backend.peak_memory_bytes()
-        spent = backend.spent() if submission.service and not isinstance(backend, Worker | Copies) else None
+        spent = backend.spent() if submission.service and not isinstance(backend, Worker | Replicas) else None
     timing = {
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
@@ -149,7 +149,7 @@ def evaluate(
             environment=run_dir.write_environment(
                 run.path, {**machine, "backend": facts, "timing": timing, **({"service": spent} if spent else {})}
             ),
-            tasks=build_tasks(selection, aligned(selection, answers)),
+            tasks=build_tasks(selection, align_predictions(selection, answers)),
         )
         write_whole(run.path / filenames.SUBMISSION, submission.source)
         write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
@@ -170,14 +170,14 @@ def _folders(submission: Submission) -> dict[Kind, Path]:
     return folders
 
 
-def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Copies | Service":
+def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Replicas | Service":
     """A process for each copy of the model, or the service that runs it; `InvalidInput` for options of the other."""
     of_models = {name: getattr(settings, name) for name in ("device", "dtype", "batch_tokens", "threads")}
     if submission.service is None:
         if settings.access is not None:
             message = "The options --api-… are for submissions that name a service; this one names a model."
             raise InvalidInput(Fault("OPTION", message))
-        opening = open_isolated if len(device_names(settings.device)) == 1 else open_copies
+        opening = open_isolated if len(device_names(settings.device)) == 1 else open_replicas
         return opening(submission, folders["model"], folders.get("adapter"), **of_models)
     if unused := [name.replace("_", "-") for name, value in of_models.items() if value is not None]:
         raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
@@ -186,7 +186,7 @@ def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settin
 
 
 @contextmanager
-def _resumable(run: RunFolder, total: int) -> Iterator[None]:
+def _resumable(run: RunDir, total: int) -> Iterator[None]:
     """Turn a stop, or a disk that takes no more, into words: what is in the journal is kept, whatever happens."""
     try:
         yield
@@ -210,9 +210,9 @@ def _predict(
     backend: Backend,
     questions: Sequence[Prompt],
     batches: Sequence[Sequence[int]],
-    run: RunFolder,
+    run: RunDir,
     progress: Progress,
-    untouched: tuple[Stamp, ...],
+    untouched: tuple[FileStat, ...],
 ) -> tuple[float, int]:
     """Answer every batch that the journal does not hold; seconds taken and prompts answered now.
 
@@ -227,7 +227,7 @@ def _predict(
     steps = [step for step in left if step]
     shared = (
         backend.share(steps)
-        if isinstance(backend, Worker | Copies)
+        if isinstance(backend, Worker | Replicas)
         else ((step, backend.predict(step)) for step in steps)
     )
     for members, given in shared:
@@ -241,7 +241,7 @@ def _predict(
             raise
         if [_key(answer) for answer in answers] != [_key(member) for member in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
-        raise_if_touched(untouched)
+        raise_if_modified(untouched)
         run.journal.append(answers)
         done += len(members)
         asked += len(members)

@@ -22,12 +22,12 @@ from runner.tasks.predictions import from_row, to_line
 NAME = "journal.jsonl"
 
 
-def _seal(payload: str) -> bytes:
+def encode_record(payload: str) -> bytes:
     """A line that a torn or altered write cannot imitate: a checksum, the payload, a newline."""
     return f"{hashlib.sha256(payload.encode()).hexdigest()[:16]} {payload}\n".encode()
 
 
-def _unseal(line: bytes) -> Any | None:
+def decode_record(line: bytes) -> Any | None:
     """The payload of a whole line, or None for a torn one, or for one that is no journal's."""
     checksum, _, payload = line.partition(b" ")
     if not line.endswith(b"\n") or hashlib.sha256(payload[:-1]).hexdigest()[:16].encode() != checksum:
@@ -69,7 +69,7 @@ class Journal:
         # Waits: another process may look into the empty file at this moment, and lets it go at once.
         journal._stream = _locked(journal.path, "xb", fcntl.LOCK_EX)
         try:
-            journal._write(_seal(json.dumps(header, sort_keys=True)))
+            journal._write(encode_record(json.dumps(header, sort_keys=True)))
             sync_folder(folder)
         except OSError:
             journal.close()
@@ -91,7 +91,7 @@ class Journal:
         done: list[Prediction] = []
         whole = 0
         for line in stream:
-            payload = _unseal(line)
+            payload = decode_record(line)
             if header is None and _is_header(payload):
                 header = payload
             elif header is not None and (rows := _rows(payload)) is not None:
@@ -109,7 +109,7 @@ class Journal:
     def append(self, predictions: Iterable[Prediction]) -> None:
         """A finished batch; on disk (fsync) when this returns."""
         batch = list(predictions)
-        self._write(_seal("[" + ",".join(to_line(prediction).rstrip("\n") for prediction in batch) + "]"))
+        self._write(encode_record("[" + ",".join(to_line(prediction).rstrip("\n") for prediction in batch) + "]"))
         self.done.extend(batch)
 
     def _write(self, line: bytes) -> None:
@@ -160,13 +160,13 @@ def unfinished(parent: Path) -> list[Path]:
 _BEGUN = ".begun-"
 
 
-def begin(parent: Path, name: str, header: Mapping[str, Any]) -> tuple[Path, Journal]:
+def create_run_dir(parent: Path, name: str, header: Mapping[str, Any]) -> tuple[Path, Journal]:
     """A new folder `name` under `parent` (`name-2`, … where there is one), and the journal in it.
 
     The folder gets its name when the header is on disk: one that a crash left without a journal is never seen under
     a run's name. What such a crash left under another is removed by the next call. Raises `OSError`.
     """
-    _sweep(parent)
+    remove_stale(parent)
     while True:
         hidden = parent / f"{_BEGUN}{uuid.uuid4().hex}"
         hidden.mkdir()
@@ -199,7 +199,7 @@ def _renamed(old: Path, new: Path) -> bool:
     return True
 
 
-def _sweep(parent: Path) -> None:
+def remove_stale(parent: Path) -> None:
     """Remove the folders that were never begun, unless a live process is about to."""
     for folder in parent.glob(f"{_BEGUN}*"):
         try:

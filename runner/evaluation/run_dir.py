@@ -23,14 +23,14 @@ from runner.tasks.predictions import to_line
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunDir:
     """A run that may go on: its folder and its locked journal."""
 
     path: Path
     journal: Journal
 
 
-def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, resume: bool) -> RunFolder:
+def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, resume: bool) -> RunDir:
     """The unfinished run under `parent` with the same `content`, or a new one.
 
     `content` is everything that determines the predictions; its digest is the key, so that a journal never answers
@@ -45,14 +45,14 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
                 # Held by a live process, finished a moment ago, or not ours to write: none of these is our run.
                 continue
             if found is not None and found.header.get("key") == key and found.header["nonce"] == nonce:
-                return RunFolder(folder, found)
+                return RunDir(folder, found)
             if found is not None:
                 found.close()
     started = now()
     header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": started}
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        return RunFolder(*journal.begin(parent, _name(started), header))
+        return RunDir(*journal.create_run_dir(parent, _name(started), header))
     except OSError as problem:
         raise unwritable(parent, problem) from None
 

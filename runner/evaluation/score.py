@@ -16,12 +16,12 @@ from runner.evaluation import run_dir
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
 from runner.tasks.predictions import read
-from runner.tasks.selection import Choice, Selection, aligned, select
+from runner.tasks.selection import RunConfig, Selection, align_predictions, select
 
 
 def score_file(
     path: Path,
-    choice: Choice,
+    choice: RunConfig,
     name: str | None,
     output_dir: Path,
     nonce: str | None,
@@ -36,7 +36,7 @@ def score_file(
     title = _title(name, path)
     rows = list(read(path))
     selection = _answered(select(choice), {row.task for row in rows}, str(path))
-    answers = aligned(selection, rows, str(path), optional_fitting=True)
+    answers = align_predictions(selection, rows, str(path), optional_fitting=True)
     tasks = build_tasks(selection, answers)
     files = manifest({"predictions.jsonl": path})
     machine = environment.describe()

@@ -8,7 +8,7 @@ from runner.core.types import Prediction, Prompt, ScoringSpec
 from runner.models.base import Backend
 
 
-def ask_again(
+def run_self_check(
     backend: Backend,
     questions: Sequence[Prompt],
     answers: Sequence[Prediction],

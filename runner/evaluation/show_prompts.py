@@ -10,10 +10,10 @@ from runner.core.types import Prompt
 from runner.models.api.questions import option_faults, questions
 from runner.tasks import verbalized
 from runner.tasks.prompts import prompt_sha256, text
-from runner.tasks.selection import Choice, prompts, select, select_for
+from runner.tasks.selection import RunConfig, prompts, select, select_for
 
 
-def rows(choice: Choice, submission_path: Path | None) -> Iterator[dict[str, Any]]:
+def rows(choice: RunConfig, submission_path: Path | None) -> Iterator[dict[str, Any]]:
     """One row per prompt: its text, cues and options by label; with a submission also the token ids its model reads.
 
     Of a submission that names a service, instead, the parameters of each request; nobody is asked.

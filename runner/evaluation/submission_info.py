@@ -8,7 +8,7 @@ from runner.artifacts import Kind, submission_manifest
 from runner.core.canonical import manifest_digest, sha256_bytes
 from runner.core.types import AdapterRef, ModelRef, Prediction, Submission
 from runner.scorecard import filenames
-from runner.tasks.api_usage import served
+from runner.tasks.api_usage import summarize_usage
 
 
 def files_of(submission: Submission, folders: Mapping[Kind, Path]) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def describe(
 
 def _said(submission: Submission, answers: Sequence[Prediction]) -> dict[str, Any]:
     """What a service said of itself in its answers, and what they cost; nothing for a model that was loaded here."""
-    found = served(answers)
+    found = summarize_usage(answers)
     if submission.service is None or found is None:
         return {}
     price = submission.service.price

@@ -14,7 +14,7 @@ from runner.scorecard.panel import panel_row
 from runner.scorecard.strata import by_stratum
 from runner.scorecard.task_metrics import (
     PARAMETERS,
-    Measured,
+    TaskMetrics,
     baseline_prior,
     baseline_uniform,
     counts_of,
@@ -28,7 +28,7 @@ from runner.scoring.ceiling_error import prior_influence
 from runner.scoring.dirichlet import DirichletFit, fit_dirichlet
 from runner.tasks import api_usage
 from runner.tasks.answers import Answers, View
-from runner.tasks.selection import Selection, TaskData, readable
+from runner.tasks.selection import Selection, TaskData, drop_unparsed
 
 SCHEMA_VERSION = "1"
 
@@ -134,7 +134,7 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
     scoring = benchmark.scoring
     asked = answers[part.task.name, part.split]
     elicitation = parse_failures.elicitation(benchmark, part.task, asked)
-    read, read_answers = readable(part, answers)
+    read, read_answers = drop_unparsed(part, answers)
     used = read if read.scored else part
     splits = dict.fromkeys((part.split, part.fitting_split))
     service = api_usage.merged(
@@ -193,9 +193,7 @@ def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark:
     }
 
 
-def _references(
-    used: TaskData, counts: Array, best: DirichletFit, scoring: ScoringSpec
-) -> tuple[References, str]:
+def _references(used: TaskData, counts: Array, best: DirichletFit, scoring: ScoringSpec) -> tuple[References, str]:
     """Baselines and ceilings, and how the label shares were had."""
     prior, method = baseline_prior(used, scoring)
     uniform = baseline_uniform(used, scoring)
@@ -222,7 +220,7 @@ def _ceilings(references: References, best: DirichletFit, scoring: ScoringSpec) 
     return ceilings(references, references.prior.shared, scoring)
 
 
-def _dependence(measured: Measured) -> Json | None:
+def _dependence(measured: TaskMetrics) -> Json | None:
     """Units that are nearly independent of each other: whole groups, or blocks of `length` items of a walk."""
     shared = measured.shared
     if shared is None:
@@ -230,7 +228,7 @@ def _dependence(measured: Measured) -> Json | None:
     return {"units": shared.units, "kind": "blocks" if shared.length else "groups", "length": shared.length or None}
 
 
-def _fitted(measured: Measured) -> Json:
+def _fitted(measured: TaskMetrics) -> Json:
     fitted = measured.fitted
     found: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
     for name in PARAMETERS:

@@ -12,14 +12,14 @@ from runner.core.errors import Fault, InvalidInput, NotComparable, VerificationE
 from runner.core.types import Array
 from runner.scorecard import filenames
 from runner.scorecard.recompute import benchmark_of, selection_of
-from runner.scorecard.task_metrics import Measured, measure
+from runner.scorecard.task_metrics import TaskMetrics, measure
 from runner.scorecard.verify import Report, verify
 from runner.scoring import comparison
 from runner.scoring.metrics import METRICS
 from runner.signing.keyring import Keyring
 from runner.tasks.answers import Answers
 from runner.tasks.predictions import read
-from runner.tasks.selection import Selection, TaskData, aligned, readable
+from runner.tasks.selection import Selection, TaskData, align_predictions, drop_unparsed
 
 Json = dict[str, Any]
 
@@ -123,19 +123,19 @@ def _asked(task: Mapping[str, Any]) -> str | None:
 
 def _measure_same_items(
     reports: tuple[Report, Report], tasks: Sequence[str], benchmark_file: Path | None, data_dir: Path | None
-) -> tuple[Selection, list[dict[str, Measured]]]:
+) -> tuple[Selection, list[dict[str, TaskMetrics]]]:
     """What both measured, task by task, over the items whose answers could be read on both sides."""
     read_again = [_answers(report, benchmark_file, data_dir) for report in reports]
     selection = read_again[0][0]
     scoring = selection.benchmark.scoring
-    measured: list[dict[str, Measured]] = [{}, {}]
+    measured: list[dict[str, TaskMetrics]] = [{}, {}]
     for name in tasks:
         both = np.logical_and(*(answers[name, _part(own, name).split].read() for own, answers in read_again))
         if both.sum() < 2:
             message = f"Only {both.sum()} items of {name} have answers that can be read on both sides, two are needed."
             raise NotComparable(Fault("NOT_COMPARABLE", message, str(reports[1].folder)))
         for found, (own, answers) in zip(measured, read_again, strict=True):
-            found[name] = measure(*readable(_part(own, name), answers, both), scoring)
+            found[name] = measure(*drop_unparsed(_part(own, name), answers, both), scoring)
     return selection, measured
 
 
@@ -154,16 +154,16 @@ def _answers(
         raise VerificationError(Fault("SIG_FILES", "These are not the predictions of the card.", str(rows)))
     selection = selection_of(report.card, benchmark_of(report.card, report.folder, benchmark_file), data_dir)
     optional = report.card["submission"]["model"] is None
-    return selection, aligned(selection, read(rows), str(rows), optional_fitting=optional)
+    return selection, align_predictions(selection, read(rows), str(rows), optional_fitting=optional)
 
 
-def _task(selection: Selection, a: Measured, b: Measured) -> Json:
+def _task(selection: Selection, a: TaskMetrics, b: TaskMetrics) -> Json:
     scoring = selection.benchmark.scoring
     spec = scoring.intervals
     names = [name for name in scoring.metrics if name in a.values and name in b.values]
     f1 = comparison.paired_macro_f1(
-        (b.chosen, a.chosen),
-        a.plurality,
+        (b.predicted, a.predicted),
+        a.majority,
         a.counts.shape[1],
         draws=spec.draws,
         permutations=_PERMUTATIONS,
@@ -199,7 +199,7 @@ def _task(selection: Selection, a: Measured, b: Measured) -> Json:
         elif name == "macro_f1":
             metrics[name] = {**_macro_f1(f1, paired.p_value, spec.level), **direction}
         elif METRICS[name].kind == "item":
-            reason = a.missing.get(name) or b.missing.get(name)
+            reason = a.unavailable.get(name) or b.unavailable.get(name)
             metrics[name] = {"difference": None, "reason": reason, "verdict": "undecided", **direction}
     return {"items": len(a.counts), "level": spec.level, "permutations": _PERMUTATIONS, "metrics": metrics}
 

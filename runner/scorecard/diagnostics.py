@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from runner.core.types import Array, Benchmark, ScoringSpec, Task
-from runner.scorecard.task_metrics import Measured
+from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import calibration, rules
 from runner.tasks.answers import Answers
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 _RELIABILITY_BINS = 10
 
 
-def reliability(task: Task, measured: Measured) -> Json:
+def reliability(task: Task, measured: TaskMetrics) -> Json:
     """For each label, mean predicted probability and mean human share in bins of about equal numbers of items."""
     curves = calibration.reliability(measured.log_probs, measured.counts, _RELIABILITY_BINS)
     return {

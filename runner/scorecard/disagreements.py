@@ -14,7 +14,7 @@ from runner.scorecard.load import OpenCard
 from runner.scorecard.recompute import benchmark_of, selection_of
 from runner.scoring.rules import shares
 from runner.tasks.predictions import read
-from runner.tasks.selection import aligned, readable
+from runner.tasks.selection import align_predictions, drop_unparsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def largest_differences(
         raise InvalidInput(Fault("SIG_FILES", message, str(rows_file)))
     selection = selection_of(card, benchmark_of(card, opened.folder, benchmark_file), data_dir)
     optional = card["submission"]["model"] is None
-    answers = aligned(selection, read(rows_file), str(rows_file), optional_fitting=optional)
+    answers = align_predictions(selection, read(rows_file), str(rows_file), optional_fitting=optional)
     largest = {}
     for whole in selection.tasks:
-        part, cut = readable(whole, answers)
+        part, cut = drop_unparsed(whole, answers)
         model = np.exp(cut[part.task.name, part.split].averaged())
         counts = np.array([item.counts for item in part.scored], dtype=np.float64).reshape(model.shape)
         people = shares(counts)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.core.types import Array, ScoringSpec
-from runner.scorecard.task_metrics import Measured
+from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import entropy_correlation as entropies
 from runner.scoring import f1, intervals
 from runner.scoring.ceiling import Ceiling
@@ -26,8 +26,8 @@ class References:
     is taken as known.
     """
 
-    uniform: Measured
-    prior: Measured
+    uniform: TaskMetrics
+    prior: TaskMetrics
     limits: Mapping[str, Ceiling]
     influence: Mapping[str, Array] = field(default_factory=dict)
 
@@ -39,7 +39,7 @@ class References:
 
 
 def summarise(
-    measured: Measured,
+    measured: TaskMetrics,
     references: References | None,
     scoring: ScoringSpec,
     names: tuple[str, ...],
@@ -55,7 +55,7 @@ def summarise(
     return {name: _estimate(name, block, measured, scoring) for name in names}
 
 
-def skills(measured: Measured, references: References, scoring: ScoringSpec) -> Json:
+def skills(measured: TaskMetrics, references: References, scoring: ScoringSpec) -> Json:
     """The skill of every metric that has one: 0 at the better of prior and uniform (`zero`), 1 at the ceiling."""
     labels = measured.counts.shape[1]
     names = tuple(name for name in scoring.metrics if has_skill(name, labels) and name in references.limits)
@@ -132,7 +132,7 @@ class _Block:
 
 
 def _block(
-    measured: Measured,
+    measured: TaskMetrics,
     references: References | None,
     scoring: ScoringSpec,
     names: tuple[str, ...],
@@ -156,7 +156,7 @@ def _block(
             columns[f"ceiling/{name}"] = references.ceiling_column(name, len(measured.counts))
     parts = {name: column[chosen, None] for name, column in columns.items()}
     labels = measured.counts.shape[1]
-    parts["confusion"] = f1.confusion_columns(measured.chosen[chosen], measured.plurality[chosen], labels)
+    parts["confusion"] = f1.confusion_columns(measured.predicted[chosen], measured.majority[chosen], labels)
     if measured.entropies is not None and measured.entropies.columns is not None:
         parts["entropies"] = measured.entropies.columns[chosen]
     place, at = {}, 0
@@ -167,7 +167,7 @@ def _block(
     return _Block(np.hstack(list(parts.values())), place, shared, scoring)
 
 
-def _estimate(name: str, block: _Block, measured: Measured, scoring: ScoringSpec) -> Json:
+def _estimate(name: str, block: _Block, measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     better = {"lower_is_better": METRICS[name].lower_is_better}
     if name in block.place:
         note = {"reason": measured.notes[name]} if name in measured.notes else {}
@@ -177,8 +177,8 @@ def _estimate(name: str, block: _Block, measured: Measured, scoring: ScoringSpec
         return {**block.of_draws(value, f1.macro_f1(block.drawn[:, block.place["confusion"]])), **better}
     if name == "entropy_correlation":
         return {**_entropy_correlation(block, measured), **better}
-    if name in measured.missing:
-        return {**_missing(measured.missing[name]), **better}
+    if name in measured.unavailable:
+        return {**_missing(measured.unavailable[name]), **better}
     primary = scoring.primary
     if f"ceiling/{primary}" not in block.place:
         return {**_missing("the primary metric was not measured"), **better}
@@ -191,10 +191,10 @@ def _estimate(name: str, block: _Block, measured: Measured, scoring: ScoringSpec
     return {**_skill_from(block, primary, "prior", block.draws(f"prior/{primary}"), 1.0), **better}
 
 
-def _skill(name: str, block: _Block, measured: Measured) -> Json:
+def _skill(name: str, block: _Block, measured: TaskMetrics) -> Json:
     """The skill of one metric, 0 at the better of the two baselines."""
     if f"ceiling/{name}" not in block.place:
-        return {**_missing(measured.missing.get(name, "a baseline has no value of this metric")), "zero": None}
+        return {**_missing(measured.unavailable.get(name, "a baseline has no value of this metric")), "zero": None}
     sign = 1.0 if METRICS[name].lower_is_better else -1.0
     means = {zero: sign * block.mean(f"{zero}/{name}") for zero in ("prior", "uniform")}
     zero = min(means, key=lambda one: means[one])
@@ -215,7 +215,7 @@ def _skill_from(block: _Block, name: str, zero: str, zero_draws: Array, sign: fl
     return block.of_draws(share, shares)
 
 
-def _entropy_correlation(block: _Block, measured: Measured) -> Json:
+def _entropy_correlation(block: _Block, measured: TaskMetrics) -> Json:
     known = measured.entropies
     if known is None or known.columns is None:
         return _missing("not computed" if known is None or known.reason is None else known.reason)
@@ -231,7 +231,7 @@ def _missing(reason: str) -> Json:
     return {"value": None, "standard_error": None, "confidence_interval": None, "reason": reason}
 
 
-def baseline_means(measured: Measured, scoring: ScoringSpec) -> Json:
+def baseline_means(measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     """Means of a baseline on the metrics that make sense for it: none that is calibrated or derived."""
     found: Json = {}
     for name in scoring.metrics:
@@ -239,11 +239,11 @@ def baseline_means(measured: Measured, scoring: ScoringSpec) -> Json:
             continue
         if name == "macro_f1":
             labels = measured.counts.shape[1]
-            found[name] = {"value": f1.macro_f1_score(measured.chosen, measured.plurality, labels)}
+            found[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
         elif name in measured.values:
             found[name] = {"value": float(measured.values[name].mean())}
             if name in measured.notes:
                 found[name]["reason"] = measured.notes[name]
         else:
-            found[name] = {"value": None, "reason": measured.missing[name]}
+            found[name] = {"value": None, "reason": measured.unavailable[name]}
     return found

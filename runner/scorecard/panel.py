@@ -6,7 +6,7 @@ import numpy as np
 
 from runner.core.types import Array, ScoringSpec
 from runner.scorecard.estimates import References
-from runner.scorecard.task_metrics import Measured, panel_of
+from runner.scorecard.task_metrics import TaskMetrics, panel_of
 from runner.scoring import intervals, rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
 from runner.scoring.ceiling_error import prior_influence
@@ -26,7 +26,9 @@ def posterior_means(panel: Array) -> Array:
     return np.asarray(np.log(strengths / strengths.sum(axis=1, keepdims=True)))
 
 
-def panel_row(part: TaskData, references: References, measured: Measured | None, scoring: ScoringSpec) -> Json | None:
+def panel_row(
+    part: TaskData, references: References, measured: TaskMetrics | None, scoring: ScoringSpec
+) -> Json | None:
     """What a second group of people says: None where the items have none, or single votes only.
 
     `metrics` score the group's smoothed shares against the scored votes, with `skill` on the scale of the models.

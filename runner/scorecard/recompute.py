@@ -13,7 +13,7 @@ from runner.scorecard import filenames
 from runner.scorecard.build import build_tasks, scope
 from runner.scorecard.verify import Check, Report
 from runner.tasks.predictions import read
-from runner.tasks.selection import Choice, Selection, aligned, select
+from runner.tasks.selection import RunConfig, Selection, align_predictions, select
 
 _SHOWN = 20
 
@@ -37,7 +37,7 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
     selection = selection_of(card, benchmark_of(card, report.folder, benchmark_file), data_dir)
     optional = card["submission"]["model"] is None
     rows = list(read(rows_file))
-    tasks = build_tasks(selection, aligned(selection, rows, str(rows_file), optional_fitting=optional))
+    tasks = build_tasks(selection, align_predictions(selection, rows, str(rows_file), optional_fitting=optional))
     rebuilt = {
         **scope(selection, tasks, card["run"]["self_check"]),
         "predictions": {"sha256": found, "rows": len(rows)},
@@ -88,7 +88,7 @@ def selection_of(card: Any, benchmark: Path, data_dir: Path | None) -> Selection
         for prompt in task["prompts"]
     ]
     return select(
-        Choice(
+        RunConfig(
             benchmark=benchmark,
             suite=card["suite"],
             tasks=tuple(tasks),

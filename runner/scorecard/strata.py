@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from runner.core.types import Array, Item, ScoringSpec
 from runner.scorecard.estimates import summarise
-from runner.scorecard.task_metrics import Measured, panel_of
+from runner.scorecard.task_metrics import TaskMetrics, panel_of
 from runner.scoring import rules
 from runner.scoring.ceiling import Ceiling
 from runner.scoring.distances import entropy
@@ -21,7 +21,7 @@ BY_SCORED_VOTES = ("unanimity", "entropy_tertiles")
 """Strata that are selected by the very votes they are scored on: a ceiling of theirs means nothing."""
 
 
-def by_stratum(part: TaskData, measured: Measured, limits: Mapping[str, Ceiling], scoring: ScoringSpec) -> Json:
+def by_stratum(part: TaskData, measured: TaskMetrics, limits: Mapping[str, Ceiling], scoring: ScoringSpec) -> Json:
     """The item-level metrics of each stratum, with the ceiling and the number of items it stands on.
 
     From `scoring.inference` 2 on, strata that the scored votes themselves select have no ceiling: it assumes that the

@@ -43,21 +43,21 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TaskMetrics:
     """Per-item values (items,) of each metric of a task, and why a metric is missing.
 
     `notes` says of a metric that is there that it is scored at the limit of what was fitted for it. `log_probs` and
-    `counts` are (items, labels); `chosen` and `plurality` the label indexes of the model's and the
+    `counts` are (items, labels); `predicted` and `majority` the label indexes of the model's and the
     people's answer (items,), ties to the first label. `entropies` are what the correlation of entropies is computed
     from, None where it is not asked for; `shared` says which items are not independent, None that all are.
     """
 
     log_probs: Array
     counts: Array
-    chosen: NDArray[np.intp]
-    plurality: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    majority: NDArray[np.intp]
     values: Mapping[str, Array]
-    missing: Mapping[str, str]
+    unavailable: Mapping[str, str]
     fitted: Fitted
     notes: Mapping[str, str] = field(default_factory=dict)
     entropies: EntropyCorrelation | None = None
@@ -69,7 +69,7 @@ def counts_of(items: tuple[Item, ...]) -> Array:
     return np.array([item.counts for item in items], dtype=np.float64)
 
 
-def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec) -> Measured:
+def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec) -> TaskMetrics:
     """The model's per-item values on the scored items of `part`."""
     scored = answers[part.task.name, part.split]
     counts = counts_of(part.scored)
@@ -111,7 +111,7 @@ def _entropies(part: TaskData, log_probs: Array, counts: Array, scoring: Scoring
     return entropy_columns(log_probs, counts, panel, scoring.ceiling_seed)
 
 
-def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
+def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> TaskMetrics:
     """The per-item values of equal probabilities on the scored items of `part`."""
     labels = len(part.task.labels)
     return _baseline(
@@ -119,7 +119,7 @@ def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> Measured:
     )
 
 
-def baseline_prior(part: TaskData, scoring: ScoringSpec) -> tuple[Measured, str]:
+def baseline_prior(part: TaskData, scoring: ScoringSpec) -> tuple[TaskMetrics, str]:
     """The per-item values of the label shares on the scored items of `part`, and how they were had.
 
     The shares are the mean vote shares of the fitting split's items, or, without one, cross-fitted over the folds of
@@ -149,7 +149,7 @@ def prior_log_probs(part: TaskData, scoring: ScoringSpec) -> tuple[Array | None,
     return log_probs, "cross-fitted"
 
 
-def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring: ScoringSpec) -> Measured:
+def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring: ScoringSpec) -> TaskMetrics:
     """A baseline is fitted as a model is: where the items to fit on are given the `constant` (labels,), on those."""
     counts, held_out = counts_of(part.scored), None
     if part.asked_fitting and constant is not None:
@@ -266,7 +266,7 @@ def _values(
     fitted: Fitted,
     scoring: ScoringSpec,
     unknown_masses: str | None = None,
-) -> Measured:
+) -> TaskMetrics:
     """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
     values: dict[str, Array] = {}
     missing: dict[str, str] = {}
@@ -288,13 +288,13 @@ def _values(
                 notes[name] = "; ".join(dict.fromkeys(at_limit))
         else:
             missing[name] = f"infinite on {int((~np.isfinite(found)).sum())} items: a chosen label has no mass"
-    return Measured(
+    return TaskMetrics(
         log_probs=log_probs,
         counts=counts,
-        chosen=rules.predicted_label(log_probs),
-        plurality=rules.plurality(counts),
+        predicted=rules.predicted_label(log_probs),
+        majority=rules.plurality(counts),
         values=values,
-        missing=missing,
+        unavailable=missing,
         fitted=fitted,
         notes=notes,
     )
@@ -309,9 +309,9 @@ def _rule(
         return (), lambda: legacy(np.minimum(masses, 1.0), counts)
     if name in ("dirichlet_multinomial", "dirichlet_multinomial_per_vote"):
         votes = counts.sum(axis=1) if name.endswith("_per_vote") else 1.0
-        return ("concentration",), lambda: (
-            rules.dirichlet_multinomial(log_probs, counts, fitted.values["concentration"]) / votes
-        )
+        return (
+            "concentration",
+        ), lambda: rules.dirichlet_multinomial(log_probs, counts, fitted.values["concentration"]) / votes
     if name.endswith(PMI):
         base = rules.RULES[name.removesuffix(PMI)]
         return ("marginal",), lambda: base(log_softmax(log_probs - fitted.values["marginal"], axis=1), counts)

@@ -48,7 +48,9 @@ def fit_dirichlet(counts: ArrayLike) -> DirichletFit:
         why = "only one label was ever chosen" if chosen.sum() == 1 else "no item has two votes"
         alpha = np.where(chosen, h.mean(axis=0), ABSENT)
         loss = _loss_and_slope(alpha, _histograms(votes), len(votes))[0]
-        return DirichletFit(alpha, loss, (*notes, f"{why}, so the sum of alpha is not determined; it is set to 1"), False)
+        return DirichletFit(
+            alpha, loss, (*notes, f"{why}, so the sum of alpha is not determined; it is set to 1"), False
+        )
 
     histograms = _histograms(votes[:, chosen])
 

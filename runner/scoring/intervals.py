@@ -59,9 +59,7 @@ def bootstrap_means(losses: ArrayLike, draws: int, seed: int, shared: Dependence
     if shared is None:
         blocks = [weights @ values for weights in resample_weights(len(values), draws, seed)]
         return np.asarray(np.concatenate(blocks) / len(values))
-    sums = [
-        (weights @ values, weights.sum(axis=1)) for weights in resample_weights(len(values), draws, seed, shared)
-    ]
+    sums = [(weights @ values, weights.sum(axis=1)) for weights in resample_weights(len(values), draws, seed, shared)]
     totals = np.concatenate([total for _, total in sums])
     means = np.concatenate([part for part, _ in sums])
     return np.asarray((means.T / totals).T)

@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 
 from runner.core.errors import Fault, InvalidInput
 from runner.core.types import Array, Item, Prediction
-from runner.tasks.api_usage import Served, served
+from runner.tasks.api_usage import ApiUsage, summarize_usage
 
 _MAX_FAULTS = 20
 
@@ -33,7 +33,7 @@ class Answers:
     answer_mass: Array
     concentration: Array | None
     truncated: tuple[str, ...]
-    served: Served | None = None
+    served: ApiUsage | None = None
     unread: tuple[Prediction, ...] = ()
 
     def read(self) -> NDArray[np.bool_]:
@@ -121,7 +121,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         answer_mass=mass,
         concentration=None if np.isnan(own).any() else own,
         truncated=tuple(item.id for item in items if item.id in cut),
-        served=served(rows),
+        served=summarize_usage(rows),
         unread=tuple(row for _, row in sorted(unread, key=lambda one: one[0])),
     )
 

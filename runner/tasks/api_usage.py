@@ -11,7 +11,7 @@ _MOST_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ApiUsage:
     """Sums over `rows` rows that a service answered.
 
     `bounded_scores` of the log-scores, in `bounded_rows` rows, are only the largest that they can be;
@@ -42,7 +42,7 @@ class Served:
         }
 
 
-def served(rows: Iterable[Prediction]) -> Served | None:
+def summarize_usage(rows: Iterable[Prediction]) -> ApiUsage | None:
     """What `rows` say of their service; None where none of them was answered by one (`bounded` is None)."""
     own = [row for row in rows if row.bounded is not None]
     if not own:
@@ -50,7 +50,7 @@ def served(rows: Iterable[Prediction]) -> Served | None:
     bounded = [len(row.bounded or ()) for row in own]
     usage = [row.usage for row in own if row.usage is not None]
     counted = len(usage) == len(own)
-    return Served(
+    return ApiUsage(
         rows=len(own),
         bounded_rows=sum(number > 0 for number in bounded),
         bounded_scores=sum(bounded),
@@ -69,14 +69,14 @@ def model_name(model: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def merged(parts: Iterable[Served | None]) -> Served | None:
+def merged(parts: Iterable[ApiUsage | None]) -> ApiUsage | None:
     """Several splits as one; None where none of them was answered by a service."""
     found = [part for part in parts if part is not None]
     if not found:
         return None
     tokens_in = [part.input_tokens for part in found if part.input_tokens is not None]
     tokens_out = [part.output_tokens for part in found if part.output_tokens is not None]
-    return Served(
+    return ApiUsage(
         rows=sum(part.rows for part in found),
         bounded_rows=sum(part.bounded_rows for part in found),
         bounded_scores=sum(part.bounded_scores for part in found),

@@ -14,7 +14,7 @@ from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Prediction
 
 _FIELDS = {field.name: field.default for field in fields(Prediction)}
-_FEW = ("task", "split", "prompt_id")
+_INTERNED = ("task", "split", "prompt_id")
 """Fields with few values, each of which is kept once: there may be a million rows."""
 _MAX_FAULTS = 20
 _MAX_ROW = 1 << 20
@@ -57,7 +57,7 @@ def from_row(row: Any) -> Prediction:
             raise ValueError(f"{name}: {problem}, found {_kind(value)}")
     if row["log_scores"] is not None:
         row["log_scores"] = tuple(float(score) for score in row["log_scores"])
-    for name in _FEW:
+    for name in _INTERNED:
         if isinstance(row.get(name), str):
             row[name] = sys.intern(row[name])
     for name in ("token_counts", "bounded", "usage"):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from string import Template
 
 from runner.core.canonical import sha256_bytes
-from runner.core.types import Item, Prompt, PromptSpec, Writing
+from runner.core.types import Item, Prompt, PromptSpec, VerbalizedFormat
 
 
 def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item) -> Iterator[Prompt]:
@@ -31,11 +31,11 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
         )
 
 
-def writing_of(spec: PromptSpec, labels: tuple[str, ...], order: int) -> Writing | None:
+def writing_of(spec: PromptSpec, labels: tuple[str, ...], order: int) -> VerbalizedFormat | None:
     """How the distribution is written in one order of a verbalized prompt; None for any other."""
     if spec.max_new_tokens is None or spec.zero_percent is None:
         return None
-    return Writing(
+    return VerbalizedFormat(
         names=tuple(forms[0] for forms in spec.options),
         labels=tuple(labels.index(label) for label in spec.orders[order]),
         zero_percent=spec.zero_percent,

@@ -21,7 +21,7 @@ _MOST_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RunConfig:
     """What the user asked for; None means the benchmark's own choice.
 
     `elicitation` is `logprob` or `verbalized`; `prompts` replaces a task's default prompts of that kind.
@@ -89,7 +89,7 @@ class Selection:
         return replace(self, tasks=parts, data={name: entry for name, entry in self.data.items() if name in used})
 
 
-def select(choice: Choice) -> Selection:
+def select(choice: RunConfig) -> Selection:
     """Read the benchmark and the data that `choice` names; `InvalidInput` with the faults of all files at once."""
     benchmark = load_benchmark(choice.benchmark)
     where = str(choice.benchmark)
@@ -130,7 +130,7 @@ def select(choice: Choice) -> Selection:
     )
 
 
-def select_for(submission: Submission, choice: Choice) -> Selection:
+def select_for(submission: Submission, choice: RunConfig) -> Selection:
     """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
 
     Only causal language models are asked to write: `ELICITATION` for any other.
@@ -147,7 +147,7 @@ def select_for(submission: Submission, choice: Choice) -> Selection:
     return selection
 
 
-def _elicitation_faults(benchmark: Benchmark, choice: Choice, names: Sequence[str]) -> Iterator[Fault]:
+def _elicitation_faults(benchmark: Benchmark, choice: RunConfig, names: Sequence[str]) -> Iterator[Fault]:
     """Tasks that cannot be asked in the wanted way: the two ways are two tracks, and no run mixes them."""
     kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
     if len(kinds) > 1 or (choice.elicitation == "verbalized" and kinds == {"logprob"}):
@@ -160,13 +160,13 @@ def _elicitation_faults(benchmark: Benchmark, choice: Choice, names: Sequence[st
                 yield Fault("ELICITATION", message, str(choice.benchmark), path=f"$.tasks.{name}")
 
 
-def _with_prompts(benchmark: Benchmark, task: Task, choice: Choice) -> Task:
+def _with_prompts(benchmark: Benchmark, task: Task, choice: RunConfig) -> Task:
     own = tuple(name for name in choice.prompts if benchmark.prompts[name].task == task.name)
     return replace(task, prompts=own or (task.verbalized if choice.elicitation == "verbalized" else task.prompts))
 
 
 def _load(
-    benchmark: Benchmark, task: Task, dataset_name: str, split: str, choice: Choice, data: dict[str, dict[str, Any]]
+    benchmark: Benchmark, task: Task, dataset_name: str, split: str, choice: RunConfig, data: dict[str, dict[str, Any]]
 ) -> TaskData:
     dataset = benchmark.datasets[dataset_name]
     fit = benchmark.scoring.fit
@@ -213,7 +213,7 @@ def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, .
     return tuple(items[number] for number in sorted(chosen))
 
 
-def _reasons(benchmark: Benchmark, choice: Choice) -> list[str]:
+def _reasons(benchmark: Benchmark, choice: RunConfig) -> list[str]:
     reasons = []
     if not is_released(benchmark):
         reasons.append(f"{benchmark.name} {benchmark.version} with this content is not a released benchmark")
@@ -234,7 +234,7 @@ def prompts(selection: Selection) -> list[Prompt]:
     return asked
 
 
-def aligned(
+def align_predictions(
     selection: Selection, rows: Iterable[Prediction], file: str | None = None, *, optional_fitting: bool = False
 ) -> dict[tuple[str, str], Answers]:
     """(task, split) → answers in item order; `InvalidInput` unless every item is answered exactly once.
@@ -272,7 +272,7 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
     return faults
 
 
-def readable(
+def drop_unparsed(
     part: TaskData, answers: Mapping[tuple[str, str], Answers], where: NDArray[np.bool_] | None = None
 ) -> tuple[TaskData, dict[tuple[str, str], Answers]]:
     """A task and its answers, cut down to the items whose every answer could be read; of the scored ones, to `where`.

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from runner.core.types import Prediction, Writing
+from runner.core.types import Prediction, VerbalizedFormat
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,2}")
 _SHOWN = 60
@@ -67,7 +67,7 @@ def parse(text: str, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def log_scores(text: str, writing: Writing) -> tuple[float, ...]:
+def log_scores(text: str, writing: VerbalizedFormat) -> tuple[float, ...]:
     """Natural log of each label's share, in label order, unnormalised; raises `Unreadable`.
 
     A written 0 stands for `writing.zero_percent`: a whole percentage cannot say less than half of one, and a share of
@@ -78,7 +78,7 @@ def log_scores(text: str, writing: Writing) -> tuple[float, ...]:
     return tuple(math.log((share or writing.zero_percent) / 100) for _, share in by_label)
 
 
-def scores_or_none(text: str, writing: Writing) -> tuple[float, ...] | None:
+def scores_or_none(text: str, writing: VerbalizedFormat) -> tuple[float, ...] | None:
     """`log_scores`, or None where the text is unreadable."""
     try:
         return log_scores(text, writing)
@@ -86,7 +86,7 @@ def scores_or_none(text: str, writing: Writing) -> tuple[float, ...] | None:
         return None
 
 
-def disagreement(row: Prediction, writing: Writing | None, tolerance: float) -> str | None:
+def disagreement(row: Prediction, writing: VerbalizedFormat | None, tolerance: float) -> str | None:
     """What is wrong between a row's text, its scores and the question (None: one that asks for no text), or None.
 
     Scores may differ by `tolerance`, relative to the larger of 1 and the number, for another machine's rounding.

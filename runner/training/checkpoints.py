@@ -31,12 +31,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
-    """What `Notes` wrote of the training into a whole checkpoint."""
+    """What `CheckpointCallback` wrote of the training into a whole checkpoint."""
     state: dict[str, Any] = json.loads((checkpoint / _COMPLETE).read_bytes())
     return state
 
 
-class Notes(TrainerCallback):  # type: ignore[misc]
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Writes the curve down, tells the observer, and marks each checkpoint that is whole."""
 
     def __init__(

@@ -28,8 +28,8 @@ _HEAD = "classifier"
 _FULL_WEIGHTS = "model.safetensors"
 
 
-class EncoderTrainee:
-    """Holds an encoder, trained in full or by LoRA, and its head; see `Trainee`.
+class TrainableEncoder:
+    """Holds an encoder, trained in full or by LoRA, and its head; see `TrainableModel`.
 
     The log-scores are the head's logits. With the objective dirichlet_multinomial exp(logits) are the parameters of the
     Dirichlet distribution, and the submission says so.

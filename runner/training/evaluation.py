@@ -6,18 +6,18 @@ import numpy as np
 import torch
 
 from runner.core.types import Prediction, Prompt
-from runner.evaluation.batching import plan
+from runner.evaluation.batching import plan_steps
 from runner.models.base import Backend
 from runner.scorecard.build import Json, build_tasks
 from runner.scorecard.task_metrics import counts_of
 from runner.scoring import rules
 from runner.tasks.answers import align
-from runner.tasks.selection import Selection, aligned, prompts
-from runner.training.items import Material, Part
-from runner.training.trainee import Example, Trainee
+from runner.tasks.selection import Selection, align_predictions, prompts
+from runner.training.items import Part, TrainingData
+from runner.training.trainee import Example, TrainableModel
 
 
-def interim(backend: Backend, material: Material) -> dict[str, float]:
+def interim(backend: Backend, material: TrainingData) -> dict[str, float]:
     """The cross-entropy in nats of each task on the items that are asked during training."""
     found = {}
     for part in material.interim:
@@ -26,7 +26,7 @@ def interim(backend: Backend, material: Material) -> dict[str, float]:
     return found
 
 
-def text_loss(trainee: Trainee, examples: Sequence[Example], size: int) -> float:
+def text_loss(trainee: TrainableModel, examples: Sequence[Example], size: int) -> float:
     """Minus the log-probability of the distributions written out, in nats, the mean over `examples`."""
     with torch.no_grad():
         parts = [trainee.log_scores(examples[at : at + size]) for at in range(0, len(examples), size)]
@@ -35,7 +35,7 @@ def text_loss(trainee: Trainee, examples: Sequence[Example], size: int) -> float
 
 def final(backend: Backend, selection: Selection) -> Json:
     """The `tasks` block of the card that `benchmark evaluate` would write for the same items."""
-    return build_tasks(selection, aligned(selection, _answers(backend, prompts(selection))))
+    return build_tasks(selection, align_predictions(selection, _answers(backend, prompts(selection))))
 
 
 def mean(values: Mapping[str, float]) -> float:
@@ -51,6 +51,6 @@ def _cross_entropy(part: Part, rows: Sequence[Prediction]) -> float:
 def _answers(backend: Backend, asked: Sequence[Prompt]) -> list[Prediction]:
     """One answer to each prompt, in order, in the batches that a run would take."""
     found: dict[int, Prediction] = {}
-    for batch in plan(backend, asked):
+    for batch in plan_steps(backend, asked):
         found.update(zip(batch, backend.predict([asked[number] for number in batch]), strict=True))
     return [found[number] for number in range(len(asked))]

@@ -22,10 +22,10 @@ from runner.models.local import devices
 from runner.scoring.dirichlet import fit_dirichlet
 from runner.training import curve, evaluation, output
 from runner.training.checkpoints import Observer
-from runner.training.items import Material, gather
+from runner.training.items import TrainingData, gather
 from runner.training.loop import train
 from runner.training.memory import capped
-from runner.training.open_trainee import open_trainee
+from runner.training.open_trainee import open_trainable
 from runner.training.trainee import Example
 
 Plot = Callable[[Sequence[Mapping[str, Any]]], bytes]
@@ -59,7 +59,7 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
         device = _device(settings.device)
         files = model_manifest(base)
         with capped(recipe.training.memory_gib, device), _resumable(folder):
-            trainee = open_trainee(recipe, base, device)
+            trainee = open_trainable(recipe, base, device)
             examples = trainee.examples(list(material.prompts(material.parts)))
             content = {
                 "recipe": recipe.digest,
@@ -144,7 +144,7 @@ def _resumable(folder: Path) -> Iterator[None]:
         ) from (None if stopped else problem)
 
 
-def _concentrations(recipe: Recipe, material: Material) -> dict[str, float] | None:
+def _concentrations(recipe: Recipe, material: TrainingData) -> dict[str, float] | None:
     """Where the concentration of each task starts: the recipe's, or that of the Dirichlet fitted to the votes alone.
 
     None where the objective has none, or the model gives its own.
@@ -177,7 +177,7 @@ def _base(recipe: Recipe, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _counts(material: Material, examples: Sequence[Example]) -> dict[str, Any]:
+def _counts(material: TrainingData, examples: Sequence[Example]) -> dict[str, Any]:
     return {
         "trained_on": {
             part.task.name: {

@@ -13,7 +13,7 @@ from runner.core.recipe_types import Recipe
 from runner.core.types import Benchmark, Item, Prompt, Task
 from runner.tasks.data.load import find_file, load_items
 from runner.tasks.prompts import all_prompts
-from runner.tasks.selection import Choice, Selection, select
+from runner.tasks.selection import RunConfig, Selection, select
 from runner.training import leaks
 
 _SHOWN = 5
@@ -29,7 +29,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class TrainingData:
     """What a training reads and is evaluated on.
 
     `evaluation` is what the last evaluation covers, `interim` the items that are asked during training; `written` and
@@ -54,10 +54,10 @@ class Material:
                 yield from ((prompt, item) for prompt in all_prompts(specs, part.task.labels, part.split, [item]))
 
 
-def gather(recipe: Recipe, data_dir: Path | None) -> Material:
+def gather(recipe: Recipe, data_dir: Path | None) -> TrainingData:
     """Read the data of a recipe; `InvalidInput` with every fault, LEAK where an item to train on is scored."""
     spec = recipe.data
-    choice = Choice(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
+    choice = RunConfig(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
     asked = replace(choice, elicitation="verbalized") if recipe.objective.kind == "text" else choice
     evaluation, train = select(choice), select(replace(asked, split=spec.train))
     written = None if asked is choice else select(asked)
@@ -75,7 +75,7 @@ def gather(recipe: Recipe, data_dir: Path | None) -> Material:
         found = selection.tasks if selection else ()
         return tuple(Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in found)
 
-    return Material(
+    return TrainingData(
         benchmark=train.benchmark,
         parts=tuple(parts),
         evaluation=evaluation,

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from runner.core.recipe_types import Recipe
 from runner.models.local import devices
 from runner.models.local.library_errors import quiet
-from runner.training.checkpoints import Notes, Observer, last_checkpoint, state_of
+from runner.training.checkpoints import CheckpointCallback, Observer, last_checkpoint, state_of
 from runner.training.curve import Curve
-from runner.training.trainee import Example, Trainee
-from runner.training.trainer import Evaluate, OurTrainer
+from runner.training.trainee import Example, TrainableModel
+from runner.training.trainer import BenchmarkTrainer, Evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def steps_of(recipe: Recipe, examples: int) -> tuple[int, int]:
 
 def train(
     recipe: Recipe,
-    trainee: Trainee,
+    trainee: TrainableModel,
     examples: Sequence[Example],
     concentrations: dict[str, float] | None,
     folder: Path,
@@ -59,9 +59,9 @@ def train(
     state = state_of(last) if last else {}
     start = {name: math.log(value) for name, value in (concentrations or {}).items()}
     learned = _learned(recipe, trainee, state.get("log_concentrations", start))
-    with closing(Curve.open(folder, int(state.get("step", -1)))) as curve, quiet(), devices.repeatable():
-        notes = Notes(curve, learned, observe, planned, state)
-        trainer = OurTrainer(recipe, trainee, examples, learned, folder, planned, every, evaluate, notes)
+    with closing(Curve.open(folder, int(state.get("step", -1)))) as curve, quiet(), devices.deterministic_algorithms():
+        notes = CheckpointCallback(curve, learned, observe, planned, state)
+        trainer = BenchmarkTrainer(recipe, trainee, examples, learned, folder, planned, every, evaluate, notes)
         if last is None:
             observe("before", 0, planned, None)
             curve.add({"step": 0, "evaluation": trainer.evaluation()})
@@ -86,7 +86,7 @@ def train(
     )
 
 
-def _learned(recipe: Recipe, trainee: Trainee, start: dict[str, float]) -> dict[str, Tensor]:
+def _learned(recipe: Recipe, trainee: TrainableModel, start: dict[str, float]) -> dict[str, Tensor]:
     """The concentration of each task, as a logarithm; parameters of the model unless the recipe gives the number."""
     if not start:
         return {}

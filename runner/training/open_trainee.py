@@ -6,16 +6,16 @@ import torch
 
 from runner.core.errors import Fault, InvalidInput
 from runner.core.recipe_types import Recipe
-from runner.training.encoder import EncoderTrainee
-from runner.training.trainee import CausalTrainee, Trainee
+from runner.training.encoder import TrainableEncoder
+from runner.training.trainee import TrainableCausal, TrainableModel
 
 
-def open_trainee(recipe: Recipe, folder: Path, device: torch.device) -> Trainee:
+def open_trainable(recipe: Recipe, folder: Path, device: torch.device) -> TrainableModel:
     """The recipe's base from `folder` with fresh weights to train, seeded; raises `BackendError`, `InvalidInput`."""
     match recipe.base.backend:
         case "causal":
-            return CausalTrainee(recipe, folder, device)
+            return TrainableCausal(recipe, folder, device)
         case "encoder":
-            return EncoderTrainee(recipe, folder, device)
+            return TrainableEncoder(recipe, folder, device)
         case other:
             raise InvalidInput(Fault("RECIPE", f"The backend {other!r} cannot be trained."))

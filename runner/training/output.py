@@ -18,7 +18,7 @@ from runner.core.files import write_whole
 from runner.core.recipe_types import Recipe
 from runner.core.types import ModelRef
 from runner.evaluation.run_dir import check_writable
-from runner.training.trainee import ADAPTER, MODEL, Trainee
+from runner.training.trainee import ADAPTER, MODEL, TrainableModel
 
 WORK = ".training"
 RECIPE, RECORD, SUBMISSION = "recipe.yaml", "training.json", "submission.yaml"
@@ -74,7 +74,7 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
     write_whole(path, json.dumps({"key": key, "content": dict(content)}, indent=2).encode())
 
 
-def submission_yaml(recipe: Recipe, folder: Path, trained: Trainee) -> bytes:
+def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> bytes:
     """The submission of what was trained, as it stands in `folder`."""
     base = recipe.base
     place = {"path": MODEL} if trained.place == MODEL else _place(base, folder)

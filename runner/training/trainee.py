@@ -39,7 +39,7 @@ class Example:
     truncated: bool
 
 
-class Trainee(Protocol):
+class TrainableModel(Protocol):
     """A model whose trained weights are the parameters of `model` that need gradients."""
 
     model: Any
@@ -68,8 +68,8 @@ class Trainee(Protocol):
         """Take up what `save`, or a checkpoint, left in `folder`."""
 
 
-class CausalTrainee:
-    """Holds a causal language model with a LoRA adapter; see `Trainee`.
+class TrainableCausal:
+    """Holds a causal language model with a LoRA adapter; see `TrainableModel`.
 
     The log-scores are those of the scored options, after the same prompts, token for token: the encodings are
     `runner.models.tokenization`'s, the layout of a batch and the float32 head those of the backend.
@@ -120,15 +120,15 @@ class CausalTrainee:
             use_cache=False,
             packing=attention.Batch(packed, {}),
         ).last_hidden_state
-        places, which = np.unique(packed.places, return_inverse=True)
+        places, which = np.unique(packed.scored_positions, return_inverse=True)
         tokens = lm_head.log_probs(
             self._base.get_output_embeddings(),
             states[0, self._on_device(places)],
             self._on_device(which),
-            self._on_device(packed.targets),
+            self._on_device(packed.target_ids),
         )
-        owners = self._on_device(packed.owners)
-        forms = torch.zeros(int(packed.owners.max()) + 1, device=self._device).index_add(0, owners, tokens)
+        owners = self._on_device(packed.option_index)
+        forms = torch.zeros(int(packed.option_index.max()) + 1, device=self._device).index_add(0, owners, tokens)
         found, start = [], 0
         for each in encoded:
             own = forms[start : start + len(each.tails)]

@@ -14,7 +14,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from runner.core.errors import BackendError, Fault
 from runner.core.recipe_types import Recipe
 from runner.training.objectives import losses
-from runner.training.trainee import Example, Trainee
+from runner.training.trainee import Example, TrainableModel
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 # A concentration is one number on a log scale, to which the model's learning rate has no relation.
@@ -37,7 +37,7 @@ class _Rows(Dataset[Example]):
         return self._examples[number]
 
 
-class _AlikeTogether(Sampler[int]):
+class LengthGroupedSampler(Sampler[int]):
     """Each example once an epoch, those of much the same length together; the order follows from seed and epoch."""
 
     def __init__(self, lengths: list[int], size: int, seed: int) -> None:
@@ -54,7 +54,7 @@ class _AlikeTogether(Sampler[int]):
         return iter(get_length_grouped_indices(self._lengths, self._size, generator=generator))
 
 
-class OurTrainer(Trainer):  # type: ignore[misc]
+class BenchmarkTrainer(Trainer):  # type: ignore[misc]
     """The library's loop with our loss, order of examples, optimiser groups and evaluation."""
 
     optimizer: Any
@@ -63,7 +63,7 @@ class OurTrainer(Trainer):  # type: ignore[misc]
     def __init__(
         self,
         recipe: Recipe,
-        trainee: Trainee,
+        trainee: TrainableModel,
         examples: Sequence[Example],
         learned: dict[str, Tensor],
         folder: Path,
@@ -153,7 +153,7 @@ class OurTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return _AlikeTogether([each.tokens for each in self._examples], size, self.args.seed)
+        return LengthGroupedSampler([each.tokens for each in self._examples], size, self.args.seed)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Ask the benchmark's questions; what is found goes to the callbacks as `eval_…`."""

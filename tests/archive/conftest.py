@@ -10,7 +10,7 @@ from support.card_factory import Json, People, maker
 from runner.core import resources
 from runner.evaluation.baselines import write_baseline
 from runner.evaluation.score import score_file
-from runner.tasks.selection import Choice
+from runner.tasks.selection import RunConfig
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def people() -> People:
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, Path]:
     """The card and folder of a real `score` run on the sample data."""
     folder = tmp_path_factory.mktemp("real")
-    choice = Choice(resources.benchmark_file(), "sample", tasks=("dilemmas",))
+    choice = RunConfig(resources.benchmark_file(), "sample", tasks=("dilemmas",))
     write_baseline("uniform", choice, folder / "uniform.jsonl")
     key = Ed25519PrivateKey.generate()
     place, card = score_file(folder / "uniform.jsonl", choice, None, folder / "runs", None, lambda: key)

@@ -21,7 +21,7 @@ from runner.archive import index, objects
 from runner.archive.add import add
 from runner.archive.check import Checked, check
 from runner.archive.get import get
-from runner.archive.heads import HEAD_TYPE, head_name
+from runner.archive.heads import HEAD_TYPE, checkpoint_name
 from runner.archive.index import Appender, name_of, read_index
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store, open_store
@@ -296,7 +296,7 @@ def test_a_cut_with_all_traces_removed_is_found_only_by_a_head_known_from_elsewh
     assert head is not None
     victim = read_index(filled).entries[4]
     (Path(filled.address) / name_of(5)).unlink()
-    (Path(filled.address) / head_name(5)).unlink()
+    (Path(filled.address) / checkpoint_name(5)).unlink()
     object_of(filled, "card", victim.card).unlink()
     found = check(filled, people.keyring)
     assert found.faults == ()
@@ -377,13 +377,13 @@ def test_a_head_by_a_stranger_does_not_count(filled: Store, make: Make, people: 
 
 def test_a_signed_card_is_no_head(filled: Store, make: Make, people: People) -> None:
     data = (make("card as head") / filenames.BUNDLE).read_bytes()
-    filled.create(head_name(4), data)
+    filled.create(checkpoint_name(4), data)
     assert codes(check(filled, people.keyring)) == {"HEAD_FORMAT"}
 
 
 def test_a_head_moved_to_another_entry_is_found(filled: Store, people: People) -> None:
     place = Path(filled.address)
-    (place / head_name(5)).rename(place / head_name(3))
+    (place / checkpoint_name(5)).rename(place / checkpoint_name(3))
     assert codes(check(filled, people.keyring)) == {"HEAD_FORMAT"}
 
 
@@ -391,7 +391,7 @@ def test_damage_is_not_signed(filled: Store, make: Make, people: People) -> None
     (Path(filled.address) / name_of(2)).unlink()
     with pytest.raises(VerificationError, match="is missing"):
         add(filled, [make("new")], people.keyring, head_key=people.maintainer)
-    assert not (Path(filled.address) / head_name(6)).exists()
+    assert not (Path(filled.address) / checkpoint_name(6)).exists()
 
 
 def test_signing_alone_covers_what_others_added(filled: Store, make: Make, people: People) -> None:

@@ -184,7 +184,7 @@ def run(sound: Path, outside: Outside, tmp_path: Path, monkeypatch: pytest.Monke
         submission_info, "submission_manifest", lambda *_: [{"name": "model/x", "size": 1, "sha256": "0" * 64}]
     )
     monkeypatch.setattr(walk, "changed_files", lambda *_: [])
-    monkeypatch.setattr(walk, "stamps", lambda *_: ())
+    monkeypatch.setattr(walk, "stat_files", lambda *_: ())
 
     def run(make: Callable[[Path, Outside], Any], entry: str | None = None) -> Result:
         if entry:

@@ -13,7 +13,7 @@ from tokenizers import pre_tokenizers
 
 from runner.core import resources
 from runner.tasks.prompts import text
-from runner.tasks.selection import Choice, prompts, select
+from runner.tasks.selection import RunConfig, prompts, select
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def submission(family: Family, form: str, submissions: Any, tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def asked() -> list[Any]:
-    return prompts(select(Choice(resources.benchmark_file(), "sample", ("dilemmas",), limit=3)))
+    return prompts(select(RunConfig(resources.benchmark_file(), "sample", ("dilemmas",), limit=3)))
 
 
 def test_what_is_read(family: Family, form: str, submission: Path, asked: list[Any], command: Command) -> None:

@@ -13,7 +13,7 @@ from runner.scorecard.recompute import recompute
 from runner.scorecard.verify import verify
 from runner.scoring.calibration import prior
 from runner.tasks.predictions import read
-from runner.tasks.selection import aligned, select
+from runner.tasks.selection import align_predictions, select
 
 
 def written(name, folder, **more):
@@ -30,7 +30,7 @@ def test_every_item_of_both_splits_has_one_row(tmp_path, name):
     selection = select(factories.choice(tasks=()))
     wanted = [(task, split, item.id) for (task, split), members in selection.items().items() for item in members]
     assert sorted((row.task, row.split, row.item_id) for row in rows) == sorted(wanted)
-    assert aligned(selection, rows)
+    assert align_predictions(selection, rows)
     for row in rows:
         assert math.fsum(map(math.exp, row.log_scores)) == pytest.approx(1)
 

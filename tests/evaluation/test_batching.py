@@ -63,7 +63,7 @@ def test_a_plan_is_that_of_each_window(items: list[tuple[str, str, int]], size: 
         patch.setattr(batching, "_MOST_AT_ONCE", size)
         asked = prompts(items)
         windows = list(batching.windows(asked))
-        found = batching.plan(backend, asked, lambda *each: told.append(each))
+        found = batching.plan_steps(backend, asked, lambda *each: told.append(each))
     assert backend.asked == list(map(len, windows))
     assert [number for step in found for number in step] == [number for each in windows for number in each[::-1]]
     assert all(1 <= len(step) <= 2 for step in found)
@@ -74,7 +74,7 @@ def test_a_plan_is_that_of_each_window(items: list[tuple[str, str, int]], size: 
 def test_the_faults_of_all_windows_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "_MOST_AT_ONCE", 3)
     with pytest.raises(InvalidInput) as caught:
-        batching.plan(Plans(most=5), prompts([("dilemmas", "dev", number) for number in range(9)]))  # type: ignore[arg-type]
+        batching.plan_steps(Plans(most=5), prompts([("dilemmas", "dev", number) for number in range(9)]))  # type: ignore[arg-type]
     assert [fault.message for fault in caught.value.faults] == ["6", "7", "8"]
 
 
@@ -82,6 +82,6 @@ def test_after_twenty_faults_no_more_are_looked_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(batching, "_MOST_AT_ONCE", 8)
     backend: Any = Plans(most=-1)
     with pytest.raises(InvalidInput) as caught:
-        batching.plan(backend, prompts([("dilemmas", "dev", number) for number in range(100)]))
+        batching.plan_steps(backend, prompts([("dilemmas", "dev", number) for number in range(100)]))
     assert len(caught.value.faults) == 24
     assert backend.asked == [8, 8, 8]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runner.core.files import write_whole
 from runner.core.types import Prediction
 from runner.evaluation import journal
-from runner.evaluation.journal import NAME, Journal, begin, unfinished
+from runner.evaluation.journal import NAME, Journal, create_run_dir, unfinished
 
 HEADER = {"key": "sha256:0", "nonce": None, "id": "1", "started_at": "2026-01-01T00:00:00Z", "who": "ümlaut\n\u2028"}
 
@@ -195,7 +195,7 @@ def test_a_folder_appears_with_its_journal_in_it(tmp_path, monkeypatch):
         assert done.returncode == 9
         assert [path.name[:7] for path in tmp_path.iterdir()] == [".begun-"]
         assert unfinished(tmp_path) == []
-        folder, made = begin(tmp_path, "run", HEADER)
+        folder, made = create_run_dir(tmp_path, "run", HEADER)
         made.append([Prediction("t", "a", (0.0, -1.0))])
         made.close()
         assert list(tmp_path.iterdir()) == [folder] == unfinished(tmp_path)
@@ -210,12 +210,12 @@ def test_a_folder_that_is_being_begun_is_not_swept(tmp_path, monkeypatch):
 
     def create(folder, header):
         monkeypatch.setattr(journal.Journal, "create", outer)
-        begin(tmp_path, "run", HEADER)[1].close()  # sweeps the folder away: it is not locked yet
+        create_run_dir(tmp_path, "run", HEADER)[1].close()  # sweeps the folder away: it is not locked yet
         return outer(folder, header)
 
     monkeypatch.setattr(journal.Journal, "create", create)
-    folder, made = begin(tmp_path, "run", HEADER)
-    begin(tmp_path, "run", HEADER)[1].close()
+    folder, made = create_run_dir(tmp_path, "run", HEADER)
+    create_run_dir(tmp_path, "run", HEADER)[1].close()
     made.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2", "run-3"]
     assert folder.name == "run-2"
@@ -226,11 +226,11 @@ def test_a_folder_that_another_began_to_rename_is_kept(tmp_path, monkeypatch):
 
     def late(old, new):
         monkeypatch.setattr(Path, "rename", rename)
-        begin(tmp_path, "run", HEADER)[1].close()  # it is locked, so it stays; but the name is taken
+        create_run_dir(tmp_path, "run", HEADER)[1].close()  # it is locked, so it stays; but the name is taken
         return rename(old, new)
 
     monkeypatch.setattr(Path, "rename", late)
-    folder, made = begin(tmp_path, "run", HEADER)
+    folder, made = create_run_dir(tmp_path, "run", HEADER)
     made.close()
     assert folder.name == "run-2"
     assert len(list(tmp_path.iterdir())) == 2

@@ -25,7 +25,7 @@ CONTENT = {"benchmark": "sha256:1", "limit": None, "data": {"a/b": {"rows": 3}}}
 ROW = Prediction("t", "i", (0.0, -1.0))
 
 
-def begun(parent: Path, content=CONTENT, nonce=None) -> run_dir.RunFolder:
+def begun(parent: Path, content=CONTENT, nonce=None) -> run_dir.RunDir:
     run = open_run(parent, content, nonce, resume=True)
     run.journal.append([ROW])
     run.journal.close()

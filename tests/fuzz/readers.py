@@ -121,7 +121,7 @@ def process_reply(data: bytes) -> None:
     try:
         message = protocol.message_of(data)
         value = next(iter(message.values()))
-    except protocol.Unfit:
+    except protocol.ProtocolError:
         return
     for check in (
         protocol.error_of,
@@ -132,7 +132,7 @@ def process_reply(data: bytes) -> None:
     ):
         try:
             found = check(value)
-        except protocol.Unfit:
+        except protocol.ProtocolError:
             continue
         if isinstance(found, UserError):
             _told(found)

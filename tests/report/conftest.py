@@ -17,7 +17,7 @@ from runner.scorecard import filenames
 from runner.scorecard.load import OpenCard, open_card
 from runner.signing.keyring import Keyring, keyring_of
 from runner.tasks.predictions import to_line
-from runner.tasks.selection import Choice, select
+from runner.tasks.selection import RunConfig, select
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ def keyring(key: Ed25519PrivateKey) -> Keyring:
 def run(tmp_path_factory: pytest.TempPathFactory, drawing: Any, key: Ed25519PrivateKey) -> Path:
     """The folder of a run over every task of the sample, each item asked in every order."""
     folder = tmp_path_factory.mktemp("pages")
-    choice = Choice(resources.benchmark_file(), "sample")
+    choice = RunConfig(resources.benchmark_file(), "sample")
     rows = folder / "invented.jsonl"
     rows.write_text("".join(map(to_line, drawing.example_rows(select(choice)))), encoding="utf-8")
     return score_file(rows, choice, "invented", folder, "a challenge", lambda: key)[0]
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, drawing: Any, key: Ed25519Priv
 def other_run(tmp_path_factory: pytest.TempPathFactory, drawing: Any, key: Ed25519PrivateKey) -> Path:
     """The same with another seed, to compare with."""
     folder = tmp_path_factory.mktemp("pages-other")
-    choice = Choice(resources.benchmark_file(), "sample")
+    choice = RunConfig(resources.benchmark_file(), "sample")
     rows = folder / "other.jsonl"
     rows.write_text("".join(map(to_line, drawing.example_rows(select(choice), seed=2))), encoding="utf-8")
     return score_file(rows, choice, "other", folder, None, lambda: key)[0]

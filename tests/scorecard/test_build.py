@@ -25,7 +25,7 @@ from runner.scorecard.build import build_tasks, scope
 from runner.scoring.ceiling import ceiling
 from runner.tasks.answers import align
 from runner.tasks.predictions import read
-from runner.tasks.selection import aligned, select
+from runner.tasks.selection import align_predictions, select
 
 SCHEMA = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
 TASK = Draft202012Validator({"$ref": "#/$defs/task", "$defs": SCHEMA["$defs"]})
@@ -319,14 +319,14 @@ def test_order_and_fit_of_answers_to_other_items_change_nothing():
     selection = select(chosen)
     rows = factories.sample_rows()
     views = rows[:2] + rows[2:][::-1]  # the first rows say which view comes first
-    one, other = (build_tasks(selection, aligned(selection, each)) for each in (rows, views))
+    one, other = (build_tasks(selection, align_predictions(selection, each)) for each in (rows, views))
     assert canonical.to_bytes(one) == canonical.to_bytes(other)
 
 
 def test_the_same_rows_give_the_same_bytes():
     selection = select(factories.choice(tasks=()))
     rows = factories.sample_rows(chosen=factories.choice(tasks=()))
-    one, other = (build_tasks(selection, aligned(selection, rows)) for _ in range(2))
+    one, other = (build_tasks(selection, align_predictions(selection, rows)) for _ in range(2))
     assert canonical.to_bytes(one) == canonical.to_bytes(other)
 
 
@@ -335,7 +335,7 @@ def test_the_same_rows_give_the_same_bytes():
 
 def scored(scruples: Path, file: Path) -> Any:
     selection = select(factories.choice(suite="full", split="dev", data_dir=scruples))
-    return build_tasks(selection, aligned(selection, read(file), optional_fitting=True))["dilemmas"]
+    return build_tasks(selection, align_predictions(selection, read(file), optional_fitting=True))["dilemmas"]
 
 
 def baseline(scruples: Path, folder: Path, name: str) -> Any:
@@ -448,7 +448,7 @@ def test_the_card_of_the_sample_is_the_golden_one(request):
         factories.write_rows(rows_file, factories.golden_rows(chosen))
     selection = select(chosen)
     rows = list(read(rows_file))
-    tasks = build_tasks(selection, aligned(selection, rows))
+    tasks = build_tasks(selection, align_predictions(selection, rows))
     found = {**scope(selection, tasks, None), "tasks": tasks}
     if request.config.getoption("--update-golden"):
         card_file.write_text(json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

@@ -124,7 +124,7 @@ def test_too_few_items_for_folds_are_not_fitted_on():
     needs = ("cross_entropy_calibrated", "total_variation_calibrated", "dirichlet_multinomial", "cross_entropy_pmi")
     for name in (*needs, "dirichlet_multinomial_calibrated"):
         assert name not in found.values
-        assert "9 items are too few for 5 folds" in found.missing[name]
+        assert "9 items are too few for 5 folds" in found.unavailable[name]
     assert {"cross_entropy", "seed_cross_entropy"} <= found.values.keys()
     assert measured(*factories.simulated(10)).fitted.method == "cross-fitted"
 
@@ -138,8 +138,8 @@ def test_a_prior_without_items_to_fit_on_is_uniform_and_says_so():
 def test_what_a_fold_cannot_fit_is_missing_with_its_reason():
     counts, _ = factories.simulated(60)
     found = measured(counts, np.zeros((60, 2, 2)))
-    assert "uniform" in found.missing["cross_entropy_calibrated"]
-    assert found.fitted.reasons["temperature"] == found.missing["cross_entropy_calibrated"]
+    assert "uniform" in found.unavailable["cross_entropy_calibrated"]
+    assert found.fitted.reasons["temperature"] == found.unavailable["cross_entropy_calibrated"]
     assert "temperature" not in found.fitted.values
     assert "dirichlet_multinomial" in found.values  # a concentration can be fitted to equal shares
 
@@ -151,7 +151,7 @@ def test_a_models_own_concentration_is_used_and_needs_no_fit():
     assert found.values["dirichlet_multinomial"] == pytest.approx(
         rules.dirichlet_multinomial(found.log_probs, counts, 3.5)
     )
-    assert "dirichlet_multinomial_calibrated" in found.missing
+    assert "dirichlet_multinomial_calibrated" in found.unavailable
     many = measured(*factories.simulated(60), concentration=3.5)
     assert (many.fitted.values["concentration"] == 3.5).all()
     assert "dirichlet_multinomial_calibrated" in many.values  # fitted all the same
@@ -205,16 +205,16 @@ def test_legacy_losses_are_missing_where_some_rows_do_not_know_their_mass():
     found = measure(part, answers, selection.benchmark.scoring)
     for name in ("seed_cross_entropy", "seed_dirichlet"):
         assert name not in found.values
-        assert "some rows do not say" in found.missing[name]
+        assert "some rows do not say" in found.unavailable[name]
 
 
 def test_a_chosen_label_without_any_mass_is_missing_not_infinite():
     found = measured(np.array([[3, 2]] * 4), np.array([[[0.0, -1e5]]] * 4), answer_mass=1.0)
     assert "seed_dirichlet" not in found.values
-    assert "infinite on 4 items" in found.missing["seed_dirichlet"]
+    assert "infinite on 4 items" in found.unavailable["seed_dirichlet"]
     assert found.values["cross_entropy"] == pytest.approx(0.4 * 1e5)
     empty = measured(np.array([[3, 2]] * 4), np.zeros((4, 1, 2)), answer_mass=0.0)
-    assert "infinite on 4 items" in empty.missing["seed_dirichlet"]
+    assert "infinite on 4 items" in empty.unavailable["seed_dirichlet"]
     assert empty.values["seed_cross_entropy"] == pytest.approx(math.log(2))
 
 
@@ -246,7 +246,7 @@ def test_baselines_have_no_temperature():
     selection = factories.selection(counts)
     uniform = baseline_uniform(selection.tasks[0], selection.benchmark.scoring)
     assert uniform.values["cross_entropy"] == pytest.approx(math.log(2))
-    assert "a baseline is not tempered" in uniform.missing["cross_entropy_calibrated"]
+    assert "a baseline is not tempered" in uniform.unavailable["cross_entropy_calibrated"]
     assert "dirichlet_multinomial" in uniform.values
 
 

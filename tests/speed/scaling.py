@@ -32,7 +32,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from workloads import LARGE, make_model, make_words
 
 from runner.core.types import ModelRef, Prompt, Submission
-from runner.evaluation.batching import plan
+from runner.evaluation.batching import plan_steps
 from runner.models.local.causal import Causal, wrap
 from runner.models.local.loading import load_tokenizer
 from runner.models.local.prepacked import prepack
@@ -98,7 +98,7 @@ def memory(folder: Path, number: int) -> tuple[int, int]:
 
         loaded = held("VmRSS")
         asked = prompts(number, 20)
-        for _ in worker.share([asked[place] for place in step] for step in plan(worker, asked)):
+        for _ in worker.share([asked[place] for place in step] for step in plan_steps(worker, asked)):
             pass
         return loaded, held("VmHWM")
 

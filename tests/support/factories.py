@@ -20,7 +20,7 @@ from runner.scorecard import filenames
 from runner.signing.keyring import Keyring, keyring_of
 from runner.tasks.answers import Answers, align
 from runner.tasks.predictions import to_line
-from runner.tasks.selection import Choice, Selection, TaskData, select
+from runner.tasks.selection import RunConfig, Selection, TaskData, select
 
 RELEASED = resources.benchmark_file()
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -98,12 +98,12 @@ def simulated(number: int, labels: int = 2, votes: int = 5, seed: int = 0) -> tu
 # --- runs on the sample -------------------------------------------------------------------------------------------
 
 
-def choice(**more: Any) -> Choice:
+def choice(**more: Any) -> RunConfig:
     """The sample's Dilemmas, or what is named."""
-    return Choice(**{"benchmark": RELEASED, "suite": "sample", "tasks": ("dilemmas",), **more})
+    return RunConfig(**{"benchmark": RELEASED, "suite": "sample", "tasks": ("dilemmas",), **more})
 
 
-def sample_rows(seed: int = 0, noise: float = 1.0, chosen: Choice | None = None, fitting: bool = True) -> list:
+def sample_rows(seed: int = 0, noise: float = 1.0, chosen: RunConfig | None = None, fitting: bool = True) -> list:
     """Rows for all items of a choice in both orders: the log of the people's shares, smoothed, and noise on it."""
     generator = np.random.default_rng(seed)
     found = []
@@ -140,7 +140,7 @@ def sign_again(folder: Path, card: Any) -> None:
     write_card(folder, card, KEY)
 
 
-def golden_rows(chosen: Choice) -> list[Prediction]:
+def golden_rows(chosen: RunConfig) -> list[Prediction]:
     """Answers to keep in a file: few digits, masses and a shortened text among them."""
     found = []
     for number, row in enumerate(sample_rows(seed=11, chosen=chosen)):

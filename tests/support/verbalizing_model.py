@@ -8,7 +8,7 @@ from support import tiny_models
 
 from runner.core import resources
 from runner.tasks.prompts import text
-from runner.tasks.selection import Choice, prompts, select
+from runner.tasks.selection import RunConfig, prompts, select
 from runner.tasks.verbalized import write
 
 SHARES = (70, 30)
@@ -16,7 +16,9 @@ SHARES = (70, 30)
 
 def writer(tokenizer: Any, steps: int = 60) -> Any:
     """A Llama that answers ` A: 70%, B: 30%` to the sample's written Dilemmas; a few seconds of training."""
-    chosen = Choice(resources.benchmark_file(), "sample", ("dilemmas",), "train", limit=200, elicitation="verbalized")
+    chosen = RunConfig(
+        resources.benchmark_file(), "sample", ("dilemmas",), "train", limit=200, elicitation="verbalized"
+    )
     asked = [prompt for prompt in prompts(select(chosen)) if prompt.split == "train"]
     line = tokenizer(f" {write(SHARES, ('A', 'B'))}\n", add_special_tokens=False)["input_ids"]
     generator = random.Random(0)

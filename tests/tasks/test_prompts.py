@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import factories
 
 from runner.config.cross_checks import variables
-from runner.core.types import Item, PromptSpec, Writing
+from runner.core.types import Item, PromptSpec, VerbalizedFormat
 from runner.tasks.prompts import all_prompts, prompt_sha256, prompts_of, text
 from runner.tasks.verbalized import form
 
@@ -129,7 +129,7 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
             assert prompt.options == ()
             names = tuple(name for (name,) in spec.options)
             assert form(names) in asked.splitlines(), "the question shows the line that is read"
-            assert prompt.writing == Writing(
+            assert prompt.writing == VerbalizedFormat(
                 names,
                 tuple(task.labels.index(label) for label in spec.orders[prompt.order]),
                 spec.zero_percent,

@@ -8,7 +8,7 @@ from support import factories
 
 from runner.core.errors import InvalidInput
 from runner.core.types import Prediction
-from runner.tasks.selection import Choice, aligned, prompts, select
+from runner.tasks.selection import RunConfig, align_predictions, prompts, select
 
 
 def faults_of(**more):
@@ -147,24 +147,24 @@ def test_another_prompt_is_asked_instead_for_its_task_only():
 def test_fitting_rows_may_be_left_out_only_where_that_is_allowed():
     found = select(factories.choice(limit=12))
     rows = factories.sample_rows(chosen=factories.choice(limit=12), fitting=False)
-    assert set(aligned(found, rows, optional_fitting=True)) == {("dilemmas", "test")}
+    assert set(align_predictions(found, rows, optional_fitting=True)) == {("dilemmas", "test")}
     with pytest.raises(InvalidInput, match="has no answer"):
-        aligned(found, rows)
+        align_predictions(found, rows)
 
 
 def test_fitting_rows_are_there_all_or_none():
     found = select(factories.choice(limit=12))
     rows = factories.sample_rows(chosen=factories.choice(limit=12))
     with pytest.raises(InvalidInput, match="has no answer"):
-        aligned(found, rows[:-1], optional_fitting=True)
-    assert set(aligned(found, rows, optional_fitting=True)) == {("dilemmas", "test"), ("dilemmas", "dev")}
+        align_predictions(found, rows[:-1], optional_fitting=True)
+    assert set(align_predictions(found, rows, optional_fitting=True)) == {("dilemmas", "test"), ("dilemmas", "dev")}
 
 
 def test_rows_without_a_split_are_found_by_their_ids():
     found = select(factories.choice(limit=12))
     rows = factories.sample_rows(chosen=factories.choice(limit=12))
     bare = [replace(row, split=None) for row in rows]
-    one, other = aligned(found, rows), aligned(found, bare)
+    one, other = align_predictions(found, rows), align_predictions(found, bare)
     for key in one:
         assert np.array_equal(one[key].log_probs, other[key].log_probs)
 
@@ -173,8 +173,8 @@ def test_a_row_of_a_task_that_is_not_run_is_a_fault():
     found = select(factories.choice(limit=12))
     rows = [*factories.sample_rows(chosen=factories.choice(limit=12)), Prediction("anecdotes", "x", (0, 0, 0, 0, 0))]
     with pytest.raises(InvalidInput, match="not among what is scored"):
-        aligned(found, rows)
+        align_predictions(found, rows)
 
 
 def test_a_choice_needs_nothing_but_a_benchmark():
-    assert Choice(factories.RELEASED).suite == "full"
+    assert RunConfig(factories.RELEASED).suite == "full"

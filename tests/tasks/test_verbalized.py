@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.types import Prediction, Writing
+from runner.core.types import Prediction, VerbalizedFormat
 from runner.tasks.verbalized import (
     Unreadable,
     disagreement,
@@ -20,7 +20,7 @@ from runner.tasks.verbalized import (
 )
 
 NAMES = ("A", "B", "C", "D", "E", "F", "G")
-TWO = Writing(("A", "B"), (0, 1), 0.5, 64)
+TWO = VerbalizedFormat(("A", "B"), (0, 1), 0.5, 64)
 
 names = st.lists(st.from_regex(r"[A-Za-z]{1,6}", fullmatch=True), min_size=2, max_size=7, unique=True)
 
@@ -131,7 +131,7 @@ def test_weights_are_shares(weights):
 
 
 def test_scores_are_in_label_order_and_a_written_zero_is_half_a_percent():
-    turned = Writing(("A", "B"), (1, 0), 0.5, 64)
+    turned = VerbalizedFormat(("A", "B"), (1, 0), 0.5, 64)
     assert log_scores("A: 70%, B: 30%", TWO) == pytest.approx((math.log(0.7), math.log(0.3)))
     assert log_scores("A: 70%, B: 30%", turned) == pytest.approx((math.log(0.3), math.log(0.7)))
     assert log_scores(" A: 100%, B: 0%", TWO) == pytest.approx((0.0, math.log(0.005)))

@@ -30,7 +30,7 @@ from runner.tasks.prompts import prompts_of
 from runner.training import Settings, finetune
 from runner.training.items import gather
 from runner.training.objectives import losses
-from runner.training.open_trainee import open_trainee
+from runner.training.open_trainee import open_trainable
 
 HEADS: dict[str, Any] = {
     "ranking": {"task": "dilemmas", "kind": "ranking", "max_tokens": 92},
@@ -191,7 +191,7 @@ def test_every_objective_lowers_its_loss(home: Path, kind: str) -> None:
 def test_training_starts_from_the_given_weights_and_a_seeded_head(home: Path) -> None:
     recipe = home / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
-    one, other = (open_trainee(load_recipe(recipe), home / "model", torch.device("cpu")) for _ in range(2))
+    one, other = (open_trainable(load_recipe(recipe), home / "model", torch.device("cpu")) for _ in range(2))
     given = load_file(home / "model" / "model.safetensors")
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name])
@@ -199,14 +199,14 @@ def test_training_starts_from_the_given_weights_and_a_seeded_head(home: Path) ->
             assert torch.equal(value, given[name])
     assert one.model.classifier.weight.std() > 0
     recipe.write_text(yaml.safe_dump(changed(RECIPE, {"training": {"seed": 4}})), encoding="utf-8")
-    another = open_trainee(load_recipe(recipe), home / "model", torch.device("cpu"))
+    another = open_trainable(load_recipe(recipe), home / "model", torch.device("cpu"))
     assert not torch.equal(one.model.classifier.weight, another.model.classifier.weight)
 
 
 def test_a_checkpoint_does_not_hash_the_base_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = home / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
-    trainee = open_trainee(load_recipe(recipe), home / "model", torch.device("cpu"))
+    trainee = open_trainable(load_recipe(recipe), home / "model", torch.device("cpu"))
     hashed: list[object] = []
     monkeypatch.setattr("runner.artifacts.manifest.open_regular", hashed.append)
     trainee.save(tmp_path / "made")

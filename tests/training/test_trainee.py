@@ -15,11 +15,11 @@ from support.recipe_factory import Workshop
 
 from runner.config.recipe import load_recipe
 from runner.core.errors import InvalidInput
-from runner.core.types import Item, Prompt, Writing
+from runner.core.types import Item, Prompt, VerbalizedFormat
 from runner.models.local.causal import wrap
 from runner.tasks import verbalized
 from runner.tasks.prompts import text
-from runner.training.trainee import CausalTrainee
+from runner.training.trainee import TrainableCausal
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def asked(prompts: Sequence[Prompt]) -> list[tuple[Prompt, Item]]:
     return [(prompt, Item(prompt.item_id, {}, (2,) * len(prompt.options), None, None)) for prompt in prompts]
 
 
-def stirred(trainee: CausalTrainee) -> CausalTrainee:
+def stirred(trainee: TrainableCausal) -> TrainableCausal:
     """With an adapter that has an effect."""
     torch.manual_seed(5)
     with torch.no_grad():
@@ -38,9 +38,9 @@ def stirred(trainee: CausalTrainee) -> CausalTrainee:
     return trainee
 
 
-def made(folder: Path, workshop: Workshop, form: str = "plain", **changes: Any) -> CausalTrainee:
+def made(folder: Path, workshop: Workshop, form: str = "plain", **changes: Any) -> TrainableCausal:
     recipe = load_recipe(workshop.recipe(**changes))
-    return stirred(CausalTrainee(replace(recipe, base=replace(recipe.base, format=form)), folder, CPU))
+    return stirred(TrainableCausal(replace(recipe, base=replace(recipe.base, format=form)), folder, CPU))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_saved_is_taken_up_again_and_is_what_evaluation_loads(
     ]
     prompts = tiny_models.prompts()
     expected = [row.log_scores for row in trainee.backend().predict(prompts)]
-    other = CausalTrainee(load_recipe(workshop.recipe()), model_folder, CPU)
+    other = TrainableCausal(load_recipe(workshop.recipe()), model_folder, CPU)
     other.load(tmp_path / "adapter")
     assert [row.log_scores for row in other.backend().predict(prompts)] == expected
     base = loading.load_model(model_folder, "float32", CPU)
@@ -103,7 +103,7 @@ def test_what_is_saved_is_taken_up_again_and_is_what_evaluation_loads(
 def test_the_seed_decides_the_first_weights(model_folder: Path, workshop: Workshop, tmp_path: Path) -> None:
     folders = []
     for number, seed in enumerate((1, 1, 2)):
-        trainee = CausalTrainee(load_recipe(workshop.recipe(training={"seed": seed})), model_folder, CPU)
+        trainee = TrainableCausal(load_recipe(workshop.recipe(training={"seed": seed})), model_folder, CPU)
         trainee.save(tmp_path / str(number))
         folders.append(load_file(tmp_path / str(number) / "adapter_model.safetensors"))
     name = next(name for name in folders[0] if "lora_A" in name)
@@ -113,14 +113,14 @@ def test_the_seed_decides_the_first_weights(model_folder: Path, workshop: Worksh
 
 def test_layers_that_the_model_does_not_have_are_named(model_folder: Path, workshop: Workshop) -> None:
     with pytest.raises(InvalidInput, match=r"no linear layer called c_attn .*|no linear layer called c_attn\."):
-        CausalTrainee(load_recipe(workshop.recipe(method={"target_modules": ["c_attn"]})), model_folder, CPU)
+        TrainableCausal(load_recipe(workshop.recipe(method={"target_modules": ["c_attn"]})), model_folder, CPU)
 
 
 def test_a_text_is_trained_as_it_is_read(model_folder: Path, workshop: Workshop) -> None:
     """The log-score is the log-probability of the line, token by token, which the verbalized track would parse."""
     trainee = made(model_folder, workshop)
     tokenizer = tiny_models.byte_tokenizer()
-    prompt = replace(tiny_models.prompt(), options=(), writing=Writing(("A", "B"), (1, 0), 0.5, 64))
+    prompt = replace(tiny_models.prompt(), options=(), writing=VerbalizedFormat(("A", "B"), (1, 0), 0.5, 64))
     item = Item("1", {}, (2, 1), None, None)
     [example] = trainee.examples([(prompt, item)])
     [scores] = trainee.log_scores([example])

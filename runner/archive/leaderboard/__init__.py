@@ -1,6 +1,6 @@
 """Rank the comparable cards of an archive, and say why the others are not ranked."""
 
 from runner.archive.leaderboard.build import leaderboard
-from runner.archive.leaderboard.values import Apart, Group, Leaderboard, Reference, Row, Run, Section
+from runner.archive.leaderboard.values import Group, Leaderboard, Reference, Row, Run, Section, Unranked
 
-__all__ = ["Apart", "Group", "Leaderboard", "Reference", "Row", "Run", "Section", "leaderboard"]
+__all__ = ["Group", "Leaderboard", "Reference", "Row", "Run", "Section", "Unranked", "leaderboard"]

@@ -11,7 +11,7 @@ from runner.archive.index import opened, read_index
 from runner.archive.leaderboard.candidates import Candidate, candidates
 from runner.archive.leaderboard.losses import Rebuilt, rebuild
 from runner.archive.leaderboard.ranking import standings
-from runner.archive.leaderboard.values import Apart, Group, Leaderboard, Measures, Reference, Row, Run, Section
+from runner.archive.leaderboard.values import ComparisonKey, Group, Leaderboard, Reference, Row, Run, Section, Unranked
 from runner.archive.store import Store
 from runner.core.types import Benchmark
 from runner.scorecard import isolation
@@ -44,7 +44,7 @@ def leaderboard(
         return task in (None, name) and split in (None, part)
 
     ranked, apart, damage = candidates(store, index, keyring, wanted, lambda done, total: observe("read", done, total))
-    by_measures: dict[Measures, list[Candidate]] = {}
+    by_measures: dict[ComparisonKey, list[Candidate]] = {}
     for one in ranked:
         by_measures.setdefault(one.measures, []).append(one)
     groups = []
@@ -62,7 +62,7 @@ def leaderboard(
     )
 
 
-def _order(measures: Measures) -> tuple[object, ...]:
+def _order(measures: ComparisonKey) -> tuple[object, ...]:
     """The newest benchmark first; groups whose prompts are not known after those whose are."""
     version = tuple(-int(part) for part in measures.version.split(".") if part.isdecimal())
     return (
@@ -78,12 +78,12 @@ def _order(measures: Measures) -> tuple[object, ...]:
 
 def _group(
     store: Store,
-    measures: Measures,
+    measures: ComparisonKey,
     members: Sequence[Candidate],
-    by_measures: Mapping[Measures, Sequence[Candidate]],
+    by_measures: Mapping[ComparisonKey, Sequence[Candidate]],
     data_dir: Path | None,
     observe: Callable[[str, int, int], None],
-) -> tuple[Group, list[Apart]]:
+) -> tuple[Group, list[Unranked]]:
     benchmark = benchmarks.benchmark(store, members[0].benchmark_file)
     runs: dict[tuple[str, str], list[Candidate]] = {}
     for one in sorted(members, key=lambda one: one.sequence):
@@ -97,7 +97,7 @@ def _group(
         )
         notes.extend(rebuilt.notes)
     refused = [
-        Apart("refused", one.name, one.card, one.submission, (measures.task,), (rebuilt.refused[one.card],))
+        Unranked("refused", one.name, one.card, one.submission, (measures.task,), (rebuilt.refused[one.card],))
         for one in latest.values()
         if one.card in rebuilt.refused
     ]
@@ -196,7 +196,7 @@ def _references(members: Sequence[Candidate], benchmark: Benchmark) -> tuple[lis
     return found, notes
 
 
-def _files(measures: Measures, by_measures: Mapping[Measures, Sequence[Candidate]]) -> Iterable[Reference]:
+def _files(measures: ComparisonKey, by_measures: Mapping[ComparisonKey, Sequence[Candidate]]) -> Iterable[Reference]:
     """Predictions from files that say nothing of prompts, beside the models that were asked with these prompts."""
     if measures.prompts is None:
         return

@@ -6,8 +6,8 @@ from functools import cache, partial
 from typing import Any
 
 from runner.archive import benchmarks
-from runner.archive.index import Entry, Index
-from runner.archive.leaderboard.values import Apart, Measures
+from runner.archive.index import Index, Leaf
+from runner.archive.leaderboard.values import ComparisonKey, Unranked
 from runner.archive.objects import CARD
 from runner.archive.store import Store
 from runner.config.released import is_released
@@ -26,7 +26,7 @@ Json = Mapping[str, Any]
 class Candidate:
     """One task of one card: the primary metric with its interval, who, and by whom it is signed."""
 
-    measures: Measures
+    measures: ComparisonKey
     assurance: str
     name: str
     kind: str
@@ -66,7 +66,7 @@ def candidates(
     keyring: Keyring,
     wanted: Callable[[str, str], bool],
     observe: Callable[[int, int], None],
-) -> tuple[list[Candidate], list[Apart], list[str]]:
+) -> tuple[list[Candidate], list[Unranked], list[str]]:
     """Every task of every comparable card for which `wanted(task, split)`; the cards apart; damage to the archive.
 
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
@@ -75,7 +75,7 @@ def candidates(
     by_card = index.by_card()
     load = cache(partial(benchmarks.benchmark, store))
     ranked: list[Candidate] = []
-    apart: list[Apart] = []
+    apart: list[Unranked] = []
     damage: list[str] = []
     for done, (name, data) in enumerate(store.read_many(CARD.name(card) for card in by_card), start=1):
         observe(done, len(by_card))
@@ -96,22 +96,22 @@ def candidates(
             apart.append(_refused(entries[0], str(problem)))
             continue
         for one in found:
-            if isinstance(one, Apart):
+            if isinstance(one, Unranked):
                 apart.append(one)
             else:
                 ranked.append(replace(one, keyid=key.keyid, owner=key.owner, assurance=ASSURANCE[key.role]))
     return ranked, apart, damage
 
 
-def _refused(entry: Entry, *reasons: str) -> Apart:
+def _refused(entry: Leaf, *reasons: str) -> Unranked:
     """A card whose content cannot be trusted: what the index says of it is all there is."""
     said = entry.summary
-    return Apart("refused", said["name"], entry.card, said["submission"], tuple(said["tasks"]), reasons)
+    return Unranked("refused", said["name"], entry.card, said["submission"], tuple(said["tasks"]), reasons)
 
 
 def _of_card(
-    load: Callable[[str], Benchmark], card: Json, entries: list[Entry], wanted: Callable[[str, str], bool]
-) -> Iterator[Candidate | Apart]:
+    load: Callable[[str], Benchmark], card: Json, entries: list[Leaf], wanted: Callable[[str, str], bool]
+) -> Iterator[Candidate | Unranked]:
     name = _take(card, str, "submission", "name")
     submission = _take(card, str, "submission", "digest")
     tasks = _take(card, dict, "tasks")
@@ -123,7 +123,7 @@ def _of_card(
     if not own and (card.get("comparable") is not True or card.get("run", {}).get("limit") is not None):
         own = ["it says so of itself"]
     if own:
-        yield Apart("not comparable", name, entries[0].card, submission, chosen, tuple(own))
+        yield Unranked("not comparable", name, entries[0].card, submission, chosen, tuple(own))
         return
     file = next((sha256 for entry in entries if (sha256 := entry.files["benchmark"])), "")
     try:
@@ -134,7 +134,7 @@ def _of_card(
         raise _Misfit("the archive keeps another benchmark for it than it was made with")
     for task in chosen:
         if reasons := tuple(_against(benchmark, card, task)):
-            yield Apart("not comparable", name, entries[0].card, submission, (task,), reasons)
+            yield Unranked("not comparable", name, entries[0].card, submission, (task,), reasons)
         else:
             yield _candidate(card, task, entries, benchmark, file)
 
@@ -162,15 +162,15 @@ def _against(benchmark: Benchmark, card: Json, task: str) -> Iterator[str]:
 
 
 def _candidate(
-    card: Json, task: str, entries: list[Entry], benchmark: Benchmark, benchmark_file: str
-) -> Candidate | Apart:
+    card: Json, task: str, entries: list[Leaf], benchmark: Benchmark, benchmark_file: str
+) -> Candidate | Unranked:
     result = _take(card, dict, "tasks", task)
     primary = benchmark.scoring.primary
     name, submission = _take(card, str, "submission", "name"), _take(card, str, "submission", "digest")
     metric = _take(result, dict, "metrics", primary)
     if metric.get("value") is None:
         reason = f"{primary} was not measured: {metric.get('reason')}"
-        return Apart("not measured", name, entries[0].card, submission, (task,), (reason,))
+        return Unranked("not measured", name, entries[0].card, submission, (task,), (reason,))
     dataset, split = _take(result, str, "dataset"), _take(result, str, "split")
     prompts = _take(result, (dict, type(None)), "prompts")
     model = _take(card, (dict, type(None)), "submission", "model")
@@ -179,7 +179,7 @@ def _candidate(
     error = metric.get("standard_error")
     data = _take(card, dict, "data", f"{dataset}/{split}")
     return Candidate(
-        measures=Measures(
+        measures=ComparisonKey(
             benchmark=benchmark.name,
             version=benchmark.version,
             benchmark_digest=benchmark.digest,

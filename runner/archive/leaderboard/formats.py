@@ -11,7 +11,7 @@ from rich.cells import set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from runner.archive.leaderboard.values import Apart, Group, Leaderboard, Reference, Row, Section
+from runner.archive.leaderboard.values import Group, Leaderboard, Reference, Row, Section, Unranked
 from runner.archive.text import plain
 
 Format = Literal["rich", "markdown", "json", "csv"]
@@ -116,7 +116,7 @@ def _line(rank: str, ranks: str, name: str, value: str, interval: str, card: str
     return f"{rank:>5} {ranks:>8} {padded} {value:>{_VALUE}} {interval:>17} {card}"
 
 
-def _print_apart(console: Console, apart: tuple[Apart, ...]) -> None:
+def _print_apart(console: Console, apart: tuple[Unranked, ...]) -> None:
     if not apart:
         return
     console.print(Text("not ranked", "bold"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from runner.archive import benchmarks, objects
 from runner.archive.leaderboard.candidates import Candidate
-from runner.archive.leaderboard.values import Measures
+from runner.archive.leaderboard.values import ComparisonKey
 from runner.archive.objects import FILES
 from runner.archive.store import Store
 from runner.core.errors import UserError
@@ -19,7 +19,7 @@ from runner.scorecard.task_metrics import measure
 from runner.scoring.intervals import bootstrap_means
 from runner.scoring.rules import RULES
 from runner.tasks.predictions import read
-from runner.tasks.selection import Choice, Selection, aligned, select
+from runner.tasks.selection import RunConfig, Selection, align_predictions, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Rebuilt:
 
 def rebuild(
     store: Store,
-    measures: Measures,
+    measures: ComparisonKey,
     cards: Sequence[Candidate],
     data_dir: Path,
     observe: Callable[[int, int], None],
@@ -49,7 +49,7 @@ def rebuild(
     with benchmarks.benchmark_file(data) as path:
         try:
             selection = select(
-                Choice(path, measures.suite, tasks=(measures.task,), split=measures.split, data_dir=data_dir)
+                RunConfig(path, measures.suite, tasks=(measures.task,), split=measures.split, data_dir=data_dir)
             )
         except UserError as problem:
             return Rebuilt({}, {}, (f"Not rebuilt from predictions: {problem.faults[0].message}",))
@@ -92,7 +92,7 @@ def _losses(store: Store, one: Candidate, selection: Selection) -> Array:
         path.write_bytes(content)
         part = selection.tasks[0]
         rows = [row for row in read(path) if row.task == part.task.name]
-    answers = aligned(selection, rows, optional_fitting=True)
+    answers = align_predictions(selection, rows, optional_fitting=True)
     scoring = selection.benchmark.scoring
     rule = RULES.get(scoring.primary)
     if rule is not None:

@@ -11,7 +11,7 @@ from runner.scoring.intervals import percentile_interval
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Rank:
     """Rank by value (equal values share one), its bounds, and whether the row before is not shown to be better.
 
     `row` is the place in what was given.
@@ -32,7 +32,7 @@ def standings(
     *,
     lower_is_better: bool,
     level: float,
-) -> list[Standing]:
+) -> list[Rank]:
     """The rows in order, best first.
 
     `bounds` are each row's own interval (−∞, ∞ for none). `draws` (resamples, paired rows) are bootstrap means over
@@ -51,7 +51,7 @@ def standings(
     for place, row in enumerate(order):
         better, worse = _shown(int(row), ends, drawn, with_column, level)
         found.append(
-            Standing(
+            Rank(
                 row=int(row),
                 rank=1 + int((losses < losses[row]).sum()),
                 best=1 + int(better.sum()),

@@ -80,7 +80,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class ComparisonKey:
     """What a value is a value of: only cards that are equal in all of this are ranked together.
 
     `prompts` maps each prompt to its digest, None for predictions from files that name none; `views` are the prompts
@@ -105,7 +105,7 @@ class Measures:
 class Group:
     """Cards that measure the same thing, and by which metric they are ranked; `level` is that of the intervals."""
 
-    measures: Measures
+    measures: ComparisonKey
     metric: str
     lower_is_better: bool
     level: float
@@ -115,7 +115,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Unranked:
     """A card that is not ranked: `kind` is `not comparable` (it says so itself), `not measured`, or `refused`."""
 
     kind: str
@@ -134,7 +134,7 @@ class Leaderboard:
     head: str | None
     cards: int
     groups: tuple[Group, ...]
-    apart: tuple[Apart, ...]
+    apart: tuple[Unranked, ...]
     damage: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _LONGEST_BACKOFF = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long is waited, in seconds: to connect, for a whole answer, at first between attempts, when told to wait.
 
     A service that asks for more than `most_told` seconds is not waited for: the run ends and can be resumed.
@@ -43,7 +43,7 @@ class Patience:
     most_told: float = 300.0
 
 
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 
 
 class Stopped(Exception):
@@ -56,7 +56,7 @@ class Client:
     `requests` counts what was sent and `waits` the times that it was asked again; used from several threads at once.
     """
 
-    def __init__(self, service: ServiceRef, key: str | None, attempts: int, patience: Patience = PATIENCE) -> None:
+    def __init__(self, service: ServiceRef, key: str | None, attempts: int, patience: RetryPolicy = PATIENCE) -> None:
         self._key = key
         self._attempts = attempts
         self._patience = patience

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from runner.models.local import quantization
-from runner.models.local.thread_pool import lanes_for
+from runner.models.local.thread_pool import threads_for
 
 # On a CPU the time per token was the same from 512 to 4,096 tokens; each lane has a batch.
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -36,7 +36,7 @@ def default_sizes(base: Any) -> Sizes:
     kind = base.device.type
     # A quantised layer lays its weights out when it is first called, which two threads must not do at once.
     alone = kind != "cpu" or quantization.describe(base) is not None
-    lanes = 1 if alone else lanes_for(torch.get_num_threads())
+    lanes = 1 if alone else threads_for(torch.get_num_threads())
     output: int = base.get_output_embeddings().weight.numel()
     layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
     tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SOME_SECONDS) / layers)

@@ -21,12 +21,12 @@ from runner.models.local import devices, generation, lm_head, loading, model_inf
 from runner.models.local.batch_sizes import default_sizes
 from runner.models.local.gated import overwrite_gates
 from runner.models.local.packed import attention
-from runner.models.local.packed.last_layer import last_layer_only_at_places, looking_at
-from runner.models.local.packed.layout import Packed, beginning_of, pack
-from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Rest, packed_batches
+from runner.models.local.packed.last_layer import scored_at, skip_unscored_positions
+from runner.models.local.packed.layout import Packed, pack, pack_prefix
+from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Suffix, packed_batches
 from runner.models.local.prepacked import prepack
-from runner.models.local.thread_pool import side_by_side
-from runner.models.tokenization import EncodedPrompt, Format, Reader, encode_with
+from runner.models.local.thread_pool import parallel_map
+from runner.models.tokenization import EncodedPrompt, Format, PromptEncoder, encode_with
 
 _ENDS = 8
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Causal:
         self._form: Format = form
         self._batch_tokens = batch_tokens
         # What fits into memory, as far as is known: less once a batch did not.
-        self._fitting = batch_tokens
+        self._max_tokens_that_fit = batch_tokens
         self._base = _base_of(model)
         self._devices = devices.devices_of(self._base)
         self._device: torch.device = self._base.device
@@ -97,33 +97,33 @@ class Causal:
         self._beginnings: dict[str, NDArray[np.int32]] = {}
         # A tokenizer must not be asked by two threads at once.
         self._tokenizing = threading.Lock()
-        self._kept: tuple[bytes, attention.KeysValues] = b"", {}
-        self._at_once = at_once
-        self._lanes = lanes
-        self._ends: tuple[list[int], list[int]] | None = None
+        self._prefix_cache: tuple[bytes, attention.KeysValues] = b"", {}
+        self._batches_per_step = at_once
+        self._threads = lanes
+        self._first_prompt_ids: tuple[list[int], list[int]] | None = None
 
     # --- what is read, and in which batches ------------------------------------------------------------------------
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Encode and check every prompt, then batches of indexes; raises `InvalidInput` with every fault."""
         encoded = self.read(prompts)
-        if encoded and self._ends is None:
+        if encoded and self._first_prompt_ids is None:
             ids = encoded[0].prefix.tolist()
-            self._ends = ids[:_ENDS], ids[-_ENDS:]
+            self._first_prompt_ids = ids[:_ENDS], ids[-_ENDS:]
         found = self._batches(prompts, encoded)
-        step = self._at_once
+        step = self._batches_per_step
         return [
             *([number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)),
-            *generation.batches(prompts, encoded, self._fitting),
+            *generation.batches(prompts, encoded, self._max_tokens_that_fit),
         ]
 
     def read(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
         """Encode and check prompts; raises `InvalidInput` with every fault."""
         with self._tokenizing:
-            encoded = encode_with(self._reader, prompts, self._limit)
+            encoded = encode_with(self._encoder, prompts, self._limit)
             for prompt in {prompt.template: prompt for prompt in prompts}.values():
                 if prompt.template not in self._beginnings:
-                    begins = np.array(self._reader.beginning(prompt), dtype=np.int32)
+                    begins = np.array(self._encoder.beginning(prompt), dtype=np.int32)
                     self._beginnings[prompt.template] = begins if len(begins) >= LEAST_SHARED else _NOTHING
         highest = max((max(int(each.prefix.max()), *map(max, each.tails), 0) for each in encoded), default=0)
         loading.check_vocabulary(self._base, highest)
@@ -136,21 +136,21 @@ class Causal:
         """
         encoded = self.read(prompts) if read is None else read
         answers: dict[int, Prediction] = {}
-        with devices.deterministic():
+        with devices.inference_mode():
             found = self._batches(prompts, encoded)
-            for at in range(0, len(found), self._at_once):
-                hidden = self._read(found[at : at + self._at_once], prompts, encoded)
+            for at in range(0, len(found), self._batches_per_step):
+                hidden = self._read(found[at : at + self._batches_per_step], prompts, encoded)
                 for number, forms in self._score(hidden, encoded):
                     answers[number] = to_prediction.from_forms(prompts[number], encoded[number], forms)
             write_one = partial(self._write, prompts=prompts, encoded=encoded)
-            for batch in generation.batches(prompts, encoded, self._fitting):
+            for batch in generation.batches(prompts, encoded, self._max_tokens_that_fit):
                 for part in self._halving(write_one, [batch], encoded):
                     answers.update(part)
         yield from [answers[number] for number in range(len(prompts))]
 
     @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self._tokenizer, self._form)
+    def _encoder(self) -> PromptEncoder:
+        return PromptEncoder(self._tokenizer, self._form)
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         """Batches of the prompts whose options are read; see `writing.batches` for the others."""
@@ -158,14 +158,14 @@ class Causal:
         beginnings = [self._beginning(prompts[number], encoded[number]) for number in read]
         groups: dict[bytes, int] = {}
         rests = [
-            Rest(
+            Suffix(
                 groups.setdefault(past.tobytes(), len(groups)),
                 encoded[number].prefix[len(past) :],
                 sum(len(tail) - 1 for tail in encoded[number].tails),
             )
             for number, past in zip(read, beginnings, strict=True)
         ]
-        return [[read[place] for place in batch] for batch in packed_batches(rests, self._fitting)]
+        return [[read[place] for place in batch] for batch in packed_batches(rests, self._max_tokens_that_fit)]
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
         """The tokens with which prompts of its template begin, if this one does."""
@@ -181,7 +181,7 @@ class Causal:
         """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
         found = []
         base = self._base
-        with attention.packed_attention(base.config), last_layer_only_at_places(base.base_model):
+        with attention.packed_attention(base.config), skip_unscored_positions(base.base_model):
             by_beginning = groupby(
                 batches, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
             )
@@ -216,32 +216,32 @@ class Causal:
         """What is done with batches, side by side; with one that does not fit into memory, by halves."""
 
         def in_parts(batch: Sequence[int]) -> list[T]:
-            return devices.by_halves(
+            return devices.split_on_oom(
                 do, batch, self._device, lambda number: f"prompt of {len(encoded[number].prefix):,} tokens"
             )
 
         try:
-            found = side_by_side(in_parts, batches, self._lanes)
+            found = parallel_map(in_parts, batches, self._threads)
         except BackendError:
-            if self._lanes == 1:
+            if self._threads == 1:
                 raise
             # What does not fit beside others may fit alone.
-            self._lanes = 1
-            found = side_by_side(in_parts, batches, 1)
+            self._threads = 1
+            found = parallel_map(in_parts, batches, 1)
         # Batches of equal size come after it, which would be tried in vain.
-        self._fitting = max(1, self._fitting // max(map(len, found)))
+        self._max_tokens_that_fit = max(1, self._max_tokens_that_fit // max(map(len, found)))
         return [part for parts in found for part in parts]
 
     def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
-        places = self._on_device(np.unique(packed.places))
+        places = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
-        with looking_at(places, len(packed.ids)):
+        with scored_at(places, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
-                packing=attention.Batch(packed, kept, keep, last=model.layers[-1].self_attn.layer_idx),
+                packing=attention.Batch(packed, kept, keep, last_layer_idx=model.layers[-1].self_attn.layer_idx),
             ).last_hidden_state
         found: Tensor = states[0, places.to(states.device)]
         return found
@@ -250,37 +250,37 @@ class Causal:
         """Keys and values of the shared beginning; those of the last one are kept."""
         if not past:
             return {}
-        if self._kept[0] != past:
+        if self._prefix_cache[0] != past:
             kept: attention.KeysValues = {}
-            whole = beginning_of(_tokens(past))
-            devices.by_halves(
+            whole = pack_prefix(_tokens(past))
+            devices.split_on_oom(
                 lambda _: self._forward(whole, kept, keep=True),
                 [len(whole.ids)],
                 self._device,
                 lambda tokens: f"beginning of {tokens:,} tokens",
             )
-            self._kept = past, kept
-        return self._kept[1]
+            self._prefix_cache = past, kept
+        return self._prefix_cache[1]
 
     def _score(self, read: Sequence["_Read"], encoded: Sequence[EncodedPrompt]) -> Iterator[tuple[int, list[float]]]:
         """For each prompt that was read its number and the log-probability of each of its forms."""
         first = np.cumsum([0, *(len(each.states) for each in read)])
         which = [
-            np.unique(each.packed.places, return_inverse=True)[1] + start
+            np.unique(each.packed.scored_positions, return_inverse=True)[1] + start
             for each, start in zip(read, first[:-1], strict=True)
         ]
         output = self._base.get_output_embeddings()
         states = torch.cat([each.states for each in read])
-        targets = np.concatenate([each.packed.targets for each in read])
+        targets = np.concatenate([each.packed.target_ids for each in read])
         log_probs = lm_head.log_probs(
             output,
             states,
             torch.from_numpy(np.concatenate(which)),
             torch.from_numpy(targets),
         )
-        by_token = np.split(log_probs.double().cpu().numpy(), np.cumsum([len(each.packed.targets) for each in read]))
+        by_token = np.split(log_probs.double().cpu().numpy(), np.cumsum([len(each.packed.target_ids) for each in read]))
         for each, values in zip(read, by_token, strict=False):
-            forms = np.bincount(each.packed.owners, weights=values)
+            forms = np.bincount(each.packed.option_index, weights=values)
             ends = np.cumsum([len(encoded[number].tails) for number in each.batch])
             yield from zip(each.batch, map(np.ndarray.tolist, np.split(forms, ends[:-1])), strict=True)
 
@@ -295,12 +295,12 @@ class Causal:
 
     @contextmanager
     def _bare(self) -> Iterator[None]:
-        self._kept = b"", {}
+        self._prefix_cache = b"", {}
         try:
             with self._model.disable_adapter():
                 yield
         finally:
-            self._kept = b"", {}
+            self._prefix_cache = b"", {}
 
     def describe(self) -> Mapping[str, Any]:
         """JSON facts: the architecture, the tokenizer, the device, and how options are scored."""
@@ -317,7 +317,9 @@ class Causal:
             "format": self._form,
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
             "bos_token_id": self._tokenizer.bos_token_id,
-            "first_prompt": {"first_token_ids": self._ends[0], "last_token_ids": self._ends[1]} if self._ends else None,
+            "first_prompt": {"first_token_ids": self._first_prompt_ids[0], "last_token_ids": self._first_prompt_ids[1]}
+            if self._first_prompt_ids
+            else None,
             **model_info.of_setting(self._model, self._device, len(self._devices)),
         }
 
@@ -328,7 +330,7 @@ class Causal:
     def close(self) -> None:
         """Let go of the weights and give device memory back."""
         self._model = self._base = None
-        self._kept = b"", {}
+        self._prefix_cache = b"", {}
         devices.release(self._device)
 
 

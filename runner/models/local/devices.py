@@ -132,7 +132,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 @contextmanager
-def repeatable() -> Iterator[None]:
+def deterministic_algorithms() -> Iterator[None]:
     """Within it torch uses the same algorithms each time, with full float32 products.
 
     What has no deterministic form warns once instead of failing; the settings are put back afterwards.
@@ -149,13 +149,13 @@ def repeatable() -> Iterator[None]:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def inference_mode() -> Iterator[None]:
     """Within it torch computes repeatably and without gradients."""
     fill = memory.fill_uninitialized_memory  # type: ignore[attr-defined]
     # Memory is always written before it is read here, so it need not be filled first.
     memory.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        with repeatable(), torch.inference_mode():
+        with deterministic_algorithms(), torch.inference_mode():
             yield
     finally:
         memory.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
@@ -167,7 +167,7 @@ def is_out_of_memory(problem: RuntimeError) -> bool:
     return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in told)
 
 
-def by_halves(
+def split_on_oom(
     do: Callable[[Sequence[Part]], Found], batch: Sequence[Part], device: torch.device, name: Callable[[Part], str]
 ) -> list[Found]:
     """What is done with a batch; with one that does not fit into memory, by halves.
@@ -187,7 +187,7 @@ def by_halves(
         message = f"There is not enough memory for one {name(batch[0])} ({problem})."
         raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use a larger device or a smaller dtype."))
     half = len(batch) // 2
-    return by_halves(do, batch[:half], device, name) + by_halves(do, batch[half:], device, name)
+    return split_on_oom(do, batch[:half], device, name) + split_on_oom(do, batch[half:], device, name)
 
 
 def keep_freed_memory() -> None:

@@ -88,7 +88,7 @@ class Encoder:
         inputs, encoded = self.read(prompts) if read is None else read
         distinct = list(encoded)
         found: dict[Texts, NDArray[np.float64]] = {}
-        with devices.deterministic():
+        with devices.inference_mode():
             for batch in batches([len(each.ids) for each in encoded.values()], self._batch_tokens):
                 scores = self._score([encoded[distinct[number]] for number in batch])
                 found |= zip((distinct[number] for number in batch), scores, strict=True)
@@ -116,7 +116,7 @@ class Encoder:
 
     def _score(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:
         """(texts, outputs) logits; a batch that does not fit into memory is halved."""
-        parts = devices.by_halves(self._forward, texts, self._device, lambda one: f"text of {len(one.ids):,} tokens")
+        parts = devices.split_on_oom(self._forward, texts, self._device, lambda one: f"text of {len(one.ids):,} tokens")
         return np.concatenate(parts)
 
     def _forward(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from runner.models.tokenization import EncodedPrompt
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class Generation:
     """What a model wrote: the text before the newline or special token that ended it, how many tokens were written
     (that one included), and the natural log of their probability."""
 
@@ -45,7 +45,7 @@ def batches(prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], budget:
 
 def write(
     base: Any, tokenizer: Any, prompts: Sequence[EncodedPrompt], most: Sequence[int], ends: frozenset[int]
-) -> list[Written]:
+) -> list[Generation]:
     """The most probable continuation, one token after the other, of each prompt, in at most `most` tokens.
 
     `base` is a transformers causal language model. The prompts are filled up on the left, the filler hidden by the
@@ -82,7 +82,8 @@ def write(
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         positions = positions[:, -1:] + 1
     return [
-        Written(_text(tokenizer, one, ends), len(one), log_prob) for one, log_prob in zip(found, log_probs, strict=True)
+        Generation(_text(tokenizer, one, ends), len(one), log_prob)
+        for one, log_prob in zip(found, log_probs, strict=True)
     ]
 
 

@@ -26,7 +26,7 @@ _ERRORS = (
 
 
 @contextmanager
-def told(code: str, what: str, folder: Path) -> Iterator[None]:
+def translate_errors(code: str, what: str, folder: Path) -> Iterator[None]:
     """Turn what the libraries raise over a user's files into a `BackendError`; around calls into them only."""
     try:
         yield

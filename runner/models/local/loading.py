@@ -20,7 +20,7 @@ from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.types import HeadSpec
 from runner.models.local import devices
 from runner.models.local import quantization as quantized
-from runner.models.local.library_errors import quiet, told
+from runner.models.local.library_errors import quiet, translate_errors
 
 # Architectures whose forward pass takes a ready attention mask, explicit positions and a filled cache as they are, and
 # whose logits are the output head's product with the last hidden state and nothing more; the tests hold them to it.
@@ -41,7 +41,7 @@ _NAMED = 8
 
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer in `folder`; `BackendError` (`TOKENIZER_LOAD`, `TOKENIZER_KIND`) if there is none."""
-    with told("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
+    with translate_errors("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **_SAFE)
     if not tokenizer.is_fast:
         message = "The tokenizer is not a fast one; a tokenizer.json was expected."
@@ -67,7 +67,7 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
         message = "The model's folder holds adapter_config.json, by which an adapter would be applied unseen."
         hint = "Name the adapter under `adapter:` in submission.yaml."
         raise BackendError(Fault("LOAD_HIDDEN_ADAPTER", message, file=str(folder), hint=hint))
-    with told("LOAD_CONFIG", "The model's configuration cannot be read", folder):
+    with translate_errors("LOAD_CONFIG", "The model's configuration cannot be read", folder):
         config = AutoConfig.from_pretrained(folder, **_SAFE)
     if config.model_type not in known:
         message = f"The architecture is {config.model_type}; one of {', '.join(known)} was expected."
@@ -171,7 +171,7 @@ def brought_by(adapter_folder: Path | None) -> frozenset[str]:
     """The modules that an adapter holds whole, by its adapter_config.json."""
     if adapter_folder is None:
         return frozenset()
-    with told("ADAPTER_LOAD", "The adapter's settings cannot be read", adapter_folder):
+    with translate_errors("ADAPTER_LOAD", "The adapter's settings cannot be read", adapter_folder):
         settings = json.loads((adapter_folder / "adapter_config.json").read_bytes())
         return frozenset(settings.get("modules_to_save") or ())
 
@@ -185,7 +185,7 @@ def _load(
         placed = {"device_map": "balanced", "max_memory": {each.index: devices.room(each) for each in on}}
     elif on[0].type != "cpu" or "quantization_config" in more:
         placed = {"device_map": {"": on[0]}}
-    with told("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
+    with translate_errors("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
         model, found = kind.from_pretrained(
             folder,
             config=config,
@@ -223,7 +223,7 @@ def apply_adapter(model: Any, folder: Path) -> Any:
         message = "There is no adapter_model.safetensors; only safetensors are read."
         raise BackendError(Fault("ADAPTER_LOAD", message, file=str(folder)))
     try:
-        with told("ADAPTER_LOAD", "The adapter cannot be applied to the model", folder), quiet():
+        with translate_errors("ADAPTER_LOAD", "The adapter cannot be applied to the model", folder), quiet():
             with safe_open(weights, framework="pt") as opened:
                 # Beside LoRA on the output head, peft saves the base model's own weights, and loads them over the base.
                 copies = [name for name in opened.keys() if ".base_layer." in name]  # noqa: SIM118

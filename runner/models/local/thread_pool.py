@@ -11,14 +11,14 @@ Part = TypeVar("Part")
 Found = TypeVar("Found")
 
 
-def lanes_for(threads: int) -> int:
+def threads_for(threads: int) -> int:
     """Into how many lanes `threads` are divided: one for each, as long as there are few, since every lane needs memory
     for a batch.
     """
     return threads // -(-threads // _MOST)
 
 
-def side_by_side(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int) -> list[Found]:
+def parallel_map(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int) -> list[Found]:
     """What is done with each part without gradients, in order; in `lanes`, among which torch's threads are divided.
 
     Threads that share a product wait for each other after each of some thousand passes; those of lanes do not. `do`
@@ -42,4 +42,4 @@ def side_by_side(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int)
             found = list(pool.map(alone, parts[:many]))
     finally:
         torch.set_num_threads(threads)
-    return found + side_by_side(do, parts[many:], lanes)
+    return found + parallel_map(do, parts[many:], lanes)

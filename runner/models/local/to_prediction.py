@@ -6,14 +6,14 @@ import numpy as np
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt
-from runner.models.local.generation import Written
+from runner.models.local.generation import Generation
 from runner.models.tokenization import EncodedPrompt
 from runner.tasks.predictions import MAX_TEXT
 from runner.tasks.prompts import prompt_sha256
 from runner.tasks.verbalized import scores_or_none
 
 
-def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Written) -> Prediction:
+def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Generation) -> Prediction:
     """From what the model wrote to one prediction; `LOGITS_NON_FINITE` where that had no probability."""
     if prompt.writing is None or not np.isfinite(found.log_prob):
         message = f"The model gives what follows item {prompt.item_id} ({prompt.prompt_id}) no finite probability."

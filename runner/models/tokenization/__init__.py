@@ -2,13 +2,13 @@
 
 from runner.models.tokenization.encode import EncodedPrompt, encode, encode_all, encode_with
 from runner.models.tokenization.encoder_texts import EncodedTexts, encode_texts
-from runner.models.tokenization.prompt_encoder import Format, Reader
+from runner.models.tokenization.prompt_encoder import Format, PromptEncoder
 
 __all__ = [
     "EncodedPrompt",
     "EncodedTexts",
     "Format",
-    "Reader",
+    "PromptEncoder",
     "encode",
     "encode_all",
     "encode_texts",

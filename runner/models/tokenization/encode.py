@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runner.core.errors import Fault, InvalidInput
 from runner.core.types import Prompt
-from runner.models.tokenization.prompt_encoder import Faulty, Format, Reader, Written, called
+from runner.models.tokenization.prompt_encoder import Format, PromptEncoder, PromptError, RenderedPrompt, describe
 
 _MOST_FAULTS = 20
 _AT_ONCE = 256
@@ -41,10 +41,10 @@ def encode(prompt: Prompt, tokenizer: Any, form: Format, limit: int) -> EncodedP
 
 def encode_all(prompts: Iterable[Prompt], tokenizer: Any, form: Format, limit: int) -> list[EncodedPrompt]:
     """As `encode_with`, by a reader made of `tokenizer`, a fast one of transformers."""
-    return encode_with(Reader(tokenizer, form), prompts, limit)
+    return encode_with(PromptEncoder(tokenizer, form), prompts, limit)
 
 
-def encode_with(reader: Reader, prompts: Iterable[Prompt], limit: int) -> list[EncodedPrompt]:
+def encode_with(reader: PromptEncoder, prompts: Iterable[Prompt], limit: int) -> list[EncodedPrompt]:
     """Token ids of every prompt with all its options, in order.
 
     `limit` is the context of the model in tokens (a prompt's own `max_tokens` also holds). Prompt and surface form are
@@ -77,13 +77,13 @@ def encode_with(reader: Reader, prompts: Iterable[Prompt], limit: int) -> list[E
     return encoded
 
 
-def _encode_chunk(prompts: Sequence[Prompt], reader: Reader, limit: int) -> Iterator[EncodedPrompt | Fault]:
+def _encode_chunk(prompts: Sequence[Prompt], reader: PromptEncoder, limit: int) -> Iterator[EncodedPrompt | Fault]:
     """One result for each prompt, all texts of the chunk given to the tokenizer at once."""
-    written: list[list[Written] | Fault] = []
+    written: list[list[RenderedPrompt] | Fault] = []
     for prompt in prompts:
         try:
             written.append(reader.write(prompt, None))
-        except Faulty as problem:
+        except PromptError as problem:
             written.append(problem.fault)
     ids = iter(reader.ids([one for each in written if not isinstance(each, Fault) for one in each]))
     for number, (prompt, texts) in enumerate(zip(prompts, written, strict=True)):
@@ -95,11 +95,11 @@ def _encode_chunk(prompts: Sequence[Prompt], reader: Reader, limit: int) -> Iter
                 reader.check_faithful(prompt, texts[0])
             room = limit - (prompt.writing.max_new_tokens if prompt.writing else 0)
             yield _settle(prompt, list(islice(ids, len(texts))), reader, min(room, prompt.max_tokens))
-        except Faulty as problem:
+        except PromptError as problem:
             yield problem.fault
 
 
-def _settle(prompt: Prompt, ids: list[list[int]], reader: Reader, limit: int) -> EncodedPrompt:
+def _settle(prompt: Prompt, ids: list[list[int]], reader: PromptEncoder, limit: int) -> EncodedPrompt:
     """Shorten if need be and allowed, then split; `ids` are of the prompt alone and with each surface form."""
     longest = max(map(len, ids))
     truncated = longest > limit
@@ -107,15 +107,15 @@ def _settle(prompt: Prompt, ids: list[list[int]], reader: Reader, limit: int) ->
         shortened = _shorten(prompt, reader, limit, longest)
         if shortened is None:
             which = "and no field of it may be shortened" if prompt.shorten is None else "even without its text"
-            message = f"{called(prompt)} has {longest:,} tokens, {which}; at most {limit:,} were expected."
-            raise Faulty(Fault("PROMPT_TOO_LONG", message))
+            message = f"{describe(prompt)} has {longest:,} tokens, {which}; at most {limit:,} were expected."
+            raise PromptError(Fault("PROMPT_TOO_LONG", message))
         ids = shortened
     for each in ids:
         reader.check_bos(prompt, each)
     return _split(prompt, ids, truncated)
 
 
-def _shorten(prompt: Prompt, reader: Reader, limit: int, longest: int) -> list[list[int]] | None:
+def _shorten(prompt: Prompt, reader: PromptEncoder, limit: int, longest: int) -> list[list[int]] | None:
     """The encodings with the most characters of the field kept that bisection finds to fit, or None if none do.
 
     Bisection keeps `fits < too_many`; the number of tokens may rise by one or two where a character is taken off, so
@@ -150,15 +150,15 @@ def _split(prompt: Prompt, ids: list[list[int]], truncated: bool) -> EncodedProm
     order = sorted(range(len(tails)), key=lambda number: tails[number])
     for one, other in zip([None, *order], order, strict=False):
         if one is None and not tails[other]:
-            message = f"The option {forms[other]!r} adds no token to {called(prompt)}."
-            raise Faulty(Fault("JOIN_AMBIGUOUS", message))
+            message = f"The option {forms[other]!r} adds no token to {describe(prompt)}."
+            raise PromptError(Fault("JOIN_AMBIGUOUS", message))
         if one is not None and tails[one] == tails[other][: len(tails[one])]:
-            message = f"The option {forms[one]!r} begins the option {forms[other]!r} in {called(prompt)}."
+            message = f"The option {forms[one]!r} begins the option {forms[other]!r} in {describe(prompt)}."
             hint = "Their probabilities would overlap; end the options in a way that sets them apart."
-            raise Faulty(Fault("JOIN_AMBIGUOUS", message, hint=hint))
+            raise PromptError(Fault("JOIN_AMBIGUOUS", message, hint=hint))
     if not shared:
-        message = f"{called(prompt)} and its options have no token in common, so nothing comes before the options."
-        raise Faulty(Fault("JOIN_AMBIGUOUS", message))
+        message = f"{describe(prompt)} and its options have no token in common, so nothing comes before the options."
+        raise PromptError(Fault("JOIN_AMBIGUOUS", message))
     return EncodedPrompt(
         prefix=np.array(alone[:shared], dtype=np.int32),
         tails=tails,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.core.errors import Fault, InvalidInput
-from runner.models.tokenization.prompt_encoder import panics_told
+from runner.models.tokenization.prompt_encoder import translate_panics
 from runner.models.tokenization.roundtrip import rewritten
 
 
@@ -31,7 +31,7 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_tokens: i
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    with panics_told():
+    with translate_panics():
         for text in texts[0] if texts else ():
             if (problem := rewritten(backend, text)) is not None:
                 raise InvalidInput(Fault("TOKENIZER_REWRITES", f"The tokenizer {problem}."))

@@ -32,12 +32,12 @@ _PROBES = ("First probe of the template.", "Second, another one: 2.")
 _BEGINNINGS = (*_PROBES, "the third probe", "a fourth probe", "5 probes", '"The sixth" probe', "(seventh probe)")
 
 
-def called(prompt: Prompt) -> str:
+def describe(prompt: Prompt) -> str:
     """How a prompt is named in a fault."""
     return f"The prompt {prompt.prompt_id} of item {prompt.item_id} ({prompt.split}, order {prompt.order})"
 
 
-class Faulty(Exception):
+class PromptError(Exception):
     """One prompt is faulty; caught where faults are collected."""
 
     def __init__(self, fault: Fault) -> None:
@@ -45,7 +45,7 @@ class Faulty(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class RenderedPrompt:
     """A text for the tokenizer; of it, only the part before `item` and from `end` to `cue` may hold special tokens."""
 
     text: str
@@ -54,7 +54,7 @@ class Written:
     cue: int
 
 
-class Reader:
+class PromptEncoder:
     """A tokenizer with what was found out about it once."""
 
     def __init__(self, tokenizer: Any, form: Format) -> None:
@@ -69,29 +69,29 @@ class Reader:
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._scaffold = self._find_scaffold() if form == "chat" else ("", "")
 
-    def write(self, prompt: Prompt, keep: int | None) -> list[Written]:
+    def write(self, prompt: Prompt, keep: int | None) -> list[RenderedPrompt]:
         """The prompt alone and with each surface form; `keep` as in `runner.tasks.prompts.text`."""
         question = text(prompt, keep)
         forms = [form for forms in prompt.options for form in forms]
         if self._form == "plain":
             begun = question + prompt.cue_plain
-            return [Written(begun + form, 0, len(begun + form), len(begun + form)) for form in ["", *forms]]
+            return [RenderedPrompt(begun + form, 0, len(begun + form), len(begun + form)) for form in ["", *forms]]
         rendered = self._render(question)
         before, after = self._scaffold
         # Templates of the field trim the message; what is trimmed is not part of the item's words.
         shown = question if before + question + after == rendered else question.strip()
         if not shown or rendered.count(shown) != 1:
-            message = f"The chat template shows the text of {called(prompt)} {rendered.count(shown)} times, not once."
+            message = f"The chat template shows the text of {describe(prompt)} {rendered.count(shown)} times, not once."
             raise self._blamed(Fault("TEMPLATE_DROPS_TEXT", message), prompt, question, rendered)
         item = rendered.index(shown)
         end = item + len(shown)
         if (rendered[:item], rendered[end:]) != self._scaffold:
-            message = f"Around {called(prompt)} the chat template writes something else than around another text."
+            message = f"Around {describe(prompt)} the chat template writes something else than around another text."
             raise self._blamed(Fault("TEMPLATE_READS_TEXT", message), prompt, question, rendered)
         self._check_edges(prompt, rendered, item, end)
-        return [Written(rendered + prompt.cue_chat + form, item, end, len(rendered)) for form in ["", *forms]]
+        return [RenderedPrompt(rendered + prompt.cue_chat + form, item, end, len(rendered)) for form in ["", *forms]]
 
-    def ids(self, texts: Sequence[Written]) -> list[list[int]]:
+    def ids(self, texts: Sequence[RenderedPrompt]) -> list[list[int]]:
         """Token ids of each text, with a BOS before it where it needs one and has none."""
         backend = self._tokenizer.backend_tokenizer
         if self._form == "plain":
@@ -117,30 +117,30 @@ class Reader:
         try:
             made = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
             ids = self.ids([self.write(each, None)[0] for each in made])
-        except Faulty:
+        except PromptError:
             return []
         first, last = min(ids), max(ids)  # in lexical order: they part no later than any two do
         same = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
         return first[:same]
 
-    def check_faithful(self, prompt: Prompt, written: Written) -> None:
-        """Raise `Faulty` if the tokenizer rewrites the text or leaves some of it out."""
+    def check_faithful(self, prompt: Prompt, written: RenderedPrompt) -> None:
+        """Raise `PromptError` if the tokenizer rewrites the text or leaves some of it out."""
         backend = self._tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        with panics_told():
+        with translate_panics():
             problem = rewritten(backend, written.text)
         if problem is not None:
-            raise Faulty(Fault("TOKENIZER_REWRITES", f"{called(prompt)}: the tokenizer {problem}."))
+            raise PromptError(Fault("TOKENIZER_REWRITES", f"{describe(prompt)}: the tokenizer {problem}."))
 
     def check_bos(self, prompt: Prompt, ids: list[int]) -> None:
-        """Raise `Faulty` unless there is exactly one BOS, in front, or none where none is used."""
+        """Raise `PromptError` unless there is exactly one BOS, in front, or none where none is used."""
         if self._bos is None:
             return
         expected = 1 if self._adds_bos or ids[0] == self._bos else 0
         if ids.count(self._bos) != expected:
-            message = f"{called(prompt)} holds {ids.count(self._bos)} BOS tokens, {expected} was expected."
-            raise Faulty(Fault("BOS_COUNT", message))
+            message = f"{describe(prompt)} holds {ids.count(self._bos)} BOS tokens, {expected} was expected."
+            raise PromptError(Fault("BOS_COUNT", message))
 
     def _find_scaffold(self) -> tuple[str, str]:
         """What the chat template writes before and after a message; `InvalidInput` if that is not one thing."""
@@ -152,7 +152,7 @@ class Reader:
             raise InvalidInput(Fault("CHAT_TEMPLATE_MISSING", message, hint=hint)) from None
         try:
             scaffolds, again = ([self._render(probe).split(probe) for probe in _PROBES] for _ in range(2))
-        except Faulty as problem:
+        except PromptError as problem:
             raise InvalidInput(problem.fault) from None
         if scaffolds != again:
             raise InvalidInput(Fault("TEMPLATE_UNSTABLE", "The chat template renders the same message in two ways."))
@@ -171,17 +171,17 @@ class Reader:
         except _TEMPLATE_FAILURES as problem:
             reason = str(problem).rstrip(".") or type(problem).__name__
             message = f"The chat template fails on a single message of the user: {reason}."
-            raise Faulty(Fault("TEMPLATE_ERROR", message)) from None
+            raise PromptError(Fault("TEMPLATE_ERROR", message)) from None
         return str(rendered)
 
-    def _blamed(self, fault: Fault, prompt: Prompt, question: str, rendered: str) -> Faulty:
+    def _blamed(self, fault: Fault, prompt: Prompt, question: str, rendered: str) -> PromptError:
         """`fault`, unless what is wrong with the template is that it writes something else each time."""
         if self._render(question) == rendered:
-            return Faulty(fault)
-        message = f"{called(prompt)} is rendered in two ways by the chat template."
-        return Faulty(Fault("TEMPLATE_UNSTABLE", message))
+            return PromptError(fault)
+        message = f"{describe(prompt)} is rendered in two ways by the chat template."
+        return PromptError(Fault("TEMPLATE_UNSTABLE", message))
 
-    def _spells_special(self, written: Written) -> bool:
+    def _spells_special(self, written: RenderedPrompt) -> bool:
         """Whether a special token is spelt out in the item's text, the cue or the form."""
         inside = self._special.search(written.text, written.item, written.end)
         return inside is not None or self._special.search(written.text, written.cue) is not None
@@ -189,8 +189,8 @@ class Reader:
     def _check_edges(self, prompt: Prompt, rendered: str, item: int, end: int) -> None:
         for match in self._special.finditer(rendered):
             if any(match.start() < edge < match.end() for edge in (item, end)):
-                message = f"The text of {called(prompt)} and the chat template together spell {match.group()!r}."
-                raise Faulty(Fault("TEMPLATE_READS_TEXT", message))
+                message = f"The text of {describe(prompt)} and the chat template together spell {match.group()!r}."
+                raise PromptError(Fault("TEMPLATE_READS_TEXT", message))
 
     @cached_property
     def _aliased(self) -> tuple[Any, dict[int, int]]:
@@ -214,7 +214,7 @@ class Reader:
             original[backend.token_to_id(alias.content)] = backend.token_to_id(token.content)
         return backend, original
 
-    def _alias(self, written: Written) -> str:
+    def _alias(self, written: RenderedPrompt) -> str:
         """The text with the template's own special tokens under their other names."""
         before, after = written.text[: written.item], written.text[written.end : written.cue]
         item, cue = written.text[written.item : written.end], written.text[written.cue :]
@@ -250,14 +250,14 @@ def _encode(backend: Any, texts: list[str], split_special: bool) -> list[list[in
     backend.no_padding()
     backend.encode_special_tokens = split_special
     try:
-        with panics_told():
+        with translate_panics():
             return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
     finally:
         backend.encode_special_tokens = False
 
 
 @contextmanager
-def panics_told() -> Iterator[None]:
+def translate_panics() -> Iterator[None]:
     """Tell a panic of the tokenizer's library in words: it is no `Exception`, and comes from the tokenizer's file."""
     try:
         yield

@@ -269,5 +269,5 @@ class Worker:
         """What `check` makes of a value that the process gave; if it does not fit, the process is ended."""
         try:
             return check(value)
-        except protocol.Unfit as problem:
+        except protocol.ProtocolError as problem:
             raise self._process.refuse(str(problem), doing) from None

@@ -131,7 +131,7 @@ class Process:
         del self._read[: end + 1]
         try:
             return protocol.message_of(line)
-        except protocol.Unfit as problem:
+        except protocol.ProtocolError as problem:
             raise self.refuse(str(problem), doing) from None
 
     def refuse(self, what: str, doing: str) -> BackendError:

@@ -10,7 +10,7 @@ from typing import Any
 from runner.core import canonical, strict_json
 from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.text import printable
-from runner.core.types import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission, Writing
+from runner.core.types import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission, VerbalizedFormat
 from runner.tasks import verbalized
 from runner.tasks.predictions import from_row
 from runner.tasks.prompts import prompt_sha256
@@ -25,7 +25,7 @@ _KINDS: dict[str, type[UserError]] = {"InvalidInput": InvalidInput, "BackendErro
 Json = dict[str, Any]
 
 
-class Unfit(ValueError):
+class ProtocolError(ValueError):
     """What the child said is not what it was asked for."""
 
 
@@ -68,14 +68,14 @@ def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
     lists = {name: tuple(row[name]) for name in ("labels", "shown")}
     # The same in very many prompts, so kept once.
-    texts = {name: sys.intern(row[name]) for name in _FEW}
-    writing = row["writing"] and Writing(
+    texts = {name: sys.intern(row[name]) for name in _INTERNED}
+    writing = row["writing"] and VerbalizedFormat(
         **{**row["writing"], "names": tuple(row["writing"]["names"]), "labels": tuple(row["writing"]["labels"])}
     )
     return Prompt(**{**row, **lists, **texts, "options": tuple(map(tuple, row["options"])), "writing": writing})
 
 
-_FEW = ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
+_INTERNED = ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
 _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
 
 
@@ -89,36 +89,36 @@ def error_row(error: UserError) -> Json:
 
 
 def message_of(line: bytes) -> Json:
-    """An object with exactly one of `item`, `ok` and `error`; raises `Unfit`."""
+    """An object with exactly one of `item`, `ok` and `error`; raises `ProtocolError`."""
     try:
         found = strict_json.parse(line, max_bytes=MOST_BYTES, max_depth=16)
     except strict_json.JsonFault as problem:
-        raise Unfit(f"no JSON ({problem.message})") from None
+        raise ProtocolError(f"no JSON ({problem.message})") from None
     if not isinstance(found, dict) or len(found) != 1 or next(iter(found)) not in ("item", "ok", "error"):
-        raise Unfit("neither an item, nor ok, nor an error")
+        raise ProtocolError("neither an item, nor ok, nor an error")
     return found
 
 
 def error_of(row: Any) -> UserError:
-    """The failure that the child tells of, texts made printable and cut to a sane length; raises `Unfit`."""
+    """The failure that the child tells of, texts made printable and cut to a sane length; raises `ProtocolError`."""
     faults = row.get("faults") if isinstance(row, dict) else None
     kind = _KINDS.get(str(row.get("kind"))) if isinstance(row, dict) else None
     if kind is None or not isinstance(faults, list) or not 1 <= len(faults) <= _MOST_FAULTS:
-        raise Unfit("an error without kind or faults")
+        raise ProtocolError("an error without kind or faults")
     return kind(*map(_fault_of, faults))
 
 
 def _fault_of(row: Any) -> Fault:
     if not isinstance(row, dict) or set(row) != {field.name for field in fields(Fault)}:
-        raise Unfit("a fault without the fields of one")
+        raise ProtocolError("a fault without the fields of one")
     if not isinstance(row["code"], str) or _CODE.fullmatch(row["code"]) is None or not isinstance(row["message"], str):
-        raise Unfit("a fault without code or message")
+        raise ProtocolError("a fault without code or message")
     texts = {name: row[name] for name in ("file", "path", "hint")}
     places = {name: row[name] for name in ("line", "column")}
     if not all(value is None or isinstance(value, str) for value in texts.values()):
-        raise Unfit("a fault whose texts are none")
+        raise ProtocolError("a fault whose texts are none")
     if not all(value is None or (type(value) is int and value > 0) for value in places.values()):
-        raise Unfit("a fault at no line or column")
+        raise ProtocolError("a fault at no line or column")
     shown: Json = {name: value if value is None else _shown(value) for name, value in texts.items()}
     return Fault(row["code"], _shown(row["message"]), **shown, **places)
 
@@ -128,73 +128,73 @@ def _shown(text: str) -> str:
 
 
 def prediction_of(row: Any, asked: Prompt) -> Prediction:
-    """The answer to `asked` and to nothing else, one score per label, or what its text says; raises `Unfit`."""
+    """The answer to `asked` and to nothing else, one score per label, or what its text says; raises `ProtocolError`."""
     try:
         found = from_row(row)
     except ValueError as problem:
-        raise Unfit(f"a prediction with a fault: {problem}") from None
+        raise ProtocolError(f"a prediction with a fault: {problem}") from None
     same = all(
         getattr(found, name) == getattr(asked, name) for name in ("task", "split", "item_id", "prompt_id", "order")
     )
     if not same or found.prompt_sha256 != prompt_sha256(asked):
-        raise Unfit("an answer to another prompt than was asked")
+        raise ProtocolError("an answer to another prompt than was asked")
     if asked.writing is None and found.log_scores is not None and len(found.log_scores) != len(asked.options):
-        raise Unfit(f"{len(found.log_scores)} scores for {len(asked.options)} labels")
+        raise ProtocolError(f"{len(found.log_scores)} scores for {len(asked.options)} labels")
     for name in ("token_counts", "bounded", "usage"):  # a row that no reader of predictions would take
         held = getattr(found, name)
         if held is not None and len(held) > _MOST_VALUES:
-            raise Unfit(f"{len(held):,} values of {name} for {len(asked.options)} labels")
+            raise ProtocolError(f"{len(held):,} values of {name} for {len(asked.options)} labels")
     if (departure := verbalized.disagreement(found, asked.writing, 0.0)) is not None:
-        raise Unfit(f"an answer that {departure}")
+        raise ProtocolError(f"an answer that {departure}")
     return found
 
 
 def batches_of(value: Any, prompts: int) -> list[list[int]]:
-    """Batches that hold each index below `prompts` once; raises `Unfit`."""
+    """Batches that hold each index below `prompts` once; raises `ProtocolError`."""
     if not isinstance(value, list) or not all(isinstance(batch, list) and batch for batch in value):
-        raise Unfit("a plan that is no list of batches")
+        raise ProtocolError("a plan that is no list of batches")
     members = [number for batch in value for number in batch]
     if not all(type(number) is int for number in members) or sorted(members) != list(range(prompts)):
-        raise Unfit("a plan that does not hold each prompt once")
+        raise ProtocolError("a plan that does not hold each prompt once")
     return value
 
 
 def facts_of(value: Any) -> Json:
-    """JSON facts about the model; raises `Unfit` unless they are an object of at most 64 KiB."""
+    """JSON facts about the model; raises `ProtocolError` unless they are an object of at most 64 KiB."""
     if not isinstance(value, dict) or len(json.dumps(value)) > 64 << 10:
-        raise Unfit("facts that are no small object")
+        raise ProtocolError("facts that are no small object")
     return value
 
 
 def description_of(value: Any) -> Json:
-    """Facts that go onto a card: they name the type of numbers, and survive being signed; raises `Unfit`."""
+    """Facts that go onto a card: they name the type of numbers, and survive being signed; raises `ProtocolError`."""
     facts = facts_of(value)
     if not isinstance(facts.get("dtype"), str):
-        raise Unfit("a description without the type of its numbers")
+        raise ProtocolError("a description without the type of its numbers")
     try:
         written = canonical.to_bytes(facts)
         again = canonical.to_bytes(strict_json.parse(written))
     except ValueError:  # a whole number beyond 2^53, as 1e17 is one once written
         again = None
     if again is None or again != written:
-        raise Unfit("a description that cannot be signed")
+        raise ProtocolError("a description that cannot be signed")
     return facts
 
 
 def states_of(value: Any) -> dict[str, str]:
-    """Protections and their states; raises `Unfit`."""
+    """Protections and their states; raises `ProtocolError`."""
     if not isinstance(value, dict) or not 1 <= len(value) <= 32:
-        raise Unfit("no list of protections")
+        raise ProtocolError("no list of protections")
     for name, state in value.items():
         if re.fullmatch(r"[a-z_]{1,40}", name) is None or not isinstance(state, str) or len(state) > 200:
-            raise Unfit("a protection without name or state")
+            raise ProtocolError("a protection without name or state")
     return value
 
 
 def number_of(value: Any) -> int | None:
-    """A count or None; raises `Unfit`."""
+    """A count or None; raises `ProtocolError`."""
     if value is not None and (type(value) is not int or value < 0):
-        raise Unfit("something else than a number")
+        raise ProtocolError("something else than a number")
     return value
 
 

@@ -45,7 +45,7 @@ def device_names(given: str | None) -> list[str | None]:
     return [*names]
 
 
-def threads_each(threads: int | None, copies: int) -> int | None:
+def threads_per_replica(threads: int | None, copies: int) -> int | None:
     """Threads on the processor of each of several copies: as said by `threads` or the variables, else its share.
 
     None leaves them to the process, as with a single copy.
@@ -55,7 +55,7 @@ def threads_each(threads: int | None, copies: int) -> int | None:
     return max(1, (environment.cpus() or 1) // copies)
 
 
-def open_copies(
+def open_replicas(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
@@ -65,18 +65,20 @@ def open_copies(
     batch_tokens: int | None = None,
     threads: int | None = None,
     limits: Limits | None = None,
-) -> "Copies":
+) -> "Replicas":
     """Load what `submission` names once on each device of the list `device`, at the same time; see `open_isolated`.
 
-    `threads` are those of each copy (default: `threads_each`). Raises what `open_isolated` and `device_names` do.
+    `threads` are those of each copy (default: `threads_per_replica`). Raises what `open_isolated` and `device_names` do.
     """
     names = device_names(device)
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
-    copies = Copies()
+    copies = Replicas()
     try:
         # All are started by this thread: on Linux they die with the thread that started them.
         for name in names:
-            copies.workers.append(Worker(folders, name, limits or client.LIMITS, threads_each(threads, len(names))))
+            copies.workers.append(
+                Worker(folders, name, limits or client.LIMITS, threads_per_replica(threads, len(names)))
+            )
         copies.load(submission, model_folder, adapter_folder, dtype, batch_tokens)
     except BaseException:
         copies.close()
@@ -84,7 +86,7 @@ def open_copies(
     return copies
 
 
-class Copies:
+class Replicas:
     """Holds the processes; see `runner.models.base.Backend`. What is predicted outside of `share`, the first predicts.
 
     When one fails, or the run is stopped, all are ended. To be used by the thread that opened them.

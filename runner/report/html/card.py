@@ -20,7 +20,7 @@ _SHORT_TEXT = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SkillBar:
     """The primary metric between prior and ceiling: places on one scale, worse to the left.
 
     `finding` says what the skill shows: `none`, `worse`, `unclear`, `between` or `beyond`.
@@ -80,7 +80,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Overview:
     """The skill of every task on one scale that holds prior and ceiling; tasks without it have no strip."""
 
     prior: float
@@ -94,7 +94,7 @@ class TaskView:
 
     name: str
     task: Json
-    way: Way | None
+    way: SkillBar | None
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
     strata: tuple[Strata, ...]
     curves: tuple[Curve, ...]
@@ -167,13 +167,13 @@ def _task(name: str, task: Json, primary: str | None, differences: Sequence[Diff
     )
 
 
-def _glance(tasks: Json) -> Glance:
+def _glance(tasks: Json) -> Overview:
     skills = {
         name: task["metrics"].get("skill", {"value": None, "confidence_interval": None}) for name, task in tasks.items()
     }
     known = [value for skill in skills.values() for value in (skill["value"], *_ends(skill))]
     scale = scale_over((0.0, 1.0, *known), lower_is_better=False)
-    return Glance(
+    return Overview(
         prior=scale.at(0.0),
         ceiling=scale.at(1.0),
         rows=tuple(
@@ -197,7 +197,7 @@ def _ends(estimate: Json) -> tuple[float | None, float | None]:
     return (None, None) if interval is None else (interval["lower"], interval["upper"])
 
 
-def _way(task: Json, primary: str | None) -> Way | None:
+def _way(task: Json, primary: str | None) -> SkillBar | None:
     if primary is None or task["metrics"].get(primary, {}).get("value") is None:
         return None
     estimate = task["metrics"][primary]
@@ -207,7 +207,7 @@ def _way(task: Json, primary: str | None) -> Way | None:
         return None
     lower, upper = _ends(estimate)
     scale = scale_over((estimate["value"], prior, ceiling, lower, upper), lower_is_better=estimate["lower_is_better"])
-    return Way(
+    return SkillBar(
         metric=primary,
         strip=strip(scale, estimate["value"], lower, upper),
         prior=scale.at(prior),

@@ -1,7 +1,7 @@
 """Splits of JSON lines, pinned by digest: found, fetched, checked, read and described."""
 
 from runner.tasks.data.check import SplitStatus, check
-from runner.tasks.data.download import Patience
+from runner.tasks.data.download import RetryPolicy
 from runner.tasks.data.extract import Limits
 from runner.tasks.data.fetch import Fetched, FetchProgress, fetch
 from runner.tasks.data.load import LoadedSplit, Skipped, find_file, load_items
@@ -13,7 +13,7 @@ __all__ = [
     "Fetched",
     "Limits",
     "LoadedSplit",
-    "Patience",
+    "RetryPolicy",
     "Skipped",
     "SplitStats",
     "SplitStatus",

@@ -37,7 +37,7 @@ _DATE = re.compile(r"[A-Za-z0-9,: ]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long a server is waited for: at most `attempts`, with waits between them that double from `wait` up to
     `longest_wait` seconds, and within one attempt `timeout` seconds of silence.
     """
@@ -48,7 +48,7 @@ class Patience:
     timeout: float = 30.0
 
 
-class _CutOff(Exception):
+class _Retryable(Exception):
     """An attempt failed in a way that the next may not; the argument says how."""
 
 
@@ -63,7 +63,7 @@ def discard(part: Path) -> None:
     validator_file(part).unlink(missing_ok=True)
 
 
-def download(url: str, part: Path, patience: Patience, progress: Progress) -> None:
+def download(url: str, part: Path, patience: RetryPolicy, progress: Progress) -> None:
     """Bring the file `part` to the full content at `url`.
 
     What an earlier call left there is kept if the server confirms that it still offers the same bytes, asked by
@@ -82,7 +82,7 @@ def download(url: str, part: Path, patience: Patience, progress: Progress) -> No
         try:
             _attempt(url, part, patience.timeout, progress)
             return
-        except _CutOff as cut:
+        except _Retryable as cut:
             why = str(cut)
     message = f"{url} could not be fetched in {patience.attempts} attempts; the last one ended so: {why}."
     raise BackendError(Fault("DATA_DOWNLOAD", message, hint="Run the same command again: what has arrived is kept."))
@@ -113,7 +113,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
                 described = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
                 if described is None or int(described[1]) != have:
                     discard(part)
-                    raise _CutOff("the server sent another range than it was asked for")
+                    raise _Retryable("the server sent another range than it was asked for")
                 total = None if described[2] == "*" else int(described[2])
             case 416:
                 # Nothing lies beyond what is here. Whether that is all of it, the server says beside the refusal.
@@ -122,9 +122,9 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
                     progress(have, have)
                     return
                 discard(part)
-                raise _CutOff("the server has no more, yet does not confirm what is here")
+                raise _Retryable("the server has no more, yet does not confirm what is here")
             case code if code in _MAY_PASS:
-                raise _CutOff(f"the server answered {code}")
+                raise _Retryable(f"the server answered {code}")
             case code:
                 raise BackendError(Fault("DATA_DOWNLOAD", f"{url} cannot be fetched: the server answered {code}."))
         progress(have, total)
@@ -138,7 +138,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
                 stream.flush()
                 progress(have, total)
     if total is not None and have != total:
-        raise _CutOff(f"the connection ended after {have:,} of {total:,} bytes")
+        raise _Retryable(f"the connection ended after {have:,} of {total:,} bytes")
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -169,9 +169,9 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             message = f"{url} cannot be fetched: the server's certificate is not trusted ({error.reason})."
             raise BackendError(Fault("DATA_DOWNLOAD", message)) from None
-        raise _CutOff(str(error.reason)) from None
+        raise _Retryable(str(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _CutOff(str(error) or type(error).__name__) from None
+        raise _Retryable(str(error) or type(error).__name__) from None
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
@@ -179,7 +179,7 @@ def _blocks(response: Any) -> Iterator[bytes]:
         try:
             block = response.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
-            raise _CutOff(str(error) or type(error).__name__) from None
+            raise _Retryable(str(error) or type(error).__name__) from None
         if not block:
             return
         yield block

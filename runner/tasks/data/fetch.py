@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.types import Benchmark, DataFile, Dataset
-from runner.tasks.data.download import Patience, discard, download
+from runner.tasks.data.download import RetryPolicy, discard, download
 from runner.tasks.data.extract import BadArchive, Limits, extract
 from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
 
@@ -34,7 +34,7 @@ def fetch(
     data_dir: Path | None,
     datasets: Collection[str] | None = None,
     progress: FetchProgress | None = None,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     limits: Limits | None = None,
 ) -> list[Fetched]:
     """Bring every split of `datasets` (None: of all) into `data_dir` (None: the default one), in benchmark order.
@@ -57,7 +57,7 @@ def fetch(
         if datasets is not None and dataset.name not in datasets:
             continue
         try:
-            fetched += _fetch_dataset(dataset, folder, progress, patience or Patience(), limits)
+            fetched += _fetch_dataset(dataset, folder, progress, patience or RetryPolicy(), limits)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
             message = f"{dataset.name} could not be kept in {folder}: {what}."
@@ -71,7 +71,7 @@ def fetch(
 
 
 def _fetch_dataset(
-    dataset: Dataset, folder: Path, progress: FetchProgress | None, patience: Patience, limits: Limits | None
+    dataset: Dataset, folder: Path, progress: FetchProgress | None, patience: RetryPolicy, limits: Limits | None
 ) -> list[Fetched]:
     splits = list(dataset.splits.values())
     if dataset.embedded is not None:
@@ -107,7 +107,7 @@ def _bring(
     targets: dict[str, Path],
     folder: Path,
     progress: FetchProgress | None,
-    patience: Patience,
+    patience: RetryPolicy,
     limits: Limits | None,
 ) -> None:
     if dataset.url is None:

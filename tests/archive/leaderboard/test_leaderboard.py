@@ -32,7 +32,7 @@ from runner.evaluation.score import score_file
 from runner.scoring.comparison import compare
 from runner.scoring.intervals import bootstrap_means
 from runner.tasks.predictions import read, to_line
-from runner.tasks.selection import Choice
+from runner.tasks.selection import RunConfig
 
 Make = Callable[..., Path]
 
@@ -372,7 +372,7 @@ def dilemmas(
 ) -> tuple[Store, dict[str, str], Path]:
     """Cards of real data: uniform, panel, and mixtures of them that differ by little and by much."""
     folder = tmp_path_factory.mktemp("dilemmas")
-    choice = Choice(resources.benchmark_file(), "full", tasks=("dilemmas",), split="dev", data_dir=scruples)
+    choice = RunConfig(resources.benchmark_file(), "full", tasks=("dilemmas",), split="dev", data_dir=scruples)
     files = {name: folder / f"{name}.jsonl" for name in ("uniform", "panel")}
     for name, path in files.items():
         write_baseline(name, choice, path)

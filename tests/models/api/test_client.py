@@ -16,10 +16,10 @@ from support.proxy import Handler, Proxy, changed, cut, hung_up, instead, proxie
 from runner.core.errors import BackendError, UserError
 from runner.core.types import Prediction, ServiceRef
 from runner.models.api import Access, open_service
-from runner.models.api.client import Client, Patience
+from runner.models.api.client import Client, RetryPolicy
 from runner.models.api.service import Service
 
-QUICK = Patience(connect=2.0, answer=2.0, between=0.01, most_told=3.0)
+QUICK = RetryPolicy(connect=2.0, answer=2.0, between=0.01, most_told=3.0)
 KEY = "very-secret-0123456789"
 PROMPTS = tiny_models.prompts()
 
@@ -33,7 +33,7 @@ def opened(proxy: Proxy) -> Iterator[Ask]:
     with ExitStack() as closing_all:
 
         def make(
-            address: str = "", attempts: int = 4, key: str | None = None, patience: Patience = QUICK, **access: Any
+            address: str = "", attempts: int = 4, key: str | None = None, patience: RetryPolicy = QUICK, **access: Any
         ) -> Service:
             service = ServiceRef(address or proxy.url, "tiny", "completions", 20, False, None)
             made = Service(service, Client(service, key, attempts, patience), Access(attempts=attempts, **access))
@@ -211,7 +211,7 @@ def test_one_failure_keeps_no_other_answer_back(proxy: Proxy, opened: Ask) -> No
 
 def test_a_closed_service_wakes_who_waits(proxy: Proxy, opened: Ask) -> None:
     proxy.always = status(503, retry_after="30")
-    service = opened(patience=Patience(most_told=60))
+    service = opened(patience=RetryPolicy(most_told=60))
     stopping = threading.Timer(0.3, service.close)
     started = time.monotonic()
     stopping.start()

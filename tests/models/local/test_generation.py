@@ -9,14 +9,14 @@ from support import tiny_models
 from transformers import GenerationConfig
 
 from runner.core.errors import BackendError
-from runner.core.types import Prompt, Writing
+from runner.core.types import Prompt, VerbalizedFormat
 from runner.models.local import lm_head
 from runner.models.local.causal import Causal
 from runner.tasks.prompts import text
 from runner.tasks.verbalized import scores_or_none
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-TWO = Writing(("A", "B"), (0, 1), 0.5, 24)
+TWO = VerbalizedFormat(("A", "B"), (0, 1), 0.5, 24)
 
 
 def written_prompts(most: int = 24) -> list[Prompt]:

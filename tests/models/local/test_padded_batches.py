@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support import tiny_models
 
 from runner.core.errors import BackendError
-from runner.models.local.devices import choose, deterministic
+from runner.models.local.devices import choose, inference_mode
 from runner.models.local.lm_head import log_probs, path_of
 from runner.models.local.open import examine_device
 from runner.models.local.padded_batches import batches
@@ -56,7 +56,7 @@ def test_products_of_low_precision_weights_are_float32() -> None:
 
 def test_settings_are_put_back() -> None:
     before = torch.are_deterministic_algorithms_enabled()
-    with deterministic():
+    with inference_mode():
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_inference_mode_enabled()
     assert torch.are_deterministic_algorithms_enabled() == before

@@ -15,7 +15,7 @@ from support import tiny_models
 from runner.core.types import Prompt
 from runner.models.local import causal
 from runner.models.local.causal import Causal
-from runner.models.local.thread_pool import lanes_for, side_by_side
+from runner.models.local.thread_pool import parallel_map, threads_for
 
 THREADS = 4
 # Models this small are multiplied otherwise with several threads than with one, unlike those of 768 and more; options
@@ -41,7 +41,7 @@ def byte() -> Any:
 
 @given(st.integers(1, 1000))
 def test_lanes_are_few_and_use_nearly_all_threads(threads: int) -> None:
-    lanes = lanes_for(threads)
+    lanes = threads_for(threads)
     assert 1 <= lanes <= min(threads, 16)
     each = threads // lanes
     assert threads - each * lanes < each + 1
@@ -59,7 +59,7 @@ def test_so_many_are_done_at_once_with_their_share_of_the_threads(lanes: int, pa
             together.wait(60)  # broken unless as many are here at the same time
         return part, torch.get_num_threads(), torch.is_inference_mode_enabled(), threading.current_thread().name
 
-    found = side_by_side(do, range(parts), lanes)
+    found = parallel_map(do, range(parts), lanes)
     assert [part for part, *_ in found] == list(range(parts))
     assert {count for _, count, *_ in found} == {THREADS // at_once}
     assert all(bare for _, _, bare, _ in found)
@@ -70,14 +70,14 @@ def test_so_many_are_done_at_once_with_their_share_of_the_threads(lanes: int, pa
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize(("lanes", "counts"), [(2, [2, 2, 2, 2, 4]), (4, [1] * 4 + [2, 2]), (3, [1] * 6 + [4])])
 def test_the_last_ones_share_all_threads(lanes: int, counts: list[int]) -> None:
-    assert side_by_side(lambda _: torch.get_num_threads(), range(len(counts)), lanes) == counts
+    assert parallel_map(lambda _: torch.get_num_threads(), range(len(counts)), lanes) == counts
     assert torch.get_num_threads() == THREADS
 
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize(("lanes", "parts"), [(1, 3), (4, 1), (4, 0)])
 def test_one_lane_or_part_is_this_thread_s_with_all_threads(lanes: int, parts: int) -> None:
-    found = side_by_side(lambda _: (threading.get_ident(), torch.get_num_threads()), range(parts), lanes)
+    found = parallel_map(lambda _: (threading.get_ident(), torch.get_num_threads()), range(parts), lanes)
     assert found == [(threading.get_ident(), THREADS)] * parts
 
 
@@ -89,7 +89,7 @@ def test_what_one_raises_is_raised_and_the_threads_are_as_before() -> None:
         return part
 
     with pytest.raises(ValueError, match="the second"):
-        side_by_side(do, range(4), 2)
+        parallel_map(do, range(4), 2)
     assert torch.get_num_threads() == THREADS
 
 
@@ -171,9 +171,9 @@ def test_a_model_is_asked_in_as_many_lanes_as_there_are_threads(byte: Any, monke
 
     def watched(do: Any, parts: Any, lanes: int) -> Any:
         asked.append(lanes)
-        return side_by_side(do, parts, lanes)
+        return parallel_map(do, parts, lanes)
 
-    monkeypatch.setattr(causal, "side_by_side", watched)
+    monkeypatch.setattr(causal, "parallel_map", watched)
     model = tiny_models.model("llama", len(byte))
     backend = causal.wrap(model, byte, "plain")
     assert scores(backend, tiny_models.prompts())

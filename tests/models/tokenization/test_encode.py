@@ -11,7 +11,7 @@ from support import tiny_models
 from tokenizers import AddedToken
 
 from runner.core.errors import InvalidInput
-from runner.models.tokenization import EncodedPrompt, Reader, encode, encode_all
+from runner.models.tokenization import EncodedPrompt, PromptEncoder, encode, encode_all
 from runner.tasks.prompts import text
 
 BYTE = tiny_models.byte_tokenizer()
@@ -118,7 +118,7 @@ def stripping_tokenizer() -> Any:
 )
 def test_reading_around_special_tokens_is_the_usual_reading(tokenizer: Any) -> None:
     """The way taken for texts that spell special tokens gives the usual ids for texts that do not."""
-    reader = Reader(tokenizer, "chat")
+    reader = PromptEncoder(tokenizer, "chat")
     written = [one for prompt in tiny_models.prompts(tiny_models.WORDS) for one in reader.write(prompt, None)]
     usual = reader.ids(written)
     reader._spells_special = lambda _: True  # type: ignore[method-assign]
@@ -141,7 +141,7 @@ def test_the_beginning_of_a_template_is_as_long_as_its_text(
         return
     template = "Two things that were told, one after the other. $first Then: $second"
     made = [tiny_models.prompt(*pair, template=template, max_tokens=10_000) for pair in values]
-    reader = Reader(tokenizer, form)
+    reader = PromptEncoder(tokenizer, form)
     found = reader.beginning(made[0])
     assert found == reader.beginning(made[1])  # whatever the values are
     said = tokenizer.decode(found, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -155,7 +155,7 @@ def test_what_cannot_be_written_has_no_beginning() -> None:
     said = "messages[0]['content']"
     twice = f"{{{{ {said} }}}}|{{{{ {said} if 'third probe' in {said} else '' }}}}"
     tokenizer = tiny_models.byte_tokenizer(template=twice)
-    assert Reader(tokenizer, "chat").beginning(tiny_models.prompt()) == []
+    assert PromptEncoder(tokenizer, "chat").beginning(tiny_models.prompt()) == []
 
 
 class TestBos:

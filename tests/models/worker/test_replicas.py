@@ -15,20 +15,20 @@ from support.paths import TESTS
 from test_worker import PROMPTS, QUICK, fault, gone
 
 from runner.core.errors import BackendError
-from runner.models.worker import ACTIVE, Copies, Worker, device_names, open_copies, process, threads_each
+from runner.models.worker import ACTIVE, Replicas, Worker, device_names, open_replicas, process, threads_per_replica
 
-Open = Callable[..., Copies]
+Open = Callable[..., Replicas]
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Open]:
     """Open two processes, the second of which knows that it is."""
-    made: list[Copies] = []
+    made: list[Replicas] = []
 
-    def run(kind: str) -> Copies:
+    def run(kind: str) -> Replicas:
         monkeypatch.setattr(process, "ENTRY", f"support.misbehaving_worker:{kind}")
         submission = tiny_submission.of(tmp_path)
-        made.append(open_copies(submission, tmp_path, None, device="cpu,cpu:1", limits=QUICK))
+        made.append(open_replicas(submission, tmp_path, None, device="cpu,cpu:1", limits=QUICK))
         return made[-1]
 
     yield run
@@ -36,7 +36,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Open]:
         copies.close()
 
 
-def numbers(copies: Copies) -> list[int]:
+def numbers(copies: Replicas) -> list[int]:
     """The numbers of the processes, which a `Sound` model gives as its memory."""
     return [worker.peak_memory_bytes() for worker in copies.workers]
 
@@ -87,10 +87,10 @@ def test_each_copy_has_its_share_of_the_cores_unless_told(monkeypatch: pytest.Mo
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert [threads_each(None, copies) for copies in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    assert threads_each(5, 2) == 5
+    assert [threads_per_replica(None, copies) for copies in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert threads_per_replica(5, 2) == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads_each(None, 2) is None
+    assert threads_per_replica(None, 2) is None
 
 
 # --- sharing -------------------------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ def test_an_answer_that_is_spoilt_is_refused(said: Callable[[bytes], Any], spoil
 def test_no_bytes_but_a_message_pass(line: bytes) -> None:
     try:
         message = protocol.message_of(line)
-    except protocol.Unfit:
+    except protocol.ProtocolError:
         return
     assert set(message) <= {"item", "ok", "error"}
 
@@ -276,7 +276,7 @@ def test_every_check_of_an_answer_refuses_or_gives_what_it_says(value: Any) -> N
     def passed(check: Callable[[Any], Any]) -> Any:
         try:
             return check(value)
-        except protocol.Unfit:
+        except protocol.ProtocolError:
             return None
 
     assert passed(lambda found: protocol.prediction_of(found, prompt())) is None

@@ -29,7 +29,7 @@ from runner.scorecard.disagreements import largest_differences
 from runner.scorecard.load import OpenCard, open_card
 from runner.scoring.metrics import METRICS
 from runner.signing.keyring import Keyring
-from runner.tasks.selection import Choice
+from runner.tasks.selection import RunConfig
 
 Json = dict[str, Any]
 
@@ -292,7 +292,7 @@ def test_the_command_on_the_page_verifies_the_card(
 def test_what_was_not_measured_is_a_dash_with_its_reason(
     limit: int, tmp_path: Path, key: Any, keyring: Keyring
 ) -> None:
-    choice = Choice(resources.benchmark_file(), "sample", limit=limit)
+    choice = RunConfig(resources.benchmark_file(), "sample", limit=limit)
     write_baseline("uniform", choice, tmp_path / "uniform.jsonl")
     folder, card = score_file(tmp_path / "uniform.jsonl", choice, None, tmp_path, None, lambda: key)
     opened = open_card(folder, keyring)
@@ -392,7 +392,7 @@ def test_synthetic_texts_are_shown(page: str, differences: Any) -> None:
 def test_released_texts_are_shown_only_when_asked_for(
     scruples: Path, tmp_path: Path, key: Any, keyring: Keyring
 ) -> None:
-    choice = Choice(resources.benchmark_file(), "full", tasks=("dilemmas",), split="dev", data_dir=scruples)
+    choice = RunConfig(resources.benchmark_file(), "full", tasks=("dilemmas",), split="dev", data_dir=scruples)
     write_baseline("panel", choice, tmp_path / "panel.jsonl")
     folder, _ = score_file(tmp_path / "panel.jsonl", choice, None, tmp_path, None, lambda: key)
     opened = open_card(folder, keyring)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from support.html_reader import numbers, shows, tag, tree
 
-from runner.archive.leaderboard.values import Apart, Group, Leaderboard, Measures, Reference, Row, Run, Section
+from runner.archive.leaderboard.values import ComparisonKey, Group, Leaderboard, Reference, Row, Run, Section, Unranked
 from runner.report.html import leaderboard_page
 
 _HOSTILE = "<script>alert(1)</script>\"'"
@@ -44,7 +44,7 @@ def board(rows: int) -> Leaderboard:
     values = sorted(generator.uniform(0.5, 0.75) for _ in range(rows))
     ranked = tuple(row(rank, value, rows) for rank, value in enumerate(values, start=1))
     group = Group(
-        measures=Measures(
+        measures=ComparisonKey(
             benchmark="moral-ambiguity",
             version="1.0.0",
             benchmark_digest=f"sha256:{'0' * 64}",
@@ -69,7 +69,7 @@ def board(rows: int) -> Leaderboard:
         ),
         notes=("A note.",),
     )
-    apart = Apart("not comparable", "tried", "d" * 64, f"sha256:{'e' * 64}", ("dilemmas",), ("limited to 10 items",))
+    apart = Unranked("not comparable", "tried", "d" * 64, f"sha256:{'e' * 64}", ("dilemmas",), ("limited to 10 items",))
     return Leaderboard("/home/somebody/archive", "f" * 64, rows + 1, (group,), (apart,), ())
 
 

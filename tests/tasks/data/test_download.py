@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from runner.core.errors import BackendError, InvalidInput
-from runner.tasks.data.download import Patience, discard, download, validator_file
+from runner.tasks.data.download import RetryPolicy, discard, download, validator_file
 
 BODY = random.Random(7).randbytes(400_000)
-QUICK = Patience(attempts=4, wait=0.001, longest_wait=0.002, timeout=5)
+QUICK = RetryPolicy(attempts=4, wait=0.001, longest_wait=0.002, timeout=5)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_silence_is_bounded(part, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/x"
         with pytest.raises(BackendError, match="timed out"):
-            download(url, part, Patience(attempts=2, wait=0.001, timeout=0.05), lambda done, total: None)
+            download(url, part, RetryPolicy(attempts=2, wait=0.001, timeout=0.05), lambda done, total: None)
 
 
 def test_nobody_listening(part, monkeypatch):

@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from runner.core.errors import BackendError, Interrupted, InvalidInput, OutputError
 from runner.core.types import Benchmark, Dataset
-from runner.tasks.data import Fetched, Limits, Patience, check, fetch, find_file, load_items
+from runner.tasks.data import Fetched, Limits, RetryPolicy, check, fetch, find_file, load_items
 
-QUICK = Patience(attempts=3, wait=0.001, longest_wait=0.001, timeout=5)
+QUICK = RetryPolicy(attempts=3, wait=0.001, longest_wait=0.001, timeout=5)
 
 
 def rows(start: int, count: int) -> bytes:

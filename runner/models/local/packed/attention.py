@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from runner.models.local.packed.blocks import BLOCK, Arranged, Padded, for_blocks, for_padded_calls, hidden
+from runner.models.local.packed.blocks import BLOCK, Blocks, Padded, attention_bias, for_blocks, for_padded_calls
 from runner.models.local.packed.layout import Packed, Range, Segment
 
 NAME = "packed"
@@ -22,20 +22,20 @@ KeysValues = dict[int, tuple[Tensor, Tensor]]
 class Batch:
     """A packed batch on its way through the layers.
 
-    `kept` has, by layer, keys and values (heads, tokens, size) of the beginning that every prompt of the batch
-    follows; where `keep` is set, those of the batch's own tokens are put there instead. What the layer `last` answers
+    `prefix_kv` has, by layer, keys and values (heads, tokens, size) of the beginning that every prompt of the batch
+    follows; where `write_prefix` is set, those of the batch's own tokens are put there instead. What the layer `last_layer_idx` answers
     is looked at only at the places of the batch.
     """
 
     packed: Packed
-    kept: KeysValues
-    keep: bool = False
-    last: int | None = None
-    _arranged: dict[tuple[torch.device, bool], Arranged] = field(default_factory=dict)
+    prefix_kv: KeysValues
+    write_prefix: bool = False
+    last_layer_idx: int | None = None
+    _arranged: dict[tuple[torch.device, bool], Blocks] = field(default_factory=dict)
 
-    def arranged(self, device: torch.device, heads: int, layer: int) -> Arranged:
+    def arranged(self, device: torch.device, heads: int, layer: int) -> Blocks:
         """What `layer`, which has so many heads and is on `device`, is to answer."""
-        at_places = layer == self.last
+        at_places = layer == self.last_layer_idx
         if (device, at_places) not in self._arranged:
             if device.type == "cpu":
                 found = for_blocks(self.packed, heads, at_places=at_places)
@@ -68,16 +68,16 @@ def attend(
         raise ValueError("scores that are capped are not supported")
     scale = options.get("scaling")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    kept = packing.kept.get(module.layer_idx)
-    if packing.keep:
-        packing.kept[module.layer_idx] = key[0].contiguous(), value[0].contiguous()
+    kept = packing.prefix_kv.get(module.layer_idx)
+    if packing.write_prefix:
+        packing.prefix_kv[module.layer_idx] = key[0].contiguous(), value[0].contiguous()
     arranged = packing.arranged(query.device, query.shape[1], module.layer_idx)
     answer = _in_blocks if query.device.type == "cpu" else _in_padded_calls
     return answer(query[0], key[0], value[0], arranged, kept, scale)[None], None
 
 
 def _in_blocks(
-    queries: Tensor, keys: Tensor, values: Tensor, arranged: Arranged, kept: tuple[Tensor, Tensor] | None, scale: float
+    queries: Tensor, keys: Tensor, values: Tensor, arranged: Blocks, kept: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
     """(tokens, heads, size) of `queries` (heads, tokens, size); keys and values may have fewer heads.
 
@@ -95,7 +95,7 @@ def _in_blocks(
     return found
 
 
-def _in_order(answers: list[Tensor], arranged: Arranged, queries: Tensor) -> Tensor:
+def _in_order(answers: list[Tensor], arranged: Blocks, queries: Tensor) -> Tensor:
     """(tokens, heads, size) of what is answered together, as `queries` (heads, tokens, size) are in order."""
     if not answers:
         return queries.new_zeros(queries.transpose(0, 1).shape)
@@ -134,7 +134,7 @@ def _long(
         if segment.branches is None:
             by_group[..., ahead + start :] += upper[: stop - start, : stop - start]
         else:
-            by_group[..., ahead:] += torch.from_numpy(hidden(segment.branches, start, stop))
+            by_group[..., ahead:] += torch.from_numpy(attention_bias(segment.branches, start, stop))
         given = torch.bmm(torch.softmax(scores, dim=-1).to(values.dtype), own_values[:, :seen])
         by_token = given.view(heads, groups, stop - start, size).permute(2, 0, 1, 3)
         found[start:stop].view(by_token.shape).copy_(by_token)
@@ -191,7 +191,7 @@ def _joined(states: Tensor, ranges: tuple[Range, ...], kept: Tensor | None, dtyp
 
 
 def _in_padded_calls(
-    queries: Tensor, keys: Tensor, values: Tensor, arranged: Arranged, kept: tuple[Tensor, Tensor] | None, scale: float
+    queries: Tensor, keys: Tensor, values: Tensor, arranged: Blocks, kept: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
     """As `_in_blocks`, in the dtype of `queries` and by the library's attention for the device: few launches."""
     groups = len(queries) // len(keys)

@@ -37,7 +37,7 @@ class Padded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Arranged:
+class Blocks:
     """Segments that are taken `together`, and `long` ones that are taken one by one; `order` (tokens,) is where each
     token's answer lies among those of the former, one part after the other, and 0 where it is not among them.
     """
@@ -46,39 +46,41 @@ class Arranged:
     long: list[Segment]
     order: Tensor
 
-    def to(self, device: torch.device) -> "Arranged":
+    def to(self, device: torch.device) -> "Blocks":
         """The same on `device`."""
-        return Arranged([each.to(device) for each in self.together], self.long, devices.put_on(device, self.order))
+        return Blocks([each.to(device) for each in self.together], self.long, devices.put_on(device, self.order))
 
 
-def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Arranged:
+def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
     """What is short is filled up, no more of it together than has 2 MiB of scores in all `heads`; the rest is long.
 
     `at_places`: only the answers at the places of the batch are wanted, and so what has few of them is filled up too.
     What is kept is not among the keys: all segments together are multiplied with it.
     """
-    asked = _asked(packed, at_places)
-    fits: Callable[[_Asked], bool] = _is_few if at_places else _is_short
+    asked = _query_ranges(packed, at_places)
+    fits: Callable[[QueryRange], bool] = _is_few if at_places else _is_short
     scores = _SCORES // heads
     # Of few queries it is the keys that need room.
     least = BLOCK if at_places else 1
-    alike = _alike(list(filter(fits, asked)), 0, 1.2)
-    together = [part for members in alike for part in _pieces(members, packed.kept, scores, least)]
-    return _arranged(together, [each.segment for each in asked if not fits(each)], 0, len(packed.ids))
+    alike = bucket_by_size(list(filter(fits, asked)), 0, 1.2)
+    together = [part for members in alike for part in _pieces(members, packed.prefix_len, scores, least)]
+    return _blocks(together, [each.segment for each in asked if not fits(each)], 0, len(packed.ids))
 
 
-def for_padded_calls(packed: Packed, *, at_places: bool) -> Arranged:
+def for_padded_calls(packed: Packed, *, at_places: bool) -> Blocks:
     """Everything is filled up, with few sizes; what is kept is among the keys."""
-    return _arranged(_alike(_asked(packed, at_places), packed.kept, 2.0), [], packed.kept, len(packed.ids))
+    return _blocks(
+        bucket_by_size(_query_ranges(packed, at_places), packed.prefix_len, 2.0), [], packed.prefix_len, len(packed.ids)
+    )
 
 
-def hidden(branches: Ints, start: int, stop: int) -> NDArray[np.float32]:
+def attention_bias(branches: Ints, start: int, stop: int) -> NDArray[np.float32]:
     """(stop − start, stop): minus infinity where a token does not see another of its segment, else 0."""
-    return _minus_infinity(_inside(branches, np.arange(start, stop), stop))
+    return _minus_infinity(causal_mask(branches, np.arange(start, stop), stop))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class QueryRange:
     """A segment and those of its tokens whose answers are wanted, in order, counted from its first."""
 
     segment: Segment
@@ -89,28 +91,28 @@ class _Asked:
         return kept + sum(stop - start for start, stop in self.segment.ranges)
 
 
-def _asked(packed: Packed, at_places: bool) -> list[_Asked]:
+def _query_ranges(packed: Packed, at_places: bool) -> list[QueryRange]:
     if not at_places:
-        return [_Asked(each, np.arange(each.stop - each.start)) for each in packed.segments]
-    places = np.unique(packed.places)
+        return [QueryRange(each, np.arange(each.stop - each.start)) for each in packed.segments]
+    places = np.unique(packed.scored_positions)
     found = [
-        _Asked(each, places[slice(*np.searchsorted(places, (each.start, each.stop)))] - each.start)
+        QueryRange(each, places[slice(*np.searchsorted(places, (each.start, each.stop)))] - each.start)
         for each in packed.segments
     ]
     return [each for each in found if len(each.tokens)]
 
 
-def _is_short(asked: _Asked) -> bool:
+def _is_short(asked: QueryRange) -> bool:
     return len(asked.tokens) <= _SHORT and asked.seen(0) <= 2 * _SHORT
 
 
-def _is_few(asked: _Asked) -> bool:
+def _is_few(asked: QueryRange) -> bool:
     return len(asked.tokens) <= BLOCK or _is_short(asked)
 
 
-def _alike(asked: Sequence[_Asked], kept: int, most: float) -> list[list[_Asked]]:
+def bucket_by_size(asked: Sequence[QueryRange], kept: int, most: float) -> list[list[QueryRange]]:
     """What is asked in groups whose numbers of queries, and of keys, are within a factor of about `most`."""
-    found: list[list[_Asked]] = []
+    found: list[list[QueryRange]] = []
     least = (0, 0)
     for each in sorted(asked, key=lambda each: (each.seen(kept), len(each.tokens))):
         size = (len(each.tokens), each.seen(kept))
@@ -123,7 +125,7 @@ def _alike(asked: Sequence[_Asked], kept: int, most: float) -> list[list[_Asked]
     return found
 
 
-def _pieces(asked: list[_Asked], kept: int, scores: int, least: int) -> Iterator[list[_Asked]]:
+def _pieces(asked: list[QueryRange], kept: int, scores: int, least: int) -> Iterator[list[QueryRange]]:
     """What is of about one size in parts that have at most so many `scores` for a head, or one segment."""
     queries = max(least, *(len(each.tokens) for each in asked))
     several = max(1, scores // (queries * max(each.seen(kept) for each in asked)))
@@ -131,7 +133,7 @@ def _pieces(asked: list[_Asked], kept: int, scores: int, least: int) -> Iterator
         yield asked[start : start + several]
 
 
-def _arranged(together: list[list[_Asked]], long: list[Segment], kept: int, tokens: int) -> Arranged:
+def _blocks(together: list[list[QueryRange]], long: list[Segment], kept: int, tokens: int) -> Blocks:
     order = np.zeros(tokens, dtype=np.int64)
     start = 0
     for members in together:
@@ -139,10 +141,10 @@ def _arranged(together: list[list[_Asked]], long: list[Segment], kept: int, toke
         for each in members:
             order[each.segment.start + each.tokens] = start + np.arange(len(each.tokens))
             start += most
-    return Arranged([_pad(members, kept) for members in together], long, torch.from_numpy(order))
+    return Blocks([_pad(members, kept) for members in together], long, torch.from_numpy(order))
 
 
-def _pad(asked: list[_Asked], kept: int) -> Padded:
+def _pad(asked: list[QueryRange], kept: int) -> Padded:
     lines = [
         np.concatenate([np.arange(kept), *(np.arange(*each) + kept for each in one.segment.ranges)]) for one in asked
     ]
@@ -156,7 +158,7 @@ def _pad(asked: list[_Asked], kept: int) -> Padded:
         queries[number, :wanted] = one.segment.start + one.tokens
         keys[number, : len(line)] = line
         sees[number, :wanted, : len(line) - own] = True
-        sees[number, :wanted, len(line) - own : len(line)] = _inside(one.segment.branches, one.tokens, own)
+        sees[number, :wanted, len(line) - own : len(line)] = causal_mask(one.segment.branches, one.tokens, own)
     return Padded(
         queries=torch.from_numpy(queries),
         keys=torch.from_numpy(keys),
@@ -164,7 +166,7 @@ def _pad(asked: list[_Asked], kept: int) -> Padded:
     )
 
 
-def _inside(branches: Ints | None, tokens: Ints, stop: int) -> NDArray[np.bool_]:
+def causal_mask(branches: Ints | None, tokens: Ints, stop: int) -> NDArray[np.bool_]:
     """(tokens, stop): which of the first `stop` tokens of their segment `tokens` see."""
     sees = tokens[:, None] >= np.arange(stop)
     return sees if branches is None else sees & (branches[tokens, None] == branches[:stop])

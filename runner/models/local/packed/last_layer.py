@@ -13,8 +13,8 @@ _LOOKED_AT: ContextVar[tuple[Tensor, int] | None] = ContextVar("_LOOKED_AT", def
 
 
 @contextmanager
-def last_layer_only_at_places(base: nn.Module) -> Iterator[None]:
-    """Within it the last layer of `base`, a model without its head, is computed only at the places of `looking_at`.
+def skip_unscored_positions(base: nn.Module) -> Iterator[None]:
+    """Within it the last layer of `base`, a model without its head, is computed only at the places of `scored_at`.
 
     Every token's keys and values are computed; queries, what attention gives and the feed-forward only at the places,
     since no later layer reads what they are elsewhere: there they are zeros.
@@ -33,7 +33,7 @@ def last_layer_only_at_places(base: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def looking_at(places: Tensor, tokens: int) -> Iterator[None]:
+def scored_at(places: Tensor, tokens: int) -> Iterator[None]:
     """Within it this thread looks only at `places` of a row of so many tokens.
 
     Without places the first token is computed: not every kernel takes no token at all.

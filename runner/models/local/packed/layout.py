@@ -34,24 +34,24 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A batch laid out; the keys and values of each prompt's first `kept` tokens are at hand.
+    """A batch laid out; the keys and values of each prompt's first `prefix_len` tokens are at hand.
 
     `ids` and `positions` are (tokens,); every token lies in one of `segments`. Token t of form f is scored where the
-    model has read what comes before it: `places[i]` says where, `targets[i]` which token, `owners[i]` for which form,
+    model has read what comes before it: `scored_positions[i]` says where, `target_ids[i]` which token, `option_index[i]` for which form,
     counted through the whole batch.
     """
 
-    kept: int
+    prefix_len: int
     ids: Ints
     positions: Ints
     segments: tuple[Segment, ...]
-    places: Ints
-    targets: Ints
-    owners: Ints
+    scored_positions: Ints
+    target_ids: Ints
+    option_index: Ints
 
 
 def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
-    """Lay out prompts whose first `kept` tokens are at hand; each must have at least one more."""
+    """Lay out prompts whose first `prefix_len` tokens are at hand; each must have at least one more."""
     row = _Row(kept)
     order, shared = in_order([prompt.prefix[kept:] for prompt in prompts])
     first_form = np.cumsum([0, *(len(prompt.tails) for prompt in prompts)])
@@ -78,7 +78,7 @@ def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
     return Packed(kept, ids, positions, tuple(row.segments), places, targets, owners)
 
 
-def beginning_of(tokens: NDArray[np.int32]) -> Packed:
+def pack_prefix(tokens: NDArray[np.int32]) -> Packed:
     """Tokens by themselves, none of which is scored."""
     nothing = np.empty(0, dtype=np.int64)
     whole = Segment(0, len(tokens), ())

@@ -11,7 +11,7 @@ LEAST_SHARED = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rest:
+class Suffix:
     """What of a prompt is read: its `ids` (tokens,) after the beginning that its `group` shares, and how many `options`
     tokens there are behind them.
     """
@@ -41,7 +41,7 @@ def in_order(rests: Sequence[NDArray[np.int32]]) -> tuple[list[int], list[int]]:
     return order, shared
 
 
-def packed_batches(rests: Sequence[Rest], budget: int) -> list[list[int]]:
+def packed_batches(rests: Sequence[Suffix], budget: int) -> list[list[int]]:
     """Indexes into `rests`, each once, in batches of one group with at most `budget` tokens to read.
 
     Prompts of a group that begin alike stay neighbours, and what they share is counted once. Of such families the one
@@ -72,7 +72,7 @@ def packed_batches(rests: Sequence[Rest], budget: int) -> list[list[int]]:
     return found
 
 
-def _families(members: Sequence[int], rests: Sequence[Rest]) -> list[list[tuple[int, int]]]:
+def _families(members: Sequence[int], rests: Sequence[Suffix]) -> list[list[tuple[int, int]]]:
     """Prompts that begin alike, each with the tokens that it shares with the one before it, in the order of firsts."""
     order, shared = in_order([rests[number].ids for number in members])
     families: list[list[tuple[int, int]]] = []

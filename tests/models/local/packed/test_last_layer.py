@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import tiny_models
 
-from runner.models.local.packed.last_layer import last_layer_only_at_places, looking_at
+from runner.models.local.packed.last_layer import scored_at, skip_unscored_positions
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
@@ -21,7 +21,7 @@ def test_the_last_layer(kind: str, places: list[int]) -> None:
     parts = last.mlp.gate_proj, last.self_attn.q_proj, last.self_attn.o_proj, last.self_attn.k_proj
     with torch.inference_mode():
         whole = model(input_ids=ids).last_hidden_state[0]
-        with last_layer_only_at_places(model), looking_at(at, 12):
+        with skip_unscored_positions(model), scored_at(at, 12):
             counting = [
                 part.register_forward_hook(lambda _, given, __: read.append(given[0].shape[1])) for part in parts
             ]
@@ -40,7 +40,7 @@ def test_the_last_layer_is_whole_after_a_failure() -> None:
     ids = torch.arange(12)[None]
     with torch.inference_mode():
         whole = model(input_ids=ids).last_hidden_state
-        with pytest.raises(IndexError), last_layer_only_at_places(model), looking_at(torch.tensor([99]), 12):
+        with pytest.raises(IndexError), skip_unscored_positions(model), scored_at(torch.tensor([99]), 12):
             model(input_ids=ids)
         assert torch.equal(model(input_ids=ids).last_hidden_state, whole)
 
@@ -50,8 +50,8 @@ def test_where_nobody_said_where_it_is_whole() -> None:
     ids = torch.arange(12)[None]
     with torch.inference_mode():
         whole = model(input_ids=ids).last_hidden_state
-        with last_layer_only_at_places(model):
-            with looking_at(torch.tensor([3]), 12):
+        with skip_unscored_positions(model):
+            with scored_at(torch.tensor([3]), 12):
                 assert not torch.equal(model(input_ids=ids).last_hidden_state, whole)
             assert torch.equal(model(input_ids=ids).last_hidden_state, whole)
 
@@ -63,13 +63,13 @@ def test_two_threads_look_at_places_of_their_own() -> None:
     together = threading.Barrier(2)
 
     def look(which: int) -> torch.Tensor:
-        with torch.inference_mode(), looking_at(places[which], rows[which].numel()):
+        with torch.inference_mode(), scored_at(places[which], rows[which].numel()):
             together.wait(60)
             return model(input_ids=rows[which]).last_hidden_state[0, places[which]]
 
     with torch.inference_mode():
         whole = [model(input_ids=row).last_hidden_state[0, at] for row, at in zip(rows, places, strict=True)]
-    with last_layer_only_at_places(model), ThreadPoolExecutor(2) as pool:
+    with skip_unscored_positions(model), ThreadPoolExecutor(2) as pool:
         for _ in range(20):
             for found, expected in zip(pool.map(look, range(2)), whole, strict=True):
                 assert torch.allclose(found, expected, atol=1e-6)

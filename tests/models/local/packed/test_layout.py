@@ -61,16 +61,16 @@ def test_every_option_sees_its_prompt_and_itself(made: tuple[list[EncodedPrompt]
     owner = 0
     for prompt in asked:
         for tail in prompt.tails:
-            mine = np.flatnonzero(packed.owners == owner)
-            assert packed.targets[mine].tolist() == list(tail)
-            for step, place in enumerate(packed.places[mine]):
+            mine = np.flatnonzero(packed.option_index == owner)
+            assert packed.target_ids[mine].tolist() == list(tail)
+            for step, place in enumerate(packed.scored_positions[mine]):
                 seen = np.flatnonzero(sees[place])
                 # What is read there is exactly the rest of the prompt and the option so far, at its own positions.
                 in_order_of_text = seen[np.argsort(packed.positions[seen], kind="stable")]
                 assert packed.ids[in_order_of_text].tolist() == [*prompt.prefix[kept:], *tail[:step]]
                 assert packed.positions[in_order_of_text].tolist() == list(range(kept, len(prompt.prefix) + step))
             owner += 1
-    assert len(packed.targets) == sum(len(tail) for prompt in asked for tail in prompt.tails)
+    assert len(packed.target_ids) == sum(len(tail) for prompt in asked for tail in prompt.tails)
 
 
 @given(rests=st.lists(tokens, min_size=1, max_size=8))
@@ -117,10 +117,10 @@ def test_short_segments_are_taken_in_parts_of_so_many_scores(
         everywhere, at_places = (blocks.for_blocks(packed, heads, at_places=which) for which in (False, True))
     for part in everywhere.together:
         several, queries = part.queries.shape
-        assert several == 1 or heads * several * queries * (part.keys.shape[1] + packed.kept) <= scores
+        assert several == 1 or heads * several * queries * (part.keys.shape[1] + packed.prefix_len) <= scores
     for part in at_places.together:
         several, queries = part.queries.shape
-        assert several == 1 or heads * several * max(queries, 64) * (part.keys.shape[1] + packed.kept) <= scores
+        assert several == 1 or heads * several * max(queries, 64) * (part.keys.shape[1] + packed.prefix_len) <= scores
 
 
 def test_at_places_no_other_answers_are_computed() -> None:
@@ -132,7 +132,7 @@ def test_at_places_no_other_answers_are_computed() -> None:
     ):
         assert not found.long
         queries = np.concatenate([part.queries.numpy().ravel() for part in found.together])
-        assert set(queries) - {0} == set(packed.places)  # 0 is filler
+        assert set(queries) - {0} == set(packed.scored_positions)  # 0 is filler
 
 
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
@@ -154,23 +154,23 @@ def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool 
     heads, size, length = 2, 8, len(packed.ids)
     query = torch.randn(heads * groups, length, size, generator=generator)
     key, value = (torch.randn(heads, length, size, generator=generator) for _ in range(2))
-    kept = torch.randn(2, heads, packed.kept, size, generator=generator)
+    kept = torch.randn(2, heads, packed.prefix_len, size, generator=generator)
     given = [each.requires_grad_() for each in (query, key, value)]
     if form == "in padded calls":
         asked = blocks.for_padded_calls(packed, at_places=at_places)
     else:
         asked = blocks.for_blocks(packed, heads * groups, at_places=at_places)
     function: Any = attention._in_padded_calls if form == "in padded calls" else attention._in_blocks
-    found = function(query, key, value, asked, (kept[0], kept[1]) if packed.kept else None, 0.3)
+    found = function(query, key, value, asked, (kept[0], kept[1]) if packed.prefix_len else None, 0.3)
 
     all_keys, all_values = (
         torch.cat([one, other], dim=1).repeat_interleave(groups, dim=0).double()
         for one, other in zip(kept, (key, value), strict=True)
     )
-    sees = np.concatenate([np.ones((length, packed.kept), dtype=bool), visible(packed)], axis=1)
+    sees = np.concatenate([np.ones((length, packed.prefix_len), dtype=bool), visible(packed)], axis=1)
     scores = (0.3 * query.double() @ all_keys.transpose(1, 2)).masked_fill(~torch.from_numpy(sees), -torch.inf)
     exact = torch.softmax(scores, dim=-1) @ all_values
-    looked_at = torch.from_numpy(np.unique(packed.places)) if at_places else slice(None)
+    looked_at = torch.from_numpy(np.unique(packed.scored_positions)) if at_places else slice(None)
     answers = found.transpose(0, 1).double()[:, looked_at], exact[:, looked_at]
     weights = torch.randn(answers[0].shape, generator=generator, dtype=torch.float64)
     ours, theirs = (torch.autograd.grad((each * weights).sum(), given) for each in answers)

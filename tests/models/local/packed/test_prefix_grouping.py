@@ -5,26 +5,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.models.local.packed.layout import pack
-from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Rest, packed_batches
+from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Suffix, packed_batches
 from runner.models.tokenization import EncodedPrompt
 
 ids = st.lists(st.integers(0, 3), min_size=1, max_size=30).map(lambda found: np.array(found, dtype=np.int32))
 
 
 @st.composite
-def loads(draw: st.DrawFn) -> list[Rest]:
+def loads(draw: st.DrawFn) -> list[Suffix]:
     """Prompts of a few groups, some of which begin alike."""
     stories = draw(st.lists(st.integers(0, 60), min_size=1, max_size=4))
     found = []
     for _ in range(draw(st.integers(0, 40))):
         story = draw(st.integers(0, len(stories) - 1))
         rest = np.array([story] * stories[story] + draw(st.lists(st.integers(10, 12), min_size=1, max_size=30)))
-        found.append(Rest(draw(st.integers(0, 3)), rest.astype(np.int32), draw(st.integers(0, 5))))
+        found.append(Suffix(draw(st.integers(0, 3)), rest.astype(np.int32), draw(st.integers(0, 5))))
     return found
 
 
 @given(found=loads(), budget=st.integers(1, 200))
-def test_batches(found: list[Rest], budget: int) -> None:
+def test_batches(found: list[Suffix], budget: int) -> None:
     cut = packed_batches(found, budget)
     assert sorted(number for batch in cut for number in batch) == list(range(len(found)))
     assert cut == packed_batches(found, budget)
@@ -40,7 +40,7 @@ def test_batches(found: list[Rest], budget: int) -> None:
         assert found[cut[0][0]].group in {load.group for load in found if load.tokens == longest.tokens}
 
 
-def as_prompt(load: Rest) -> EncodedPrompt:
+def as_prompt(load: Suffix) -> EncodedPrompt:
     return EncodedPrompt(load.ids, (tuple(range(1, load.options + 2)),), (0,), False, False)
 
 
@@ -48,7 +48,7 @@ def test_what_begins_alike_stays_together() -> None:
     generator = np.random.default_rng(0)
     stories = [generator.integers(0, 99, 90) for _ in range(5)]
     found = [
-        Rest(0, np.concatenate([story, generator.integers(0, 99, 20)]).astype(np.int32), 0)
+        Suffix(0, np.concatenate([story, generator.integers(0, 99, 20)]).astype(np.int32), 0)
         for _ in range(2)
         for story in stories
     ]
