@@ -1,12 +1,13 @@
 """From the bytes of a `benchmark.yaml` to a frozen `Benchmark`, or every fault in it."""
 
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from runner.config.cross_checks import disagreements
 from runner.config.schema import in_order, schema_faults, soundness
-from runner.config.source import BENCHMARK_BYTES, Document, read
+from runner.config.source import BENCHMARK_BYTES, Document, parse, read_bytes
 from runner.core import canonical
 from runner.core.errors import Fault, raise_faults
 from runner.core.types import (
@@ -30,7 +31,13 @@ def load_benchmark(path: Path) -> Benchmark:
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of parts that do not
     agree (UNKNOWN_…, TEMPLATE, ORDERS, OPTIONS, …).
     """
-    document = read(path, BENCHMARK_BYTES)
+    return _load(read_bytes(path, BENCHMARK_BYTES), str(path))
+
+
+@lru_cache(maxsize=4)
+def _load(data: bytes, file: str) -> Benchmark:
+    """Kept by content: one command needs the same benchmark several times."""
+    document = parse(data, file, BENCHMARK_BYTES)
     raise_faults(benchmark_faults(document))
     return _benchmark(document)
 

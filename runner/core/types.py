@@ -1,8 +1,8 @@
-"""The nouns: what a benchmark, a submission, an item, a prompt and a prediction are. Frozen, without behaviour."""
+"""The nouns: what a benchmark, a submission, an item, a prompt and a prediction are. Frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,8 +155,9 @@ class ScoringSpec:
     """Which metrics are reported and with which settings.
 
     `inference` is the version of the statistics (docs/scoring.md): 1 as the first cards have them, 2 the present ones.
-    `warnings` maps what a card warns of to its threshold. `ablations` are metrics that stand apart from the results; `self_check_tolerance` is in nats, by dtype, and
-    `self_check_changed` the share of written answers that may read differently the second time, by dtype.
+    `warnings` maps what a card warns of to its threshold. `ablations` are metrics that stand apart from the results;
+    `self_check_tolerance` is in nats, by dtype, and `self_check_changed` the share of written answers that may read
+    differently the second time, by dtype.
     """
 
     primary: str
@@ -321,6 +322,16 @@ class VerbalizedFormat:
     max_new_tokens: int
 
 
+class PromptKey(NamedTuple):
+    """What tells one prompt of a run from another, and which answer is its own."""
+
+    task: str
+    split: str | None
+    item_id: str
+    prompt_id: str | None
+    order: int
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One question to a model, with ALL its labels, and nothing about the human answer.
@@ -346,6 +357,11 @@ class Prompt:
     labels: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     writing: VerbalizedFormat | None = None
+
+    @property
+    def key(self) -> PromptKey:
+        """Which prompt of a run this is."""
+        return PromptKey(self.task, self.split, self.item_id, self.prompt_id, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,3 +398,8 @@ class Prediction:
     usage: tuple[int, int] | None = None
     model_version: str | None = None
     system_fingerprint: str | None = None
+
+    @property
+    def key(self) -> PromptKey:
+        """Which prompt of a run this answers."""
+        return PromptKey(self.task, self.split, self.item_id, self.prompt_id, self.order)

@@ -218,12 +218,12 @@ def _predict(
 
     Raises `InvalidInput` (BYTES_CHANGED) once the files are not as they were when `untouched` was taken.
     """
-    known = {_key(answer) for answer in run.journal.done}
+    known = {answer.key for answer in run.journal.done}
     done = len(known)
     asked = 0
     started = time.monotonic()
     progress("predict", done, len(questions))
-    left = ([question for number in batch if _key(question := questions[number]) not in known] for batch in batches)
+    left = ([question for number in batch if (question := questions[number]).key not in known] for batch in batches)
     steps = [step for step in left if step]
     shared = (
         backend.share(steps)
@@ -239,7 +239,7 @@ def _predict(
             if answers:  # those that a service gave before it failed, or we were stopped, are paid for
                 run.journal.append(answers)
             raise
-        if [_key(answer) for answer in answers] != [_key(member) for member in members]:
+        if [answer.key for answer in answers] != [member.key for member in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
         raise_if_modified(untouched)
         run.journal.append(answers)
@@ -249,16 +249,12 @@ def _predict(
     return time.monotonic() - started, asked
 
 
-def _key(row: Prompt | Prediction) -> tuple[str, str | None, str, str | None, int]:
-    return row.task, row.split, row.item_id, row.prompt_id, row.order
-
-
 def _in_order(questions: Sequence[Prompt], answers: Sequence[Prediction]) -> list[Prediction]:
     """Answers in the order of the questions; `KeyError` if one is missing would be our bug."""
-    found = {_key(answer): answer for answer in answers}
-    return [found[_key(question)] for question in questions]
+    found = {answer.key: answer for answer in answers}
+    return [found[question.key] for question in questions]
 
 
 def _digest_of(questions: Sequence[Prompt]) -> str:
     """Digest of all that is asked, in order."""
-    return digest([digest([*_key(question), dict(question.values)]) for question in questions])
+    return digest([digest([*question.key, dict(question.values)]) for question in questions])

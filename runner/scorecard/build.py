@@ -27,8 +27,8 @@ from runner.scoring.ceiling import ceiling, has_ceiling
 from runner.scoring.ceiling_error import prior_influence
 from runner.scoring.dirichlet import DirichletFit, fit_dirichlet
 from runner.tasks import api_usage
-from runner.tasks.answers import Answers, View
-from runner.tasks.selection import Selection, TaskData, drop_unparsed
+from runner.tasks.answers import View
+from runner.tasks.selection import Selection, TaskAnswers, TaskData, drop_unparsed
 
 SCHEMA_VERSION = "1"
 
@@ -96,12 +96,12 @@ def _other_ways_of_asking(benchmark: Benchmark, tasks: Json) -> list[str]:
     return found
 
 
-def build_tasks(selection: Selection, answers: Mapping[tuple[str, str], Answers]) -> Json:
+def build_tasks(selection: Selection, answers: Mapping[str, TaskAnswers]) -> Json:
     """The `tasks` block of a card: every number that predictions and data determine, and nothing else.
 
     Deterministic: the same rows, data and benchmark give the same numbers, bit for bit on one machine.
     """
-    return {part.task.name: _task(part, answers, selection.benchmark) for part in selection.tasks}
+    return {part.task.name: _task(answers[part.task.name], selection.benchmark) for part in selection.tasks}
 
 
 def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> Json | None:
@@ -129,25 +129,22 @@ def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> 
     }
 
 
-def _task(part: TaskData, answers: Mapping[tuple[str, str], Answers], benchmark: Benchmark) -> Json:
+def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     """A task's block. Everything that is compared with the model is over the items whose answers could be read."""
     scoring = benchmark.scoring
-    asked = answers[part.task.name, part.split]
+    part, asked = answers.task, answers.scored
     elicitation = parse_failures.elicitation(benchmark, part.task, asked)
-    read, read_answers = drop_unparsed(part, answers)
-    used = read if read.scored else part
-    splits = dict.fromkeys((part.split, part.fitting_split))
-    service = api_usage.merged(
-        answers[part.task.name, split].served for split in splits if (part.task.name, split) in answers
-    )
+    parsed = drop_unparsed(answers)
+    used = parsed.task if parsed.task.scored else part
+    service = api_usage.merged(one.served for one in (asked, answers.fitting) if one is not None)
     counts = counts_of(used.scored)
     best = fit_dirichlet(counts)
     references, prior_method = _references(used, counts, best, scoring)
-    measured = measure(read, read_answers, scoring) if read.scored else None
+    measured = measure(parsed, scoring) if parsed.task.scored else None
     if measured is None:
         results = parse_failures.nothing_measured(scoring)
     else:
-        scored = read_answers[part.task.name, part.split]
+        scored = parsed.scored
         results = {
             "metrics": summarise(measured, references, scoring, scoring.metrics),
             "ablations": summarise(measured, references, scoring, scoring.ablations),

@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.canonical import sha256_file
-from runner.core.errors import Fault, InvalidInput, NotComparable, VerificationError
+from runner.core.errors import Fault, NotComparable
 from runner.core.types import Array
-from runner.scorecard import filenames
-from runner.scorecard.recompute import benchmark_of, selection_of
+from runner.scorecard.signed_run import open_signed_run
 from runner.scorecard.task_metrics import TaskMetrics, measure
 from runner.scorecard.verify import Report, verify
 from runner.scoring import comparison
 from runner.scoring.metrics import METRICS
 from runner.signing.keyring import Keyring
-from runner.tasks.answers import Answers
-from runner.tasks.predictions import read
-from runner.tasks.selection import Selection, TaskData, align_predictions, drop_unparsed
+from runner.tasks.selection import Selection, drop_unparsed
 
 Json = dict[str, Any]
 
@@ -124,37 +120,19 @@ def _asked(task: Mapping[str, Any]) -> str | None:
 def _measure_same_items(
     reports: tuple[Report, Report], tasks: Sequence[str], benchmark_file: Path | None, data_dir: Path | None
 ) -> tuple[Selection, list[dict[str, TaskMetrics]]]:
-    """What both measured, task by task, over the items whose answers could be read on both sides."""
-    read_again = [_answers(report, benchmark_file, data_dir) for report in reports]
-    selection = read_again[0][0]
-    scoring = selection.benchmark.scoring
+    """What both measured, task by task, over the items whose answers could be parsed on both sides."""
+    runs = [open_signed_run(report.card, report.folder, benchmark_file, data_dir) for report in reports]
+    answers = [run.answers() for run in runs]
+    scoring = runs[0].benchmark.scoring
     measured: list[dict[str, TaskMetrics]] = [{}, {}]
     for name in tasks:
-        both = np.logical_and(*(answers[name, _part(own, name).split].read() for own, answers in read_again))
+        both = np.logical_and(*(side[name].scored.read() for side in answers))
         if both.sum() < 2:
             message = f"Only {both.sum()} items of {name} have answers that can be read on both sides, two are needed."
             raise NotComparable(Fault("NOT_COMPARABLE", message, str(reports[1].folder)))
-        for found, (own, answers) in zip(measured, read_again, strict=True):
-            found[name] = measure(*drop_unparsed(_part(own, name), answers, both), scoring)
-    return selection, measured
-
-
-def _part(selection: Selection, name: str) -> TaskData:
-    return next(part for part in selection.tasks if part.task.name == name)
-
-
-def _answers(
-    report: Report, benchmark_file: Path | None, data_dir: Path | None
-) -> tuple[Selection, dict[tuple[str, str], Answers]]:
-    rows = report.folder / filenames.PREDICTIONS
-    if not rows.is_file():
-        message = "The predictions are not beside the card, and a paired comparison needs them."
-        raise InvalidInput(Fault("FILE_MISSING", message, str(rows)))
-    if sha256_file(rows) != report.card["predictions"]["sha256"]:
-        raise VerificationError(Fault("SIG_FILES", "These are not the predictions of the card.", str(rows)))
-    selection = selection_of(report.card, benchmark_of(report.card, report.folder, benchmark_file), data_dir)
-    optional = report.card["submission"]["model"] is None
-    return selection, align_predictions(selection, read(rows), str(rows), optional_fitting=optional)
+        for values, side in zip(measured, answers, strict=True):
+            values[name] = measure(drop_unparsed(side[name], both), scoring)
+    return runs[0].selection, measured
 
 
 def _task(selection: Selection, a: TaskMetrics, b: TaskMetrics) -> Json:

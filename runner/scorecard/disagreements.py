@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.canonical import sha256_file
-from runner.core.errors import Fault, InvalidInput
-from runner.scorecard import filenames
 from runner.scorecard.load import OpenCard
-from runner.scorecard.recompute import benchmark_of, selection_of
+from runner.scorecard.signed_run import open_signed_run
 from runner.scoring.rules import shares
-from runner.tasks.predictions import read
-from runner.tasks.selection import align_predictions, drop_unparsed
+from runner.tasks.selection import drop_unparsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +38,14 @@ def largest_differences(
     """Task → its `most` items with the largest total variation between model and votes, largest first.
 
     Equal distances stand in the order of the data. Texts are given for synthetic data, or if `show_texts`. Raises
-    `InvalidInput` if predictions or data are missing or are not those of the card.
+    `InvalidInput` if predictions or data are missing, `VerificationError` if they are not those of the card.
     """
-    card = opened.card
-    rows_file = opened.folder / filenames.PREDICTIONS
-    if not rows_file.is_file():
-        raise InvalidInput(Fault("FILE_MISSING", "There are no predictions beside the card.", str(rows_file)))
-    if (found := sha256_file(rows_file)) != card["predictions"]["sha256"]:
-        message = f"sha256 {found} is not that of the card's predictions."
-        raise InvalidInput(Fault("SIG_FILES", message, str(rows_file)))
-    selection = selection_of(card, benchmark_of(card, opened.folder, benchmark_file), data_dir)
-    optional = card["submission"]["model"] is None
-    answers = align_predictions(selection, read(rows_file), str(rows_file), optional_fitting=optional)
+    run = open_signed_run(opened.card, opened.folder, benchmark_file, data_dir)
     largest = {}
-    for whole in selection.tasks:
-        part, cut = drop_unparsed(whole, answers)
-        model = np.exp(cut[part.task.name, part.split].averaged())
+    for answers in run.answers().values():
+        parsed = drop_unparsed(answers)
+        part = parsed.task
+        model = np.exp(parsed.scored.averaged())
         counts = np.array([item.counts for item in part.scored], dtype=np.float64).reshape(model.shape)
         people = shares(counts)
         distance = 0.5 * np.abs(model - people).sum(axis=1)

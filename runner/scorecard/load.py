@@ -12,7 +12,7 @@ from runner.core.canonical import sha256_bytes, sha256_file
 from runner.core.errors import Fault, InvalidInput, VerificationError
 from runner.core.json_schema import mismatches
 from runner.scorecard import filenames
-from runner.scorecard.recompute import benchmark_of
+from runner.scorecard.signed_run import benchmark_of
 from runner.scorecard.verify import Report, verify
 from runner.signing import dsse
 from runner.signing.keyring import Keyring

@@ -12,8 +12,7 @@ from runner.scoring import calibration, rules
 from runner.scoring.dependence import Dependence, dependence
 from runner.scoring.entropy_correlation import EntropyCorrelation, entropy_columns
 from runner.scoring.metrics import METRICS
-from runner.tasks.answers import Answers
-from runner.tasks.selection import TaskData
+from runner.tasks.selection import TaskAnswers, TaskData
 
 CALIBRATED = "_calibrated"
 PMI = "_pmi"
@@ -69,11 +68,11 @@ def counts_of(items: tuple[Item, ...]) -> Array:
     return np.array([item.counts for item in items], dtype=np.float64)
 
 
-def measure(part: TaskData, answers: Mapping[tuple[str, str], Answers], scoring: ScoringSpec) -> TaskMetrics:
-    """The model's per-item values on the scored items of `part`."""
-    scored = answers[part.task.name, part.split]
+def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
+    """The model's per-item values on the scored items of a task, of which there is at least one."""
+    part, scored = answers.task, answers.scored
     counts = counts_of(part.scored)
-    held_out = answers.get((part.task.name, part.fitting_split)) if part.asked_fitting else None
+    held_out = answers.fitting if part.asked_fitting else None
     log_probs = scored.averaged()
     fitted = fit(
         log_probs,

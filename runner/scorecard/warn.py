@@ -9,12 +9,12 @@ from runner.core.types import ScoringSpec
 Json = dict[str, Any]
 
 CODES: Mapping[str, str] = {
-    "order_gap": "answers depend on the order of the options: {value:.2f} of the probability moves, {threshold:g} is much",
-    "position_bias": "a place in the list is preferred: {value:+.2f} of probability, {threshold:g} is much",
+    "order_gap": "{value:.2f} of the probability moves with the order of the options, more than {threshold:g}",
+    "position_bias": "a place in the list is preferred by {value:+.2f} of probability, more than {threshold:g}",
     "answer_mass": "of the model's probability {value:.0%} was on the options, less than {threshold:.0%}",
     "prompt_spread": "the prompts differ by {value:.3f} in the primary metric, more than {threshold:g}",
     "worse_than_uniform": "the primary metric is {value:.4f} worse than that of equal probabilities",
-    "prior_worse_than_uniform": "label shares are a worse guess than equal probabilities, by {value:.4f}: skill is 0 there",
+    "prior_worse_than_uniform": "label shares are {value:.4f} worse than equal probabilities: skill is 0 at those",
     "at_a_limit": "{value:.0f} metrics are scored at the limit of a fitted value; see their reasons",
     "items": "{value:.0f} items, fewer than {threshold:.0f}: intervals are rough",
     "units": "{value:.0f} groups or blocks of items that are nearly independent, fewer than {threshold:.0f}",

@@ -30,15 +30,19 @@ _TOLD = re.compile(r"[ -~]{1,200}")
 """The name of a version that a service tells; they come into the scorecard as well."""
 
 
-def to_line(prediction: Prediction) -> str:
-    """One JSON line with its newline; fields at their defaults are left out, save `order` beside a `prompt_id`."""
+def to_row(prediction: Prediction) -> dict[str, Any]:
+    """The prediction as a JSON object; fields at their defaults are left out, save `order` beside a `prompt_id`."""
     row = {name: getattr(prediction, name) for name in _FIELDS}
-    kept = {
+    return {
         name: value
         for name, value in row.items()
         if value != _FIELDS[name] or (name == "order" and prediction.prompt_id is not None)
     }
-    return json.dumps(kept, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def to_line(prediction: Prediction) -> str:
+    """`to_row` as one JSON line with its newline."""
+    return json.dumps(to_row(prediction), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def from_row(row: Any) -> Prediction:

@@ -1,6 +1,6 @@
 """What one run covers: a benchmark, a suite, its tasks, the items that are scored and those that are fitted on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,18 @@ class TaskData:
             return replace(self, scored=kept)
         asked = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
         return replace(self, scored=kept, asked_fitting=asked)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswers:
+    """A task's items and a model's answers to them."""
+
+    task: TaskData
+    """The items, and the labels that the answers are over."""
+    scored: Answers
+    """The answers to `task.scored`, in that order."""
+    fitting: Answers | None = None
+    """The answers to `task.asked_fitting`, on which calibration is fitted; None without a calibration split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,23 +248,24 @@ def prompts(selection: Selection) -> list[Prompt]:
 
 def align_predictions(
     selection: Selection, rows: Iterable[Prediction], file: str | None = None, *, optional_fitting: bool = False
-) -> dict[tuple[str, str], Answers]:
-    """(task, split) → answers in item order; `InvalidInput` unless every item is answered exactly once.
+) -> dict[str, TaskAnswers]:
+    """Task → its answers in item order; `InvalidInput` unless every item is answered exactly once.
 
-    With `optional_fitting`, a fitting split without any row is left out instead. A text is read again, and a row whose
-    scores are not what its text says is a fault.
+    With `optional_fitting`, a calibration split without any row is left out instead. A text is read again, and a row
+    whose scores are not what its text says is a fault.
     """
     rows = list(rows)
     raise_faults(_text_faults(selection, rows, file))
     sorted_rows = by_task_and_split(rows, selection.items(), file)
-    found = {}
+    answers = {}
     for part in selection.tasks:
-        for split, items in ((part.split, part.scored), (part.fitting_split, part.asked_fitting)):
-            own = sorted_rows.get((part.task.name, split), [])
-            if (split != part.split and optional_fitting and not own) or not items:
-                continue
-            found[part.task.name, split] = align(items, part.task.labels, own, file)
-    return found
+        name, labels = part.task.name, part.task.labels
+        scored = align(part.scored, labels, sorted_rows.get((name, part.split), []), file)
+        fitting_rows = sorted_rows.get((name, part.fitting_split), [])
+        wanted = part.asked_fitting and (fitting_rows or not optional_fitting)
+        fitting = align(part.asked_fitting, labels, fitting_rows, file) if wanted else None
+        answers[name] = TaskAnswers(part, scored, fitting)
+    return answers
 
 
 def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | None) -> list[Fault]:
@@ -272,16 +285,16 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
     return faults
 
 
-def drop_unparsed(
-    part: TaskData, answers: Mapping[tuple[str, str], Answers], where: NDArray[np.bool_] | None = None
-) -> tuple[TaskData, dict[tuple[str, str], Answers]]:
-    """A task and its answers, cut down to the items whose every answer could be read; of the scored ones, to `where`.
+def drop_unparsed(answers: TaskAnswers, where: NDArray[np.bool_] | None = None) -> TaskAnswers:
+    """A task cut down to the items whose every answer could be parsed; of the scored ones, to `where`.
 
     `where` (items,) must itself hold only such items.
     """
-    scored, fitting = ((part.task.name, split) for split in (part.split, part.fitting_split))
-    masks = {name: answers[name].read() for name in {scored, fitting} & answers.keys()}
-    if where is not None:
-        masks[scored] = where
-    cut = part.only(masks[scored], masks[fitting] if part.asked_fitting and fitting in masks else None)
-    return cut, {**answers, **{name: answers[name].only(mask) for name, mask in masks.items()}}
+    scored, fitting = answers.scored, answers.fitting
+    parsed = scored.read() if where is None else where
+    parsed_fitting = None if fitting is None else fitting.read()
+    return TaskAnswers(
+        task=answers.task.only(parsed, parsed_fitting),
+        scored=scored.only(parsed),
+        fitting=None if fitting is None or parsed_fitting is None else fitting.only(parsed_fitting),
+    )

@@ -20,6 +20,7 @@ from runner.models.base import Backend
 from runner.models.local import loading
 from runner.models.local.encoder import Encoder
 from runner.models.local.encoder_inputs import arranged, inputs_of, outputs_of
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedTexts, encode_texts
 from runner.training import lora
 from runner.training.trainee import ADAPTER, MODEL, Example
@@ -48,7 +49,7 @@ class TrainableEncoder:
         self.place = MODEL if full else ADAPTER
         self._folder = folder
         self._device = device
-        self._tokenizer = loading.load_tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
         model = loading.load_encoder(folder, base.head, base.dtype, device, frozenset({_HEAD}))
         torch.manual_seed(recipe.training.seed)
         _begin_head(model)

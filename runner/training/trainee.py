@@ -17,6 +17,7 @@ from runner.models.local import lm_head, loading
 from runner.models.local.causal import wrap
 from runner.models.local.packed import attention
 from runner.models.local.packed.layout import pack
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, encode_all
 from runner.tasks import verbalized
 from runner.training import lora
@@ -81,7 +82,7 @@ class TrainableCausal:
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         base = recipe.base
         self._form: Format = "chat" if base.format == "chat" else "plain"
-        self._tokenizer = loading.load_tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
         model = loading.load_model(folder, base.dtype, device, quantization=base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
         torch.manual_seed(recipe.training.seed)

@@ -47,6 +47,7 @@ class LengthGroupedSampler(Sampler[int]):
         return len(self._lengths)
 
     def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next; transformers calls it."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:

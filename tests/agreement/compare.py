@@ -36,7 +36,8 @@ from runner.config.benchmark import load_benchmark
 from runner.core.resources import benchmark_file
 from runner.core.types import Item, Prompt
 from runner.models.local.causal import Causal
-from runner.models.local.loading import apply_adapter, limit_of, load_model, load_tokenizer
+from runner.models.local.loading import apply_adapter, limit_of, load_model
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, encode_all
 from runner.tasks.prompts import all_prompts, text
 

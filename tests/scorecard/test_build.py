@@ -25,7 +25,7 @@ from runner.scorecard.build import build_tasks, scope
 from runner.scoring.ceiling import ceiling
 from runner.tasks.answers import align
 from runner.tasks.predictions import read
-from runner.tasks.selection import align_predictions, select
+from runner.tasks.selection import TaskAnswers, align_predictions, select
 
 SCHEMA = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
 TASK = Draft202012Validator({"$ref": "#/$defs/task", "$defs": SCHEMA["$defs"]})
@@ -189,7 +189,7 @@ def test_prompts_are_compared_after_their_orders_are_averaged():
     part = selection.tasks[0]
     rows = factories.rows("dilemmas", part.scored, np.log([[[0.9, 0.1], [0.5, 0.5]]] * 2), "one")
     rows += factories.rows("dilemmas", part.scored, np.log([[[0.4, 0.6]]] * 2), "two")
-    answers = {("dilemmas", "test"): align(part.scored, part.task.labels, rows)}
+    answers = {"dilemmas": TaskAnswers(part, align(part.scored, part.task.labels, rows))}
     found = build_tasks(selection, answers)["dilemmas"]
     assert found["prompt_spread"]["primary_by_prompt"] == pytest.approx({"one": -math.log(0.7), "two": -math.log(0.4)})
     assert found["prompt_spread"]["range"] == pytest.approx(math.log(0.7 / 0.4))

@@ -15,7 +15,8 @@ from support import factories
 from runner.core.canonical import sha256_file
 from runner.core.errors import InvalidInput, VerificationError
 from runner.scorecard import filenames
-from runner.scorecard.recompute import _differences, _leaves, benchmark_of, recompute
+from runner.scorecard.recompute import _differences, _leaves, recompute
+from runner.scorecard.signed_run import benchmark_of
 from runner.scorecard.verify import verify
 
 

@@ -10,12 +10,13 @@ from support import factories
 
 from runner.scorecard.task_metrics import PARAMETERS, baseline_prior, baseline_uniform, counts_of, fit, measure
 from runner.scoring import calibration, rules
+from runner.tasks.selection import TaskAnswers
 
 
 def measured(counts, scores, fitting=None, **more):
     selection = factories.selection(counts, fitting=None if fitting is None else fitting[0])
     answers = factories.answers(selection, scores, None if fitting is None else fitting[1], **more)
-    return measure(selection.tasks[0], answers, selection.benchmark.scoring)
+    return measure(answers["dilemmas"], selection.benchmark.scoring)
 
 
 def flipped(counts, number):
@@ -201,8 +202,8 @@ def test_legacy_losses_are_missing_where_some_rows_do_not_know_their_mass():
     rows[2] = replace(rows[2], answer_mass=None)
     from runner.tasks.answers import align
 
-    answers = {("dilemmas", "test"): align(part.scored, part.task.labels, rows)}
-    found = measure(part, answers, selection.benchmark.scoring)
+    answers = TaskAnswers(part, align(part.scored, part.task.labels, rows))
+    found = measure(answers, selection.benchmark.scoring)
     for name in ("seed_cross_entropy", "seed_dirichlet"):
         assert name not in found.values
         assert "some rows do not say" in found.unavailable[name]

@@ -34,8 +34,8 @@ from workloads import LARGE, make_model, make_words
 from runner.core.types import ModelRef, Prompt, Submission
 from runner.evaluation.batching import plan_steps
 from runner.models.local.causal import Causal, wrap
-from runner.models.local.loading import load_tokenizer
 from runner.models.local.prepacked import prepack
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import encode_all
 from runner.models.worker import open_isolated
 

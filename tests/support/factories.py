@@ -18,9 +18,9 @@ from runner.evaluation.run_dir import write_card
 from runner.evaluation.score import score_file
 from runner.scorecard import filenames
 from runner.signing.keyring import Keyring, keyring_of
-from runner.tasks.answers import Answers, align
+from runner.tasks.answers import align
 from runner.tasks.predictions import to_line
-from runner.tasks.selection import RunConfig, Selection, TaskData, select
+from runner.tasks.selection import RunConfig, Selection, TaskAnswers, TaskData, select
 
 RELEASED = resources.benchmark_file()
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -75,15 +75,15 @@ def selection(
 
 def answers(
     made: Selection, scores: ArrayLike, fitting: ArrayLike | None = None, **more: Any
-) -> dict[tuple[str, str], Answers]:
+) -> dict[str, TaskAnswers]:
     """The answers with these scores `(items, orders, labels)` to the one task of `made`."""
     part = made.tasks[0]
     name, labels = part.task.name, part.task.labels
-    found = {(name, part.split): align(part.scored, labels, rows(name, part.scored, scores, **more))}
-    if fitting is not None:
-        own = rows(name, part.asked_fitting, fitting, **more)
-        found[name, part.fitting_split] = align(part.asked_fitting, labels, own)
-    return found
+    scored = align(part.scored, labels, rows(name, part.scored, scores, **more))
+    if fitting is None:
+        return {name: TaskAnswers(part, scored)}
+    own = rows(name, part.asked_fitting, fitting, **more)
+    return {name: TaskAnswers(part, scored, align(part.asked_fitting, labels, own))}
 
 
 def simulated(number: int, labels: int = 2, votes: int = 5, seed: int = 0) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from runner.config.recipe import load_recipe
 from runner.core.errors import InvalidInput
 from runner.core.types import Item, Prompt, VerbalizedFormat
 from runner.models.local.causal import wrap
+from runner.models.local.tokenizer import load_tokenizer
 from runner.tasks import verbalized
 from runner.tasks.prompts import text
 from runner.training.trainee import TrainableCausal
@@ -96,7 +97,7 @@ def test_what_is_saved_is_taken_up_again_and_is_what_evaluation_loads(
     assert [row.log_scores for row in other.backend().predict(prompts)] == expected
     base = loading.load_model(model_folder, "float32", CPU)
     loaded = loading.apply_adapter(base, tmp_path / "adapter")
-    backend = wrap(loaded, loading.load_tokenizer(model_folder), "plain")
+    backend = wrap(loaded, load_tokenizer(model_folder), "plain")
     assert [row.log_scores for row in backend.predict(prompts)] == expected
 
 

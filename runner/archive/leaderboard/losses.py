@@ -92,11 +92,11 @@ def _losses(store: Store, one: Candidate, selection: Selection) -> Array:
         path.write_bytes(content)
         part = selection.tasks[0]
         rows = [row for row in read(path) if row.task == part.task.name]
-    answers = align_predictions(selection, rows, optional_fitting=True)
+    answers = align_predictions(selection, rows, optional_fitting=True)[part.task.name]
     scoring = selection.benchmark.scoring
     rule = RULES.get(scoring.primary)
     if rule is not None:
         counts = np.array([item.counts for item in part.scored], dtype=np.float64)
-        losses: Array = rule(answers[part.task.name, part.split].averaged(), counts)
+        losses: Array = rule(answers.scored.averaged(), counts)
         return losses
-    return measure(part, answers, scoring).values[scoring.primary]
+    return measure(answers, scoring).values[scoring.primary]

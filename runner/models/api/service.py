@@ -111,11 +111,7 @@ class Service:
                 tokens = told.usage or (0, 0)
                 self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
         return Prediction(
-            task=prompt.task,
-            split=prompt.split,
-            item_id=prompt.item_id,
-            prompt_id=prompt.prompt_id,
-            order=prompt.order,
+            **prompt.key._asdict(),
             prompt_sha256=prompt_sha256(prompt),
             log_scores=scored.log_scores,
             prompt_tokens=None if self._service.echo else told.prompt_tokens,

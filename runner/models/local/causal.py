@@ -26,6 +26,7 @@ from runner.models.local.packed.layout import Packed, pack, pack_prefix
 from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Suffix, packed_batches
 from runner.models.local.prepacked import prepack
 from runner.models.local.thread_pool import parallel_map
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, PromptEncoder, encode_with
 
 _ENDS = 8
@@ -46,7 +47,7 @@ def open_causal(
     chosen = devices.choose_all(device)
     if chosen[0].type == "cpu":
         devices.keep_freed_memory()
-    tokenizer = loading.load_tokenizer(model_folder)
+    tokenizer = load_tokenizer(model_folder)
     named = submission.model
     model = loading.load_model(model_folder, dtype or named.dtype, *chosen, quantization=named.quantization)
     if adapter_folder is not None:

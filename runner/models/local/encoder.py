@@ -15,6 +15,7 @@ from runner.core.types import HeadSpec, Prediction, Prompt, Submission
 from runner.models.local import devices, loading, model_info
 from runner.models.local.encoder_inputs import Texts, arranged, inputs_of, outputs_of
 from runner.models.local.padded_batches import batches
+from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedTexts, encode_texts
 from runner.tasks.prompts import prompt_sha256
 
@@ -37,7 +38,7 @@ def open_encoder(
     if head is None:
         raise ValueError("an encoder has a head")
     chosen = devices.choose(device)
-    tokenizer = loading.load_tokenizer(model_folder)
+    tokenizer = load_tokenizer(model_folder)
     brought = loading.brought_by(adapter_folder)
     model = loading.load_encoder(model_folder, head, dtype or submission.model.dtype, chosen, brought)
     if adapter_folder is not None:
@@ -178,12 +179,8 @@ def _prediction(
             raise BackendError(Fault("CONCENTRATION", message))
     lengths = [len(each.ids) for each in read]
     return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
+        **prompt.key._asdict(),
         log_scores=tuple(log_softmax(logits).tolist()),
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=sum(lengths),
         token_counts=tuple(lengths) if head.kind == "ranking" else None,

@@ -1,4 +1,4 @@
-"""Weights, adapter and tokenizer from local folders, whole and finite, or a fault that says what is wrong with them."""
+"""Weights and adapter from local folders, whole and finite, or a fault that says what is wrong with them."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     GenerationConfig,
 )
 
@@ -37,16 +36,6 @@ ATTENTION = "sdpa"
 
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer in `folder`; `BackendError` (`TOKENIZER_LOAD`, `TOKENIZER_KIND`) if there is none."""
-    with translate_errors("TOKENIZER_LOAD", "The tokenizer cannot be loaded", folder), quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **_SAFE)
-    if not tokenizer.is_fast:
-        message = "The tokenizer is not a fast one; a tokenizer.json was expected."
-        raise BackendError(Fault("TOKENIZER_KIND", message, file=str(folder)))
-    return tokenizer
 
 
 def check_vocabulary(model: Any, highest: int) -> None:

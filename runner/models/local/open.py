@@ -58,7 +58,7 @@ def open_backend(
 def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer in a model's folder, without its weights; `BackendError` if it cannot be loaded."""
     need_libraries()
-    from runner.models.local.loading import load_tokenizer as load
+    from runner.models.local.tokenizer import load_tokenizer as load
 
     return load(folder)
 

@@ -20,12 +20,8 @@ def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Generation) -> Pred
         raise BackendError(Fault("LOGITS_NON_FINITE", message))
     text = found.text[:MAX_TEXT]
     return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
+        **prompt.key._asdict(),
         log_scores=scores_or_none(text, prompt.writing),
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=len(encoded.prefix),
         truncated=encoded.truncated,
@@ -50,12 +46,8 @@ def from_forms(prompt: Prompt, encoded: EncodedPrompt, forms: Sequence[float]) -
     ]
     log_scores = tuple(float(np.logaddexp.reduce(values)) for values in by_label)
     return Prediction(
-        task=prompt.task,
-        item_id=prompt.item_id,
+        **prompt.key._asdict(),
         log_scores=log_scores,
-        split=prompt.split,
-        prompt_id=prompt.prompt_id,
-        order=prompt.order,
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=len(encoded.prefix),
         token_counts=tuple(lengths),

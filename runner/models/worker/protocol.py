@@ -133,10 +133,7 @@ def prediction_of(row: Any, asked: Prompt) -> Prediction:
         found = from_row(row)
     except ValueError as problem:
         raise ProtocolError(f"a prediction with a fault: {problem}") from None
-    same = all(
-        getattr(found, name) == getattr(asked, name) for name in ("task", "split", "item_id", "prompt_id", "order")
-    )
-    if not same or found.prompt_sha256 != prompt_sha256(asked):
+    if found.key != asked.key or found.prompt_sha256 != prompt_sha256(asked):
         raise ProtocolError("an answer to another prompt than was asked")
     if asked.writing is None and found.log_scores is not None and len(found.log_scores) != len(asked.options):
         raise ProtocolError(f"{len(found.log_scores)} scores for {len(asked.options)} labels")

@@ -68,7 +68,8 @@ def open_replicas(
 ) -> "Replicas":
     """Load what `submission` names once on each device of the list `device`, at the same time; see `open_isolated`.
 
-    `threads` are those of each copy (default: `threads_per_replica`). Raises what `open_isolated` and `device_names` do.
+    `threads` are those of each replica (default: `threads_per_replica`). Raises what `open_isolated` and
+    `device_names` do.
     """
     names = device_names(device)
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]

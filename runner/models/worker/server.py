@@ -20,7 +20,7 @@ from runner.core.types import Prompt
 from runner.models.base import LocalBackend
 from runner.models.local.open import open_backend, show_tokens
 from runner.models.worker import protocol, sandbox
-from runner.tasks.predictions import to_line
+from runner.tasks.predictions import to_row
 
 Json = dict[str, Any]
 Say = Callable[[Json], None]
@@ -133,7 +133,7 @@ def _answer(
                 return backend.plan(prompts)
         case "predict":
             for prediction in backend.predict(prompts, read.result() if read else None):
-                say({"item": json.loads(to_line(prediction))})
+                say({"item": to_row(prediction)})
             return None
         case "adapter off":
             without = backend.without_adapter()

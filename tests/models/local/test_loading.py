@@ -227,7 +227,7 @@ class TestTokenizer:
 
     def test_none(self, folder: Path) -> None:
         (folder / "model" / "tokenizer.json").unlink()
-        assert refusal(lambda: load_tokenizer(folder / "model")) == "TOKENIZER_LOAD"
+        assert refusal(lambda: load_tokenizer(folder / "model")) == "TOKENIZER_KIND"
 
     def test_token_ids_are_shown_without_weights(self, folder: Path) -> None:
         (folder / "model" / "model.safetensors").unlink()

@@ -20,17 +20,15 @@ KeysValues = dict[int, tuple[Tensor, Tensor]]
 
 @dataclass
 class Batch:
-    """A packed batch on its way through the layers.
-
-    `prefix_kv` has, by layer, keys and values (heads, tokens, size) of the beginning that every prompt of the batch
-    follows; where `write_prefix` is set, those of the batch's own tokens are put there instead. What the layer `last_layer_idx` answers
-    is looked at only at the places of the batch.
-    """
+    """A packed batch on its way through the layers."""
 
     packed: Packed
     prefix_kv: KeysValues
+    """The prefix cache: by layer, keys and values (heads, prefix_len, size) that every prompt of the batch follows."""
     write_prefix: bool = False
+    """Fill `prefix_kv` with the keys and values of the batch's own tokens, instead of reading it."""
     last_layer_idx: int | None = None
+    """The layer whose result is needed only at the scored positions; None computes every layer everywhere."""
     _arranged: dict[tuple[torch.device, bool], Blocks] = field(default_factory=dict)
 
     def arranged(self, device: torch.device, heads: int, layer: int) -> Blocks:

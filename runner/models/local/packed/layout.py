@@ -1,4 +1,16 @@
-"""A batch of prompts with all their options as one row of tokens, in which what several begin with stands once."""
+"""The layout of a packed batch: prompts and all their options as one row of tokens, each shared prefix once.
+
+Two prompts, "The sky is A/B" and "The sky was A/B", with the options " yes" (one token) and " not at all" (three):
+
+    prefix cache │ row: one token a column                                            scored position → token
+    ─────────────┼────────────────────────────────────────────────────────────────    ──────────────────────
+    instruction  │ The sky │ is A/B │ not at │ was A/B │ not at                        "A/B" → yes, "A/B" → not,
+    (prefix_len) │ seg. 0  │ seg. 1 │ seg. 2 │ seg. 3  │ seg. 4                        "not" → at,  "at" → all; …
+
+A segment sees the prefix cache, the segments that it follows (`before`: 0 for 1; 0, 1 for 2), and its own earlier
+tokens. Options that have several tokens are branches of one segment; a branch sees only its own tokens. The last token
+of an option is never read, only scored.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,16 +27,16 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The tokens `start` to `stop` of the row, which follow what is kept, then the tokens of the ranges `before`.
-
-    A token sees all of those, and of its own segment itself and the earlier ones; with `branches` (stop − start,)
-    only those of its own branch.
-    """
+    """Consecutive tokens of the row that follow the same tokens."""
 
     start: int
+    """Index of the first token in the row."""
     stop: int
+    """Index after the last token."""
     before: tuple[Range, ...]
+    """Ranges of the row that every token of the segment sees, beside the prefix cache."""
     branches: Ints | None = None
+    """(stop − start,) branch of each token, which sees only earlier tokens of its own; None: one branch."""
 
     @property
     def ranges(self) -> tuple[Range, ...]:
@@ -34,20 +46,22 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A batch laid out; the keys and values of each prompt's first `prefix_len` tokens are at hand.
-
-    `ids` and `positions` are (tokens,); every token lies in one of `segments`. Token t of form f is scored where the
-    model has read what comes before it: `scored_positions[i]` says where, `target_ids[i]` which token, `option_index[i]` for which form,
-    counted through the whole batch.
-    """
+    """A batch laid out. Token t of an option is scored at the position that has read everything before t."""
 
     prefix_len: int
+    """Tokens at the start of every prompt whose keys and values are in the prefix cache, and not in the row."""
     ids: Ints
+    """(tokens,) token ids of the row."""
     positions: Ints
+    """(tokens,) position ids, as in the prompt by itself."""
     segments: tuple[Segment, ...]
+    """The row cut into segments, in order; every token lies in exactly one."""
     scored_positions: Ints
+    """(scores,) index in the row of the hidden state that predicts each scored token."""
     target_ids: Ints
+    """(scores,) the token whose log-probability is wanted there."""
     option_index: Ints
+    """(scores,) the surface form that the token belongs to, counted through the whole batch."""
 
 
 def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
