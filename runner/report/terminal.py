@@ -184,18 +184,18 @@ def print_comparison(result: Json) -> None:
             table.add_column(column, justify="right", no_wrap=True)
         for full_name, row in task["metrics"].items():
             metric = full_name.replace("_calibrated", " (cal.)")
-            style = {"better": "green", "worse": "red"}.get(row["verdict"], "")
+            style = {"better": "green", "worse": "red", "differs": "yellow"}.get(row["verdict"], "dim")
             arrow = {True: "↓", False: "↑", None: " "}[row["lower_is_better"]]
             if row["difference"] is None:
                 table.add_row(f"{arrow} {metric}", "–", "–", "–", "–", row["verdict"])
                 continue
-            p = number(row["p_adjusted"])
+            tested = row["p_adjusted"] is not None
             table.add_row(
                 f"{arrow} {metric}",
                 signed(row["difference"]),
                 f"{signed(row['lower'])} … {signed(row['upper'])}",
-                p,
-                number(row["minimum_detectable"]),
+                number(row["p_adjusted"]) if tested else "–",
+                number(row["minimum_detectable"]) if tested else "–",
                 Text(row["verdict"], style=style),
             )
         console.print(table)

@@ -1,34 +1,30 @@
 """Predictions and items to the numbers of a scorecard: pure, so that anyone can redo it without a model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from runner.core.canonical import digest
-from runner.core.types import Array, Benchmark, ScoringSpec, Task
+from runner.core.types import Benchmark, ScoringSpec, Task
 from runner.scorecard import diagnostics, parse_failures
-from runner.scorecard.estimates import References, baseline_means, ceilings, skills, summarise
+from runner.scorecard.estimates import baseline_means, ceilings, skills, summarise
 from runner.scorecard.panel import panel_row
+from runner.scorecard.references import References, references_of
 from runner.scorecard.strata import by_stratum
 from runner.scorecard.task_metrics import (
     PARAMETERS,
     TaskMetrics,
-    baseline_prior,
-    baseline_uniform,
     counts_of,
     measure,
-    shared_by,
 )
 from runner.scorecard.warn import warnings
 from runner.scoring import rules
-from runner.scoring.ceiling import ceiling, has_ceiling
-from runner.scoring.ceiling_error import prior_influence
+from runner.scoring.ceiling import has_ceiling
 from runner.scoring.dirichlet import DirichletFit, fit_dirichlet
 from runner.tasks import api_usage
 from runner.tasks.answers import View
-from runner.tasks.selection import Selection, TaskAnswers, TaskData, drop_unparsed
+from runner.tasks.selection import Selection, TaskAnswers, drop_unparsed
 
 SCHEMA_VERSION = "1"
 
@@ -139,7 +135,7 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     service = api_usage.merged(one.served for one in (asked, answers.fitting) if one is not None)
     counts = counts_of(used.scored)
     best = fit_dirichlet(counts)
-    references, prior_method = _references(used, counts, best, scoring)
+    references, prior_method = references_of(used, best, scoring)
     measured = measure(parsed, scoring) if parsed.task.scored else None
     if measured is None:
         results = parse_failures.nothing_measured(scoring)
@@ -188,21 +184,6 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
         **results,
         **({} if service is None else {"service": service.to_json()}),
     }
-
-
-def _references(used: TaskData, counts: Array, best: DirichletFit, scoring: ScoringSpec) -> tuple[References, str]:
-    """Baselines and ceilings, and how the label shares were had."""
-    prior, method = baseline_prior(used, scoring)
-    uniform = baseline_uniform(used, scoring)
-    if scoring.inference > 1:
-        shared = shared_by(used, scoring)
-        prior, uniform = replace(prior, shared=shared), replace(uniform, shared=shared)
-        if not best.determined:
-            return References(uniform, prior, {}), method
-    names = [name for name in scoring.metrics if has_ceiling(name)]
-    limits = ceiling(counts, names, scoring.ceiling_draws, scoring.ceiling_seed, best.alpha)
-    influence = prior_influence(counts, limits, best, names) if scoring.inference > 1 else {}
-    return References(uniform, prior, limits, influence), method
 
 
 def _ceilings(references: References, best: DirichletFit, scoring: ScoringSpec) -> Json:

@@ -1,41 +1,20 @@
 """Per-item values to estimates with standard errors and intervals: of all items, of each stratum, of a baseline."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runner.core.types import Array, ScoringSpec
+from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import entropy_correlation as entropies
 from runner.scoring import f1, intervals
-from runner.scoring.ceiling import Ceiling
 from runner.scoring.dependence import Dependence
 from runner.scoring.metrics import METRICS, gap_to_ceiling, has_skill, skill, skill_draws
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """What a model's values are held against: two baselines and the ceilings of metrics by name.
-
-    `influence` (items,) of a metric is that of each item on its ceiling through the fitted prior; empty where the prior
-    is taken as known.
-    """
-
-    uniform: TaskMetrics
-    prior: TaskMetrics
-    limits: Mapping[str, Ceiling]
-    influence: Mapping[str, Array] = field(default_factory=dict)
-
-    def ceiling_column(self, name: str, items: int) -> Array:
-        """(items,) numbers that average to the ceiling of `name`, and scatter as an estimate of it does."""
-        limit = self.limits[name]
-        per_item = np.full(items, limit.value) if limit.per_item is None else limit.per_item
-        return np.asarray(per_item + self.influence.get(name, 0.0))
 
 
 def summarise(

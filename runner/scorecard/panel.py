@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from runner.core.types import Array, ScoringSpec
-from runner.scorecard.estimates import References
+from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics, panel_of
 from runner.scoring import intervals, rules
 from runner.scoring.ceiling import ceiling, fit_dirichlet
