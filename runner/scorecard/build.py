@@ -8,9 +8,9 @@ import numpy as np
 from runner.core.canonical import digest
 from runner.core.types import Benchmark, ScoringSpec, Task
 from runner.scorecard import diagnostics, parse_failures
-from runner.scorecard.estimates import baseline_means, ceilings, skills, summarise
+from runner.scorecard.estimates import baseline_means, skills, summarise
 from runner.scorecard.panel import panel_row
-from runner.scorecard.references import References, references_of
+from runner.scorecard.references import References, ceilings, references_of
 from runner.scorecard.strata import by_stratum
 from runner.scorecard.task_metrics import (
     PARAMETERS,
@@ -195,7 +195,8 @@ def _ceilings(references: References, best: DirichletFit, scoring: ScoringSpec) 
     if not references.limits:
         nothing = {"value": None, "monte_carlo_error": None, "standard_error": None, "confidence_interval": None}
         return {name: {**nothing, "reason": best.notes[-1]} for name in scoring.metrics if has_ceiling(name)}
-    return ceilings(references, references.prior.shared, scoring)
+    prior = references.prior
+    return ceilings(len(prior.counts), references.limits, references.influence, prior.shared, scoring)
 
 
 def _dependence(measured: TaskMetrics) -> Json | None:

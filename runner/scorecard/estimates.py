@@ -42,28 +42,6 @@ def skills(measured: TaskMetrics, references: References, scoring: ScoringSpec) 
     return {name: _skill(name, block, measured) for name in names}
 
 
-def ceilings(references: References, shared: Dependence | None, scoring: ScoringSpec) -> Json:
-    """Each metric's ceiling with the error and interval it has as an estimate from these items."""
-    items = len(references.prior.counts)
-    names = [name for name in references.limits if references.limits[name].per_item is not None]
-    matrix = np.column_stack([references.ceiling_column(name, items) for name in names])
-    spec = scoring.intervals
-    errors = intervals.standard_error(matrix, shared)
-    drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
-    lower, upper = intervals.percentile_interval(drawn, spec.level)
-    found: Json = {}
-    for name, limit in references.limits.items():
-        plain = {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}
-        if name not in references.influence or errors is None:
-            reason = "its prior's error was not propagated: this ceiling is averaged over draws"
-            found[name] = {**plain, "standard_error": None, "confidence_interval": None, "reason": reason}
-            continue
-        at = names.index(name)
-        interval = {"lower": float(lower[at]), "upper": float(upper[at]), "level": spec.level}
-        found[name] = {**plain, "standard_error": float(errors[at]), "confidence_interval": interval}
-    return found
-
-
 class _Block:
     """Per-item columns with their bootstrap means: held together because they share their resampled items."""
 

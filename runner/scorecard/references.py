@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from runner.core.types import Array, ScoringSpec
 from runner.scorecard.task_metrics import TaskMetrics, baseline_prior, baseline_uniform, counts_of, shared_by
+from runner.scoring import intervals
 from runner.scoring.ceiling import Ceiling, ceiling, has_ceiling
 from runner.scoring.ceiling_error import prior_influence
+from runner.scoring.dependence import Dependence
 from runner.scoring.dirichlet import DirichletFit
 from runner.tasks.selection import TaskData
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,43 @@ class References:
 
     def ceiling_column(self, name: str, items: int) -> Array:
         """(items,) numbers that average to the ceiling of `name`, and scatter as an estimate of it does."""
-        limit = self.limits[name]
-        per_item = np.full(items, limit.value) if limit.per_item is None else limit.per_item
-        return np.asarray(per_item + self.influence.get(name, 0.0))
+        return _column(name, items, self.limits, self.influence)
+
+
+def ceilings(
+    items: int,
+    limits: Mapping[str, Ceiling],
+    influence: Mapping[str, Array],
+    shared: Dependence | None,
+    scoring: ScoringSpec,
+) -> Json:
+    """Each metric's ceiling with the error and interval it has as an estimate from these items."""
+    names = [name for name in limits if name in influence]
+    spec = scoring.intervals
+    errors = lower = upper = None
+    if names:
+        matrix = np.column_stack([_column(name, items, limits, influence) for name in names])
+        errors = intervals.standard_error(matrix, shared)
+        drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
+        lower, upper = intervals.percentile_interval(drawn, spec.level)
+    found: Json = {}
+    for name, limit in limits.items():
+        found[name] = {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}
+        if name not in influence or errors is None or lower is None or upper is None:
+            why = "this ceiling is averaged over draws" if name not in influence else "one item says nothing of others"
+            reason = f"no error: {why}"
+            found[name] |= {"standard_error": None, "confidence_interval": None, "reason": reason}
+            continue
+        at = names.index(name)
+        interval = {"lower": float(lower[at]), "upper": float(upper[at]), "level": spec.level}
+        found[name] |= {"standard_error": float(errors[at]), "confidence_interval": interval}
+    return found
+
+
+def _column(name: str, items: int, limits: Mapping[str, Ceiling], influence: Mapping[str, Array]) -> Array:
+    limit = limits[name]
+    per_item = np.full(items, limit.value) if limit.per_item is None else limit.per_item
+    return np.asarray(per_item + influence.get(name, 0.0))
 
 
 def references_of(part: TaskData, best: DirichletFit, scoring: ScoringSpec) -> tuple[References, str]:

@@ -146,7 +146,7 @@ def test_another_benchmark(runs, tmp_path):
 def test_another_version_of_the_benchmark_names_each_difference(runs, tmp_path):
     changed = tmp_path / "benchmark.yaml"
     text = factories.RELEASED.read_text(encoding="utf-8")
-    changed.write_text(text.replace('version: "1.0.0"', 'version: "1.1.0"'), encoding="utf-8")
+    changed.write_text(text.replace('version: "2.0.0"', 'version: "2.1.0"'), encoding="utf-8")
     found = reasons(runs["a"], factories.scored(tmp_path / "runs", factories.sample_rows(), benchmark=changed))
     assert [message.split(" differs")[0] for message in found] == ["benchmark version", "benchmark digest"]
 
