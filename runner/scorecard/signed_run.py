@@ -60,7 +60,7 @@ def open_signed_run(
     """
     file = predictions or folder / filenames.PREDICTIONS
     if not file.is_file():
-        message = "The predictions are not beside the card, and they are needed here."
+        message = "There are no predictions beside the card."
         raise InvalidInput(Fault("FILE_MISSING", message, str(file), hint=hint))
     if (sha256 := sha256_file(file)) != card["predictions"]["sha256"]:
         message = f"sha256 {sha256} is not that of the card's predictions."

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.card_factory import People, keyring_document
 from support.command import Command
+from support.forked import Forked
 
 from runner.archive.index import name_of
 from runner.cli import archive, main
@@ -113,7 +114,7 @@ def test_what_is_no_archive_is_told(command: Run, keyring: Path) -> None:
 @pytest.mark.slow
 def test_real_cards_from_prediction_to_rank(scruples: Path, tmp_path: Path) -> None:
     """Real Dilemmas, the user's own key: a limited card stays apart, numbers are rebuilt, a forger gets nowhere."""
-    command = Command(tmp_path)
+    command = Forked(tmp_path)
     data = ["--task", "dilemmas", "--split", "dev", "--data-dir", scruples]
     for name in ("uniform", "panel"):
         command("baseline", name, *data, "-o", f"{name}.jsonl")
@@ -131,7 +132,7 @@ def test_real_cards_from_prediction_to_rank(scruples: Path, tmp_path: Path) -> N
     assert all(row["paired"] and row["best"] == row["worst"] for row in group["sections"][0]["rows"])
     assert [(one["name"], one["kind"]) for one in board["apart"]] == [("few", "not comparable")]
 
-    stranger = Command(tmp_path / "elsewhere")
+    stranger = Forked(tmp_path / "elsewhere")
     stranger.home.mkdir()
     forged = stranger("score", tmp_path / "panel.jsonl", *data, "-q").stdout.splitlines()[-1]
     command("archive", "add", "kept", stranger.home / forged, code=4)

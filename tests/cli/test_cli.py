@@ -13,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from support.command import BENCHMARK, Command
+from support.forked import Forked
 from support.paths import EXAMPLES
 
 from runner import __version__
@@ -23,7 +24,7 @@ EXPECTED = re.compile(r"^# expect: (\S+) (\d+):(\d+)$", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    return Command(tmp_path_factory.mktemp("home"))
+    return Forked(tmp_path_factory.mktemp("home"))
 
 
 Here = Callable[[list[str]], Result]
@@ -129,8 +130,8 @@ def test_wrong_usage_is_exit_code_2(here: Here, arguments: list[str]) -> None:
     assert not done.stdout
 
 
-def test_wrong_usage_is_exit_code_2_for_the_shell_too(command: Command) -> None:
-    assert "Usage: benchmark" in command("nope", code=2).stderr
+def test_wrong_usage_is_exit_code_2_for_the_shell_too(command: Forked) -> None:
+    assert "Usage: benchmark" in command.installed("nope", code=2).stderr
 
 
 def test_every_option_has_a_variable_of_its_own_name() -> None:
@@ -264,15 +265,15 @@ def test_what_is_not_there_or_not_known_is_said(here: Here, arguments: list[str]
 
 
 def test_a_keyring_is_needed_where_there_is_no_key(tmp_path: Path) -> None:
-    done = Command(tmp_path)("verify", "nowhere", code=1)
+    done = Forked(tmp_path)("verify", "nowhere", code=1)
     assert "KEYRING_MISSING" in done.stderr
     assert "--keyring" in done.stderr
-    done = Command(tmp_path)("verify", "nowhere", "--keyring", "keys.json", code=1)
+    done = Forked(tmp_path)("verify", "nowhere", "--keyring", "keys.json", code=1)
     assert "keys.json" in done.stderr
 
 
 def test_a_key_that_is_locked_or_no_key_is_said(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+    command = Forked(tmp_path)
     (tmp_path / "key.pem").write_text("no key", encoding="utf-8")
     (tmp_path / "key.pem").chmod(0o600)
     rows = tmp_path / "rows.jsonl"
@@ -379,7 +380,7 @@ def test_schemas_are_printed_whole(command: Command, root: Path) -> None:
 
 
 def test_keys_are_made_once_and_shown(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+    command = Forked(tmp_path)
     made = command("keys", "new").stdout
     assert made == command("keys", "show").stdout
     path = Path(made.splitlines()[0].split()[-1])

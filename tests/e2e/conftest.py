@@ -1,4 +1,4 @@
-"""Small submissions made on the spot, and the installed command to run them with."""
+"""Small submissions made on the spot, and the command to run them with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import pytest
 import torch
 from support import tiny_models
 from support.command import Command
+from support.forked import Forked
 
 DOCUMENT = """\
 schema_version: "1"
@@ -35,11 +36,16 @@ class Submissions:
 
 
 @pytest.fixture(scope="session")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    home = tmp_path_factory.mktemp("home")
-    run = Command(home)
+def command(tmp_path_factory: pytest.TempPathFactory) -> Forked:
+    run = Forked(tmp_path_factory.mktemp("home"))
     run("keys", "new")
     return run
+
+
+@pytest.fixture(scope="session")
+def installed(command: Forked) -> Command:
+    """The command as its users have it, in the home of `command`: for tests of the processes themselves."""
+    return command.installed
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +74,17 @@ Evaluate = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def evaluate(command: Command) -> Evaluate:
+def evaluate(command: Forked) -> Evaluate:
     """Run `benchmark evaluate --quiet` on the sample to its end; the run's folder, which is its last word."""
+    return lambda *arguments: run_of(command, *arguments)
 
-    def run(submission: Path, output: Path, *options: object) -> Path:
-        done = command("evaluate", submission, "--suite", "sample", "--quiet", "--output-dir", output, *options)
-        return Path(done.stdout.splitlines()[-1])
 
-    return run
+@pytest.fixture(scope="session")
+def evaluate_installed(installed: Command) -> Evaluate:
+    """The same with the installed command and the model's own process."""
+    return lambda *arguments: run_of(installed, *arguments)
+
+
+def run_of(command: Command, submission: Path, output: Path, *options: object) -> Path:
+    done = command("evaluate", submission, "--suite", "sample", "--quiet", "--output-dir", output, *options)
+    return Path(done.stdout.splitlines()[-1])

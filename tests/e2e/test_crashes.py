@@ -8,17 +8,17 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command import Command
-from support.paths import ROOT, SUPPORT, TESTS
+from support.forked import Done, Forked
+from support.paths import TESTS
 
 pytestmark = pytest.mark.slow
 
@@ -30,26 +30,11 @@ KEPT = 5
 
 
 @dataclass(frozen=True)
-class Done:
-    code: int
-    points: int
-    stdout: str
-    stderr: str
-
-
 class Forks:
-    """`forked.py`, waiting for orders."""
+    """`benchmark evaluate` in forks, by default on a few items, that can be killed at any durability point."""
 
-    def __init__(self, command: Command, small: tuple[object, ...]) -> None:
-        self.small = small
-        self._process = subprocess.Popen(
-            [sys.executable, str(SUPPORT / "forked_runner.py")],
-            env=command.environment({"PYTHONPATH": str(ROOT)}),
-            cwd=command.home,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
+    command: Forked
+    small: tuple[object, ...]
 
     def __call__(
         self,
@@ -60,33 +45,8 @@ class Forks:
         user: int | None = None,
         code: int = 0,
     ) -> Done:
-        """`benchmark evaluate`, by default on a few items, killed at a durability point if `stop` says so."""
         arguments = ["evaluate", str(submission), *map(str, options or self.small), "--output-dir", str(output)]
-        return self.run(arguments, under=output, stop=stop, user=user, code=code)
-
-    def run(
-        self,
-        arguments: Sequence[str],
-        *,
-        under: Path,
-        stop: tuple[int, str] | None = None,
-        user: int | None = None,
-        code: int = 0,
-    ) -> Done:
-        """Any command."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        order = {"arguments": arguments, "under": str(under), "stop": stop, "user": user}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        done = Done(**json.loads(self._process.stdout.readline()))
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.code == (-signal.SIGKILL if stop else code), done
-        return done
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
-        assert self._process.returncode == 0
+        return self.command.run(arguments, under=output, stop=stop, user=user, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +60,8 @@ def small(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object,
 
 
 @pytest.fixture(scope="module")
-def forks(command: Command, small: tuple[object, ...]) -> Iterator[Forks]:
-    made = Forks(command, small)
-    yield made
-    made.close()
+def forks(command: Forked, small: tuple[object, ...]) -> Forks:
+    return Forks(command, small)
 
 
 @pytest.fixture(scope="module")
@@ -582,7 +540,7 @@ def test_what_belongs_to_another_user_is_said(forks: Forks, foreign: Path, argum
         "RING": str(foreign / "keyring.json"),
     }
     given = [re.sub("|".join(places), lambda found: places[found[0]], word) for word in arguments]
-    done = forks.run(given, under=foreign, user=NOBODY, code=1)
+    done = forks.command.run(given, under=foreign, user=NOBODY, code=1)
     assert "denied" in done.stderr or "not found" in done.stderr
     assert str(foreign / "closed") in "".join(done.stderr.split()) or "CLOSED" not in " ".join(arguments)
 

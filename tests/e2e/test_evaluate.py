@@ -1,4 +1,4 @@
-"""From two YAML files to a signed scorecard and back, through the installed command."""
+"""From two YAML files to a signed scorecard and back, once with the model in its own process."""
 
 import hashlib
 import json
@@ -31,10 +31,18 @@ def read_card(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def runs(submissions: Any, evaluate: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The bare model and the model with its adapter, on a few items of each task of the sample."""
+def runs(
+    submissions: Any, evaluate: Any, evaluate_installed: Any, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The bare model and the model with its adapter, on a few items of each task of the sample.
+
+    The second is run as users run it; that forks give the same bytes is one of the tests.
+    """
     output = tmp_path_factory.mktemp("results")
-    return {name: evaluate(getattr(submissions, name), output, "--limit", 4) for name in ("base", "lora")}
+    return {
+        "base": evaluate(submissions.base, output, "--limit", 4),
+        "lora": evaluate_installed(submissions.lora, output, "--limit", 4),
+    }
 
 
 @pytest.mark.parametrize("kind", ["base", "lora"])
@@ -139,6 +147,7 @@ def test_a_second_run_gives_the_same_bytes_and_numbers(
     one, two = read_card(runs["lora"]), read_card(again)
     assert one["tasks"] == two["tasks"]
     assert one["submission"] == two["submission"]
+    assert one["run"]["isolation"] == two["run"]["isolation"]
     assert one["run"]["id"] != two["run"]["id"]
 
 

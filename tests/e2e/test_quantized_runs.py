@@ -40,9 +40,9 @@ def plain(reduced: dict[str, Path], evaluate: Any, tmp_path_factory: pytest.Temp
 
 @pytest.mark.parametrize("form", ["nf4", "int8"])
 def test_a_card_says_how_the_weights_were_reduced(
-    form: str, reduced: dict[str, Path], plain: Path, evaluate: Any, tmp_path: Path, command: Command
+    form: str, reduced: dict[str, Path], plain: Path, evaluate_installed: Any, tmp_path: Path, command: Command
 ) -> None:
-    runs = {"none": plain, form: evaluate(reduced[form], tmp_path, *ONLY)}
+    runs = {"none": plain, form: evaluate_installed(reduced[form], tmp_path, *ONLY)}
     cards = {name: json.loads((run / "scorecard.json").read_text(encoding="utf-8")) for name, run in runs.items()}
     assert cards["none"]["submission"]["model"]["quantization"] is None
     model = cards[form]["submission"]["model"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.command import Command
+from support.forked import Forked
 
 CHOSEN = ("--suite", "sample", "--task", "dilemmas", "--limit", 2, "--quiet")
 CONTAINER = {"BENCHMARK_CONTAINER": "1"}
@@ -39,7 +40,7 @@ def test_a_malformed_digest_of_the_image_is_told_before_any_work(command: Comman
 
 
 def test_in_a_container_what_would_be_lost_is_told(tmp_path: Path) -> None:
-    command = Command(tmp_path)
+    command = Forked(tmp_path)
     predictions = tmp_path / "uniform.jsonl"
     command("baseline", "uniform", "--suite", "sample", "--task", "dilemmas", "--limit", 2, "-o", predictions)
     chosen = ("score", predictions, *CHOSEN, "-o", "results")

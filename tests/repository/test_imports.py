@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.command import Command
+from support.forked import Forked
 
 MODEL_LIBRARIES = {"torch", "transformers", "peft", "tokenizers"}
 NUMBERS = {"numpy", "scipy"}
@@ -14,7 +15,7 @@ NUMBERS = {"numpy", "scipy"}
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    return Command(tmp_path_factory.mktemp("home"))
+    return Forked(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

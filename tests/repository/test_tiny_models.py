@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.command import Command
+from support.forked import Forked
 
 FILES = (
     "tiny-llama/model/config.json",
@@ -42,7 +42,7 @@ def relative_distance(made: Path, kept: Path) -> float:
 
 @pytest.mark.slow
 def test_the_adapter_improves_the_cross_entropy_of_the_sample(root: Path, tmp_path: Path) -> None:
-    benchmark, values = Command(tmp_path), {}
+    benchmark, values = Forked(tmp_path), {}
     for name in ("tiny-llama", "tiny-llama-lora"):
         ran = benchmark(
             "evaluate", root / "submissions" / name / "submission.yaml", "--suite", "sample", "-q", "-o", tmp_path

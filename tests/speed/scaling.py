@@ -34,7 +34,6 @@ from workloads import LARGE, make_model, make_words
 from runner.core.types import ModelRef, Prompt, Submission
 from runner.evaluation.batching import plan_steps
 from runner.models.local.causal import Causal, wrap
-from runner.models.local.prepacked import prepack
 from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import encode_all
 from runner.models.worker import open_isolated
@@ -73,7 +72,6 @@ def backend(tokenizer: Any, shape: dict[str, int], vocabulary: int) -> Causal:
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=4096, **shape)
     model = LlamaForCausalLM(config).to(torch.bfloat16).eval().requires_grad_(False)
-    prepack(model.base_model)
     return wrap(model, tokenizer, "plain")
 
 

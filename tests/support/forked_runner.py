@@ -1,36 +1,72 @@
-"""Run the command again and again in forked children of one process, so that the libraries are imported once.
+"""Run the command again and again in forked children of one process, so that libraries are imported once.
 
-The model is loaded in the child itself, not in the process of its own that it has otherwise: what is tested with this
-is the walk, and what it leaves on the disk.
+A model is loaded in the child itself, not in the process of its own that it has otherwise; a card names the protections
+which that process would have. So this stands for the installed command where neither of the two processes is what is
+tested. Libraries of models are imported once a command has opened one.
 
-Reads from stdin one JSON object per line: `arguments`, and `stop` (null, or [n, kind]): the child is killed at its n-th
-durability point (from 0): before a file is synced, renamed or removed or a folder made, under the folder `under`.
-With kind "torn", the file that was about to be synced loses half of what it gained since the last sync: what a power
-cut may do. With `user`, the child gives up being root for that user. Writes one JSON object per line: `code` (negative:
-the signal), `points` passed, `stdout`, `stderr`.
+Reads from stdin one JSON object per line: `arguments`, `environment`, `cwd`; `stop` (null, or [n, kind]): the child is
+killed at its n-th durability point (from 0): before a file is synced, renamed or removed or a folder made, under the
+folder `under`. With kind "torn", the file that was about to be synced loses half of what it gained since the last sync:
+what a power cut may do. With `user`, the child gives up being root for that user. Writes one JSON object per line:
+`code` (negative: the signal), `points` passed, `stdout`, `stderr`.
 """
 
-# What every child needs, imported once; another user may not be able to read where Python is.
+import atexit
 import gc
+import importlib
 import json
 import os
 import signal
 import sys
 import tempfile
-from typing import Any
+import traceback
+from functools import cache, partial
+from typing import Any, NoReturn
 
-import runner.artifacts
-import runner.evaluation.evaluate
-import runner.models.local.causal
-import runner.report.terminal
 from runner.cli import main
-from runner.models.local.open import open_backend
+
+# What every child needs.
+LIGHT = (
+    "runner.artifacts",
+    "runner.evaluation.evaluate",
+    "runner.evaluation.score",
+    "runner.report.terminal",
+    "runner.scorecard.recompute",
+    "runner.scorecard.verify",
+)
+MODELS = (
+    "runner.models.local.open",
+    "peft",
+    "runner.models.local.causal",
+    "runner.models.local.encoder",
+    "transformers.models.llama.modeling_llama",
+)
+TRAINING = (*MODELS, "runner.training.finetune")
+SECONDS = 600
+_POINT, _OPENED = b".", b"m"
 
 
-def _open_here(*arguments: Any, threads: int | None = None, **options: Any) -> Any:
+@cache
+def _load(names: tuple[str, ...]) -> None:
+    for name in names:
+        importlib.import_module(name)
+    gc.freeze()  # else each child would look through all that was imported
+
+
+@cache
+def _protections() -> dict[str, str]:
+    from runner.models.worker import isolation
+
+    return dict(isolation("cpu"))
+
+
+def _open_here(tell: int, *arguments: Any, threads: int | None = None, **options: Any) -> Any:
     """In this process, whose threads its environment has fixed."""
+    os.write(tell, _OPENED)
+    from runner.models.local.open import open_backend
+
     backend: Any = open_backend(*arguments, **options)
-    backend.isolation = {"process": "unavailable: a test"}
+    backend.isolation = _protections()
     return backend
 
 
@@ -50,7 +86,7 @@ def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
                 os.ftruncate(descriptor, (sizes.get(status.st_ino, 0) + status.st_size + 1) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         passed += 1
-        os.write(tell, b".")
+        os.write(tell, _POINT)
 
     def watched_sync(descriptor: int) -> None:
         path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
@@ -67,28 +103,61 @@ def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
     sys.addaudithook(hook)
 
 
+def _be_the_command(order: dict[str, Any], tell: int) -> NoReturn:
+    """What the installed command does, to the exit code; nothing of the server is left to do when it ends."""
+    code: Any = 1
+    try:
+        signal.alarm(SECONDS)
+        os.chdir(order["cwd"])
+        if order["user"] is not None:
+            os.setgroups([])
+            os.setgid(order["user"])
+            os.setuid(order["user"])
+        os.environ.clear()
+        os.environ.update(order["environment"])
+        sys.modules["runner.evaluation.evaluate"].open_isolated = partial(_open_here, tell)  # type: ignore[attr-defined]
+        if order["under"] is not None:
+            _watch(order["under"], order["stop"], tell)
+        sys.argv = ["benchmark", *order["arguments"]]
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
 def _run(order: dict[str, Any]) -> dict[str, Any]:
+    _load(LIGHT)
+    if order["user"] is not None:  # who may not be able to read where Python is
+        _load(MODELS)
+    if order["arguments"][:1] == ["finetune"]:
+        _load(TRAINING)
     reader, writer = os.pipe()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
             os.close(reader)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            if order["user"] is not None:
-                os.setgroups([])
-                os.setgid(order["user"])
-                os.setuid(order["user"])
-            runner.evaluation.evaluate.open_isolated = _open_here
-            _watch(order["under"], order["stop"], writer)
-            sys.argv = ["benchmark", *order["arguments"]]
-            main()
+            _be_the_command(order, writer)
         os.close(writer)
         points = 0
+        opened = False
         while chunk := os.read(reader, 4096):
-            points += len(chunk)
+            points += chunk.count(_POINT)
+            opened |= _OPENED in chunk
         os.close(reader)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if opened:  # the first to open a model imports what that takes by itself; the next ones have it
+            _load(MODELS)
+            _protections()
         out.seek(0)
         err.seek(0)
         return {"code": code, "points": points, "stdout": out.read().decode(), "stderr": err.read().decode()}
@@ -96,6 +165,5 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     "".encode("utf-16be")  # else looked for when it is first used, which another user may not
-    gc.freeze()  # else each child would look through all that was imported
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), flush=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy.special import gammaln, log_softmax
 from support import tiny_encoders
-from support.command import Command
+from support.forked import Forked
 from support.recipe_factory import changed
 
 from runner.config import load_submission
@@ -222,7 +222,7 @@ def test_weights_that_are_too_coarse_are_not_trained_themselves(home: Path) -> N
 
 @pytest.mark.slow
 def test_by_the_command_and_evaluated_by_the_command(home: Path, tmp_path: Path) -> None:
-    command = Command(tmp_path)
+    command = Forked(tmp_path)
     command("keys", "new")
     path = home / "recipe.yaml"
     path.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.command import Command
+from support.forked import Forked
 from support.recipe_factory import Workshop
 
 from runner.config import load_submission
@@ -180,7 +180,7 @@ def test_an_unfinished_training_of_something_else_is_not_gone_on_with(workshop: 
 
 @pytest.mark.slow
 def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop: Workshop) -> None:
-    benchmark = Command(workshop.home)
+    benchmark = Forked(workshop.home)
     workshop.recipe(training={"steps": 40}, evaluation={"every": 4})
     started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
     work = workshop.home / "out" / "made" / ".training"
@@ -222,7 +222,7 @@ def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop
 
 @pytest.mark.slow
 def test_a_polite_stop_is_told_and_the_cap_on_memory_holds(workshop: Workshop) -> None:
-    benchmark = Command(workshop.home)
+    benchmark = Forked(workshop.home)
     workshop.recipe(training={"steps": 4000}, evaluation={"every": 2})
     started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
     until = time.monotonic() + 120

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support import tiny_models
-from support.command import Command
+from support.forked import Forked
 from support.recipe_factory import Workshop
 
 from runner.training.curve import rows_of
@@ -50,7 +50,7 @@ def test_checkpointing_changes_nothing(wide: Workshop) -> None:
 @pytest.mark.slow
 def test_evaluate_gives_what_the_training_said(wide: Workshop) -> None:
     folder, record = wide.train(base={"quantization": "nf4"})
-    command = Command(wide.home)
+    command = Forked(wide.home)
     command("keys", "new")
     done = command(
         *("evaluate", folder / "submission.yaml", "--suite", "sample", "--task", "dilemmas", "--split", "dev"),

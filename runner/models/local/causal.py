@@ -19,12 +19,10 @@ from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, Submission
 from runner.models.local import devices, generation, lm_head, loading, model_info, quantization, to_prediction
 from runner.models.local.batch_sizes import default_sizes
-from runner.models.local.gated import overwrite_gates
 from runner.models.local.packed import attention
 from runner.models.local.packed.last_layer import scored_at, skip_unscored_positions
 from runner.models.local.packed.layout import Packed, pack, pack_prefix
 from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Suffix, packed_batches
-from runner.models.local.prepacked import prepack
 from runner.models.local.thread_pool import parallel_map
 from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, PromptEncoder, encode_with
@@ -52,9 +50,6 @@ def open_causal(
     model = loading.load_model(model_folder, dtype or named.dtype, *chosen, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
-    if chosen[0].type == "cpu":
-        overwrite_gates(_base_of(model).base_model)
-    prepack(_base_of(model).base_model)
     return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
 
 

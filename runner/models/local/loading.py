@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -207,6 +206,9 @@ def apply_adapter(model: Any, folder: Path) -> Any:
     `ADAPTER_TENSORS` unless the file holds exactly the tensors that the adapter
     has in this model, `WEIGHTS_NON_FINITE`.
     """
+    # It takes seconds to import, with much that a model without an adapter has no use for.
+    from peft import PeftModel, get_peft_model_state_dict
+
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         message = "There is no adapter_model.safetensors; only safetensors are read."

@@ -1,12 +1,10 @@
-"""One URL to one file over HTTP, going on where an earlier attempt was cut off.
+"""One URL to one file over HTTP, with retries.
 
-The standard library does it: the client that travels with huggingface_hub is not the same from one release of it to
-the next, and a range request with a condition needs no more than `urllib.request` has (proxies from the environment,
-redirects, certificates, time limits).
+The standard library does it: `urllib.request` has proxies from the environment, redirects, certificates and time
+limits, and needs no dependency. A download that breaks off begins anew.
 """
 
 import http.client
-import re
 import ssl
 import time
 import urllib.error
@@ -20,7 +18,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runner import __version__
-from runner.core import canonical, strict_json
 from runner.core.errors import BackendError, Fault, InvalidInput
 
 Progress = Callable[[int, int | None], None]
@@ -29,11 +26,6 @@ Progress = Callable[[int, int | None], None]
 _BLOCK = 1 << 17
 _MAX_BYTES = 4 << 30
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15}|\*)")
-_WHOLE = re.compile(r"bytes \*/([0-9]{1,15})")
-_LENGTH = re.compile(r"[0-9]{1,15}")
-_STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]{0,512}"')
-_DATE = re.compile(r"[A-Za-z0-9,: ]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +44,14 @@ class _Retryable(Exception):
     """An attempt failed in a way that the next may not; the argument says how."""
 
 
-def validator_file(part: Path) -> Path:
-    """Where the server's name for the version that `part` is the beginning of is kept."""
-    return part.with_name(f"{part.name}.json")
-
-
-def discard(part: Path) -> None:
-    """Forget what has arrived, so that the next call begins anew."""
-    part.unlink(missing_ok=True)
-    validator_file(part).unlink(missing_ok=True)
-
-
 def download(url: str, part: Path, patience: RetryPolicy, progress: Progress) -> None:
-    """Bring the file `part` to the full content at `url`.
+    """Write the content at `url` to the file `part`; what is there already is replaced.
 
-    What an earlier call left there is kept if the server confirms that it still offers the same bytes, asked by
-    `If-Range` with its strong ETag or its date of change (RFC 9110, 13.1.5); otherwise the download begins anew. The
-    caller must still check a digest: HTTP can say that bytes are missing, not that they are right.
+    An attempt that fails in a passing way is repeated from the first byte. The caller must still check a digest: HTTP
+    can say that bytes are missing, not that they are right.
 
     Raises `InvalidInput` (DATA_URL) for anything but a usable http or https URL, and `BackendError` (DATA_DOWNLOAD)
-    when the server refuses or patience ends, with `part` kept. An `OSError` that leaves is about the disk.
+    when the server refuses or patience ends. An `OSError` that leaves is about the disk.
     """
     _require_http(url)
     wait, why = patience.wait, "no attempt was allowed"
@@ -85,7 +65,7 @@ def download(url: str, part: Path, patience: RetryPolicy, progress: Progress) ->
         except _Retryable as cut:
             why = str(cut)
     message = f"{url} could not be fetched in {patience.attempts} attempts; the last one ended so: {why}."
-    raise BackendError(Fault("DATA_DOWNLOAD", message, hint="Run the same command again: what has arrived is kept."))
+    raise BackendError(Fault("DATA_DOWNLOAD", message, hint="Run the same command again later."))
 
 
 def _require_http(url: str) -> None:
@@ -98,44 +78,22 @@ def _require_http(url: str) -> None:
 
 
 def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    validator = _recall_validator(part, url)
     headers = {"User-Agent": f"moral-ambiguity-benchmark/{__version__}", "Accept-Encoding": "identity"}
-    if have and validator:
-        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
     with closing(_open(url, headers, timeout)) as response:
-        match response.status:
-            case 200:
-                have, total = 0, _length(response.headers)
-                discard(part)
-                _keep_validator(part, url, response.headers)
-            case 206:
-                described = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-                if described is None or int(described[1]) != have:
-                    discard(part)
-                    raise _Retryable("the server sent another range than it was asked for")
-                total = None if described[2] == "*" else int(described[2])
-            case 416:
-                # Nothing lies beyond what is here. Whether that is all of it, the server says beside the refusal.
-                whole = _WHOLE.fullmatch(response.headers.get("Content-Range", ""))
-                if whole is not None and int(whole[1]) == have:
-                    progress(have, have)
-                    return
-                discard(part)
-                raise _Retryable("the server has no more, yet does not confirm what is here")
-            case code if code in _MAY_PASS:
-                raise _Retryable(f"the server answered {code}")
-            case code:
-                raise BackendError(Fault("DATA_DOWNLOAD", f"{url} cannot be fetched: the server answered {code}."))
+        if response.status in _MAY_PASS:
+            raise _Retryable(f"the server answered {response.status}")
+        if response.status != 200:
+            message = f"{url} cannot be fetched: the server answered {response.status}."
+            raise BackendError(Fault("DATA_DOWNLOAD", message))
+        have, total = 0, _length(response.headers)
         progress(have, total)
-        with part.open("ab") as stream:
+        with part.open("wb") as stream:
             for block in _blocks(response):
                 have += len(block)
                 if have > _MAX_BYTES:
                     message = f"{url} is longer than {_MAX_BYTES:,} bytes, which is more than is taken."
                     raise BackendError(Fault("DATA_DOWNLOAD", message))
                 stream.write(block)
-                stream.flush()
                 progress(have, total)
     if total is not None and have != total:
         raise _Retryable(f"the connection ended after {have:,} of {total:,} bytes")
@@ -188,22 +146,5 @@ def _blocks(response: Any) -> Iterator[bytes]:
 def _length(headers: Message) -> int | None:
     """Content-Length, which means nothing beside Transfer-Encoding (RFC 9112, 6.3)."""
     length = headers.get("Content-Length", "")
-    return int(length) if _LENGTH.fullmatch(length) and "Transfer-Encoding" not in headers else None
-
-
-def _keep_validator(part: Path, url: str, headers: Message) -> None:
-    tag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
-    if validator := tag if _STRONG_TAG.fullmatch(tag) else date:
-        validator_file(part).write_bytes(canonical.to_bytes({"url": url, "validator": validator}))
-
-
-def _recall_validator(part: Path, url: str) -> str | None:
-    """The validator kept for this URL; None where there is none, or what is there is not one."""
-    try:
-        kept = strict_json.parse(validator_file(part).read_bytes())
-    except (FileNotFoundError, strict_json.JsonFault):
-        return None
-    validator = kept.get("validator") if isinstance(kept, dict) and kept.get("url") == url else None
-    if not isinstance(validator, str) or not (_STRONG_TAG.fullmatch(validator) or _DATE.fullmatch(validator)):
-        return None
-    return validator
+    usable = length.isascii() and length.isdigit() and len(length) < 16 and "Transfer-Encoding" not in headers
+    return int(length) if usable else None

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.types import Benchmark, DataFile, Dataset
-from runner.tasks.data.download import RetryPolicy, discard, download
+from runner.tasks.data.download import RetryPolicy, download
 from runner.tasks.data.extract import BadArchive, Limits, extract
 from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
 
@@ -42,8 +42,8 @@ def fetch(
     A file that is there with the declared digest is left alone, and needs neither network nor a writable folder. A
     file that is there with another digest is replaced where it lies. Otherwise a split goes to
     `data_dir/<folder>/<file>`. No digest of an archive is published, so what counts is the pins of its members: a
-    member gets its released name only when its digest is right. What an interrupted download left (`<dataset>.part`)
-    is gone on from. A dataset that fails does not keep the others from being fetched.
+    member gets its released name only when its digest is right. The archive (`<dataset>.part`) is removed, whatever
+    becomes of it. A dataset that fails does not keep the others from being fetched.
 
     Raises, with the faults of every dataset, `InvalidInput` (DATA_NAME, DATA_DATASET, DATA_URL; DATA_ARCHIVE and
     DATA_DIGEST when the archive does not hold what is declared), `BackendError` (DATA_DOWNLOAD), `OutputError`
@@ -118,7 +118,6 @@ def _bring(
         if progress is not None:
             progress(dataset.name, done, total)
 
-    download(dataset.url, part, patience, told)
     prefix = "" if dataset.folder is None else f"{dataset.folder}/"
     members = {split: prefix + dataset.splits[split].file for split in targets}
     unchecked = {
@@ -126,6 +125,7 @@ def _bring(
     }
     faults = []
     try:
+        download(dataset.url, part, patience, told)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
         refused = extract(part, {members[split]: path for split, path in unchecked.items()}, limits)
@@ -145,11 +145,8 @@ def _bring(
         hint = "What was downloaded is discarded; run the command again."
         faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} cannot be unpacked: {error}.", hint=hint))
     finally:
-        for path in unchecked.values():
+        for path in (part, *unchecked.values()):
             path.unlink(missing_ok=True)
-    # Right or wrong, the archive has had its use: were a wrong one kept, the next call would end in the same way. A
-    # full disk or an interruption does not lead here, and leaves it for the next call.
-    discard(part)
     if faults:
         raise InvalidInput(*faults)
 

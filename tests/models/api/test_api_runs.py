@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.command import Command
+from support.forked import Forked
 from support.proxy import Handler, Proxy, changed, status
 
 KEY = "very-secret-0123456789"
@@ -33,7 +34,7 @@ Evaluate = Callable[..., Path]
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Command:
     """With a benchmark beside it whose intervals are rough and quick."""
-    run = Command(tmp_path_factory.mktemp("home"))
+    run = Forked(tmp_path_factory.mktemp("home"))
     text = (root / "benchmark.yaml").read_text(encoding="utf-8")
     (run.home / "quick.yaml").write_text(text.replace("draws: 1000", "draws: 20"), encoding="utf-8")
     run("keys", "new")

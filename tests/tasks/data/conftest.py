@@ -91,8 +91,8 @@ def benchmark_of(released: Benchmark) -> Callable[..., Benchmark]:
 class Server(ThreadingHTTPServer):
     """Serves `content` at every path; `plan` holds one behaviour for each request to come, `ok` after its end.
 
-    Behaviours: `ok` · a status such as `503` · `cut N` (declares the rest, closes after N bytes) · `no range` (ignores
-    the range) · `other range` (206 with another start) · `chunked cut N` · `chunked` · `to URL` (redirect) · `no size`.
+    Behaviours: `ok` · a status such as `503` · `cut N` (declares all, closes after N bytes) · `chunked cut N` ·
+    `chunked` · `to URL` (redirect) · `no size`.
     """
 
     daemon_threads = True
@@ -100,8 +100,6 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = b""
-        self.tag: str | None = '"one"'
-        self.date: str | None = None
         self.plan: list[str] = []
         self.seen: list[dict[str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/dilemmas.tar.gz"
@@ -130,23 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        start = self._start(todo)
-        if start is not None and start >= len(shelf.content):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(shelf.content)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        if start is not None and todo == "other range":
-            start += 1
-        body = shelf.content[start or 0 :]
-        self.send_response(200 if start is None else 206)
-        if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(shelf.content) - 1}/{len(shelf.content)}")
-        if shelf.tag:
-            self.send_header("ETag", shelf.tag)
-        if shelf.date:
-            self.send_header("Last-Modified", shelf.date)
+        body = shelf.content
+        self.send_response(200)
         if todo.startswith("chunked"):
             self.send_header("Transfer-Encoding", "chunked")
         elif todo != "no size":
@@ -160,15 +143,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"\r\n0\r\n\r\n")
         else:
             self.wfile.write(sent)
-
-    def _start(self, todo: str) -> int | None:
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted is None or todo == "no range":
-            return None
-        condition = self.headers.get("If-Range")
-        if condition is not None and condition not in (self.server.tag, self.server.date):
-            return None
-        return int(wanted[1])
 
 
 @pytest.fixture

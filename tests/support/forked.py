@@ -1,0 +1,101 @@
+"""The command in forks of one process that has its libraries already: the way in which most tests run it."""
+
+import atexit
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from support.command import Command
+from support.paths import ROOT, SUPPORT
+
+_READ_LATE = ("BENCHMARK_", "SSL_CERT_FILE", "no_proxy")
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    points: int
+    stdout: str
+    stderr: str
+
+
+@cache
+def _server() -> subprocess.Popen[str]:
+    """`forked_runner.py`, waiting for orders until the tests end."""
+    home = tempfile.TemporaryDirectory()
+    process = subprocess.Popen(
+        [sys.executable, str(SUPPORT / "forked_runner.py")],
+        env=Command(Path(home.name)).environment({"PYTHONPATH": str(ROOT)}),
+        cwd=home.name,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+    @atexit.register
+    def end() -> None:
+        process.communicate(timeout=60)
+        home.cleanup()
+
+    return process
+
+
+@dataclass(frozen=True)
+class Forked(Command):
+    """As `Command`, without a Python of its own for each call, and without a process of its own for the model.
+
+    What is asked for with variables that libraries read when they are imported, or with options of `subprocess`, is run
+    as `Command` does, and so is what `start` starts. `installed` is the command as its users have it, in the same home.
+    """
+
+    @property
+    def installed(self) -> Command:
+        return Command(self.home)
+
+    def __call__(
+        self, *arguments: object, code: int | None = 0, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        if not all(name.startswith(_READ_LATE) for name in env or ()) or options.keys() - {"cwd"}:
+            return super().__call__(*arguments, code=code, env=env, **options)
+        words = [str(argument) for argument in arguments]
+        done = self.run(words, code=code, cwd=options.get("cwd"), env=env)
+        return subprocess.CompletedProcess(["benchmark", *words], done.code, done.stdout, done.stderr)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        under: Path | None = None,
+        stop: tuple[int, str] | None = None,
+        user: int | None = None,
+        code: int | None = 0,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Done:
+        """Run to the end, or to the durability point `stop` among those under the folder `under`, as `user`."""
+        order = {
+            "arguments": arguments,
+            "environment": self.environment(env),
+            "cwd": str(cwd or self.home),
+            "under": str(under) if under else None,
+            "stop": stop,
+            "user": user,
+        }
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps(order) + "\n")
+        server.stdin.flush()
+        done = Done(**json.loads(server.stdout.readline()))
+        said = f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        assert "Traceback" not in done.stderr, said
+        expected = -signal.SIGKILL if stop else code
+        assert expected is None or done.code == expected, f"exit code {done.code}, not {expected}: {said}"
+        return done
