@@ -84,19 +84,19 @@ def add(
         except UserError as problem:
             refused.append(problem)
     if refused:
-        kind = next((type(one) for one in refused if isinstance(one, VerificationError)), type(refused[0]))
-        raise kind(*(fault for one in refused for fault in one.faults))
+        kind = next((type(error) for error in refused if isinstance(error, VerificationError)), type(refused[0]))
+        raise kind(*(fault for error in refused for fault in error.faults))
     index.begun(store)
     _refuse_truncated(store)
     end = index.Appender(store)
-    done = []
-    for one in passed:
-        added = _add_one(store, end, _parcel(one), recomputed=recompute is not None)
+    added_cards = []
+    for card in passed:
+        added = _add_one(store, end, _parcel(card), recomputed=recompute is not None)
         observe(added)
-        done.append(added)
+        added_cards.append(added)
     if head_key is not None:
         _sign(store, head_key, keyring)
-    return done
+    return added_cards
 
 
 def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute: Recompute | None) -> _VerifiedCard:
@@ -111,9 +111,11 @@ def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute
     return _VerifiedCard(bundle, sha256_bytes(data), report.keyid, benchmark)
 
 
-def _benchmark(report: Report, given: Path | None) -> Path:
+def _benchmark(report: Report, benchmark_file: Path | None) -> Path:
     """The benchmark file of the card: the one given, beside it, or released; it says which metric is the primary."""
-    candidates = [given] if given else [report.folder / filenames.BENCHMARK, resources.benchmark_file()]
+    candidates = (
+        [benchmark_file] if benchmark_file else [report.folder / filenames.BENCHMARK, resources.benchmark_file()]
+    )
     for path in candidates:
         if path.is_file() and _parsed(path, _read(path)).digest == report.card["benchmark"]["digest"]:
             return path
@@ -219,11 +221,11 @@ def _add_one(store: Store, end: index.Appender, parcel: _StoredCard, *, recomput
 
 def _sign(store: Store, key: Ed25519PrivateKey, keyring: Keyring) -> None:
     """Sign the end of a chain that is whole and continues what was signed before; else damage would be vouched for."""
-    found = index.read_index(store)
+    archive_index = index.read_index(store)
     earlier, _ = heads.read_checkpoints(store, keyring)
-    faults = [*found.faults, *heads.disagreements(store, earlier, found.digests)]
+    faults = [*archive_index.faults, *heads.disagreements(store, earlier, archive_index.digests)]
     if faults:
         raise VerificationError(*faults)
-    if found.digests:
-        last = max(found.digests)
-        heads.sign_checkpoint(store, last, found.digests[last], key)
+    if archive_index.digests:
+        last = max(archive_index.digests)
+        heads.sign_checkpoint(store, last, archive_index.digests[last], key)

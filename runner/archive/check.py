@@ -44,7 +44,7 @@ class Checked:
             "objects": self.objects,
             "head": self.head,
             "signed_head": heads.to_json(self.signed) if self.signed else None,
-            "faults": [{"code": one.code, "file": one.file, "message": one.message} for one in self.faults],
+            "faults": [{"code": fault.code, "file": fault.file, "message": fault.message} for fault in self.faults],
             "notes": list(self.notes),
             "seconds": self.seconds,
             "cards_per_second": self.cards / self.seconds if self.seconds > 0 else None,
@@ -66,26 +66,26 @@ def check(
     started = time.perf_counter()
     store = index.opened(store)
     present = {kind.folder: store.names(kind.folder) for kind in (CARD, *FILES.values())}
-    found = index.read_index(store)
+    archive_index = index.read_index(store)
     signed, faults = heads.read_checkpoints(store, keyring)
-    faults = [*found.faults, *faults, *heads.disagreements(store, signed, found.digests)]
+    faults = [*archive_index.faults, *faults, *heads.disagreements(store, signed, archive_index.digests)]
     if expect_head is not None:
-        faults.extend(heads.expected(found, expect_head, store))
-    by_card = found.by_card()
+        faults.extend(heads.expected(archive_index, expect_head, store))
+    by_card = archive_index.by_card()
     faults.extend(_cards(store, keyring, by_card, observe))
-    wanted = list(objects.wanted((entry.card, entry.files) for entry in found.entries))
-    faults.extend(_objects(store, wanted))
-    unlisted, notes = _unlisted(store, wanted, present)
+    expected_objects = list(objects.wanted((entry.card, entry.files) for entry in archive_index.entries))
+    faults.extend(_objects(store, expected_objects))
+    unlisted, notes = _unlisted(store, expected_objects, present)
     faults.extend(unlisted)
     if not signed:
         notes.append("No head is signed: entries cut off at the end are found only with --expect-head.")
-    elif (last := max(head.sequence for head in signed)) < max(found.digests, default=0):
+    elif (last := max(head.sequence for head in signed)) < max(archive_index.digests, default=0):
         notes.append(f"Entries after {last} are under no signed head yet.")
     return Checked(
-        entries=len(found.entries),
+        entries=len(archive_index.entries),
         cards=len(by_card),
-        objects=len(wanted),
-        head=found.head,
+        objects=len(expected_objects),
+        head=archive_index.head,
         signed=max(signed, key=lambda head: head.sequence, default=None),
         faults=tuple(faults),
         notes=tuple(notes),
@@ -113,13 +113,13 @@ def _cards(
             yield from problem.faults
             continue
         for entry in by_card[card]:
-            place, sha256 = store.place(index.name_of(entry.sequence)), entry.files["benchmark"]
+            file, sha256 = store.place(index.name_of(entry.sequence)), entry.files["benchmark"]
             if sha256 is None:
-                yield Fault("ARCHIVE_FILES", "names no benchmark.", place)
+                yield Fault("ARCHIVE_FILES", "names no benchmark.", file)
                 continue
             if sha256 not in loaded:
                 loaded[sha256] = _benchmark(store, sha256)
-            yield from _entry(place, entry, verified, loaded[sha256])
+            yield from _entry(file, entry, verified, loaded[sha256])
 
 
 def _benchmark(store: Store, sha256: str) -> Benchmark | None:
@@ -130,21 +130,21 @@ def _benchmark(store: Store, sha256: str) -> Benchmark | None:
         return None
 
 
-def _entry(place: str, entry: Leaf, verified: Verified, benchmark: Benchmark | None) -> Iterator[Fault]:
+def _entry(file: str, entry: Leaf, verified: Verified, benchmark: Benchmark | None) -> Iterator[Fault]:
     card = verified.predicate
     for name in ("predictions", "environment"):
         if entry.files[name] not in (None, card[name]["sha256"]):
-            yield Fault("ARCHIVE_FILES", f"names other {name} than its card was made from.", place)
+            yield Fault("ARCHIVE_FILES", f"names other {name} than its card was made from.", file)
     if benchmark is None:
         return
     if benchmark.digest != card["benchmark"]["digest"]:
-        yield Fault("ARCHIVE_FILES", "names another benchmark than its card was made with.", place)
+        yield Fault("ARCHIVE_FILES", "names another benchmark than its card was made with.", file)
     elif entry.summary != summary(card, verified.keyid, benchmark.scoring.primary):
-        yield Fault("ARCHIVE_SUMMARY", "says of its card what the card does not say.", place)
+        yield Fault("ARCHIVE_SUMMARY", "says of its card what the card does not say.", file)
 
 
-def _objects(store: Store, wanted: Iterable[tuple[objects.Kind, str]]) -> Iterator[Fault]:
-    names = {kind.name(sha256): (kind, sha256) for kind, sha256 in wanted}
+def _objects(store: Store, expected_objects: Iterable[tuple[objects.Kind, str]]) -> Iterator[Fault]:
+    names = {kind.name(sha256): (kind, sha256) for kind, sha256 in expected_objects}
     for name, data in store.read_many(names):
         kind, sha256 = names[name]
         _, problem = objects.unpack(kind, sha256, data)
@@ -154,9 +154,9 @@ def _objects(store: Store, wanted: Iterable[tuple[objects.Kind, str]]) -> Iterat
 
 
 def _unlisted(
-    store: Store, wanted: Iterable[tuple[objects.Kind, str]], present: Mapping[str, list[str]]
+    store: Store, expected_objects: Iterable[tuple[objects.Kind, str]], present: Mapping[str, list[str]]
 ) -> tuple[list[Fault], list[str]]:
-    named = {kind.name(sha256) for kind, sha256 in wanted}
+    named = {kind.name(sha256) for kind, sha256 in expected_objects}
     faults = [
         Fault(
             "ARCHIVE_UNLISTED",

@@ -20,25 +20,27 @@ _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
 _SHOWN = 10
 
 
-def find(index: Index, wanted: str, place: str) -> str:
-    """The digest of the card that `wanted` names: by its own digest (eight digits or more) or its submission's name.
+def find(index: Index, reference: str, address: str) -> str:
+    """The digest of the card that `reference` names: by its own digest (eight digits or more) or its submission's name.
 
     Raises `InvalidInput`: ARCHIVE_UNKNOWN, or ARCHIVE_AMBIGUOUS with the digests to choose from.
     """
-    by_digest = _DIGEST.fullmatch(wanted)
-    found: dict[str, Leaf] = {}
+    by_digest = _DIGEST.fullmatch(reference)
+    matches: dict[str, Leaf] = {}
     for entry in index.entries:
-        if (by_digest and entry.card.startswith(by_digest[1])) or entry.summary["name"] == wanted:
-            found[entry.card] = entry
-    if not found:
+        if (by_digest and entry.card.startswith(by_digest[1])) or entry.summary["name"] == reference:
+            matches[entry.card] = entry
+    if not matches:
         hint = "`benchmark archive list` shows names and digests."
-        raise InvalidInput(Fault("ARCHIVE_UNKNOWN", f"No card is called {wanted[:80]!r}.", place, hint=hint))
-    if len(found) > 1:
-        last = list(found.values())[-_SHOWN:]
+        raise InvalidInput(Fault("ARCHIVE_UNKNOWN", f"No card is called {reference[:80]!r}.", address, hint=hint))
+    if len(matches) > 1:
+        last = list(matches.values())[-_SHOWN:]
         cards = ", ".join(f"{entry.card[:16]} ({entry.summary['finished_at']})" for entry in last)
-        message = f"{len(found):,} cards are called {wanted[:80]!r}: {cards}{' …' if len(found) > _SHOWN else ''}."
-        raise InvalidInput(Fault("ARCHIVE_AMBIGUOUS", message, place, hint="Give the digest of one."))
-    return next(iter(found))
+        message = (
+            f"{len(matches):,} cards are called {reference[:80]!r}: {cards}{' …' if len(matches) > _SHOWN else ''}."
+        )
+        raise InvalidInput(Fault("ARCHIVE_AMBIGUOUS", message, address, hint="Give the digest of one."))
+    return next(iter(matches))
 
 
 def files_of(index: Index, card: str) -> dict[str, str]:
@@ -52,7 +54,7 @@ def files_of(index: Index, card: str) -> dict[str, str]:
     }
 
 
-def get(store: Store, wanted: str, output_dir: Path) -> Path:
+def get(store: Store, reference: str, output_dir: Path) -> Path:
     """Restore the run's folder of a card as `output_dir`/<first 16 digits of its digest>; that folder.
 
     Every file is held against its digest before anything is written. The folder's name is the digest's, since the
@@ -60,7 +62,7 @@ def get(store: Store, wanted: str, output_dir: Path) -> Path:
     ARCHIVE_MISSING) with all damaged files, `InvalidInput` (OUTPUT_EXISTS), `OutputError` (OUTPUT_UNWRITABLE).
     """
     index = read_index(store)
-    card = find(index, wanted, store.address)
+    card = find(index, reference, store.address)
     folder = output_dir / card[:16]
     if folder.exists():
         raise InvalidInput(Fault("OUTPUT_EXISTS", "is there already, and is left as it is.", str(folder)))

@@ -43,8 +43,8 @@ def checkpoint_name(sequence: int) -> str:
 
 def signed_sequences(store: Store) -> list[int]:
     """The sequence numbers that have a signed head, by the names of the files alone."""
-    found = (_NAME.fullmatch(name) for name in store.names("heads"))
-    return sorted(int(match[2]) for match in found if match and match[0] == checkpoint_name(int(match[2])))
+    matches = (_NAME.fullmatch(name) for name in store.names("heads"))
+    return sorted(int(match[2]) for match in matches if match and match[0] == checkpoint_name(int(match[2])))
 
 
 def sign_checkpoint(store: Store, sequence: int, entry: str, key: Ed25519PrivateKey) -> bool:
@@ -113,22 +113,24 @@ def disagreements(store: Store, heads: Iterable[Checkpoint], digests: Mapping[in
     faults = []
     last = max(digests, default=0)
     for head in heads:
-        place = store.place(checkpoint_name(head.sequence))
+        file = store.place(checkpoint_name(head.sequence))
         if head.sequence > last:
             message = f"signs entry {head.sequence}, but the index ends with {last}: entries were removed."
-            faults.append(Fault("ARCHIVE_TRUNCATED", message, place))
+            faults.append(Fault("ARCHIVE_TRUNCATED", message, file))
         elif digests.get(head.sequence) != head.entry:
             message = f"signs entry {head.sequence} as {head.entry[:16]}…, which it is not: the index was rewritten."
-            faults.append(Fault("ARCHIVE_HEAD", message, place))
+            faults.append(Fault("ARCHIVE_HEAD", message, file))
     return faults
 
 
 def expected(index: Index, digest: str, store: Store) -> list[Fault]:
     """A fault unless `digest`, a head known from before, is that of an entry: then all up to it is as it was."""
-    wanted = digest.removeprefix("sha256:").lower()
-    if wanted in index.digests.values():
+    bare_digest = digest.removeprefix("sha256:").lower()
+    if bare_digest in index.digests.values():
         return []
-    message = f"No entry has the digest {wanted[:80]}: the index was cut or rewritten since that head was written down."
+    message = (
+        f"No entry has the digest {bare_digest[:80]}: the index was cut or rewritten since that head was written down."
+    )
     return [Fault("ARCHIVE_TRUNCATED", message, store.address)]
 
 

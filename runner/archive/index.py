@@ -54,10 +54,10 @@ class Index:
 
     def by_card(self) -> dict[str, list[Leaf]]:
         """Card digest → its entries; more than one where files were added later."""
-        found: dict[str, list[Leaf]] = {}
+        entries_by_card: dict[str, list[Leaf]] = {}
         for entry in self.entries:
-            found.setdefault(entry.card, []).append(entry)
-        return found
+            entries_by_card.setdefault(entry.card, []).append(entry)
+        return entries_by_card
 
 
 def name_of(sequence: int) -> str:
@@ -67,8 +67,8 @@ def name_of(sequence: int) -> str:
 
 def sequence_of(name: str) -> int | None:
     """The sequence number in an entry's name, or None for a name that is not one."""
-    found = _NAME.fullmatch(name)
-    return int(found[2]) if found and name == name_of(int(found[2])) and int(found[2]) > 0 else None
+    match = _NAME.fullmatch(name)
+    return int(match[2]) if match and name == name_of(int(match[2])) and int(match[2]) > 0 else None
 
 
 def opened(store: Store) -> Store:
@@ -105,24 +105,24 @@ def read_index(store: Store) -> Index:
     for number, (name, data) in zip(
         sorted(numbered), store.read_many(numbered[number] for number in sorted(numbered)), strict=True
     ):
-        place = store.place(name)
+        file = store.place(name)
         if number != expected:
             gone = f"{expected}" if number == expected + 1 else f"{expected} to {number - 1}"
-            faults.append(Fault("ARCHIVE_GAP", f"Before this entry, {gone} is missing: it was removed.", place))
+            faults.append(Fault("ARCHIVE_GAP", f"Before this entry, {gone} is missing: it was removed.", file))
         expected = number + 1
         data = data or b""
         digests[number] = sha256_bytes(data)
         try:
             entry = parse(data, number)
         except ValueError as problem:
-            faults.append(Fault("ARCHIVE_ENTRY", f"{problem}.", place))
+            faults.append(Fault("ARCHIVE_ENTRY", f"{problem}.", file))
             continue
         entries.append(entry)
         if number == 1 or number - 1 in digests:
             before = digests.get(number - 1)
             if entry.previous != before:
                 message = f"names {_short(entry.previous)} as the entry before, which is {_short(before)}: one of the "
-                faults.append(Fault("ARCHIVE_CHAIN", f"{message}two was changed.", place))
+                faults.append(Fault("ARCHIVE_CHAIN", f"{message}two was changed.", file))
     return Index(tuple(entries), tuple(faults), digests)
 
 
@@ -271,8 +271,8 @@ class Appender:
         raise OutputError(Fault("ARCHIVE_UNWRITABLE", message, self._store.address))
 
     def _learn(self, entry: Leaf) -> None:
-        kept = {name: sha256 for name, sha256 in entry.files.items() if sha256 is not None}
-        self._known.setdefault(entry.card, {}).update(kept)
+        digests = {name: sha256 for name, sha256 in entry.files.items() if sha256 is not None}
+        self._known.setdefault(entry.card, {}).update(digests)
 
 
 def is_duplicate(known: Mapping[str, str] | None, files: Mapping[str, str | None]) -> bool:

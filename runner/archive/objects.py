@@ -29,8 +29,8 @@ class Kind:
 
     def sha256_in(self, name: str) -> str | None:
         """The digest in the name of an object of this kind, or None for a name that is not one."""
-        found = re.fullmatch(rf"{self.folder}/([0-9a-f]{{2}})/([0-9a-f]{{64}}){re.escape(self.suffix)}", name)
-        return found[2] if found and found[2].startswith(found[1]) else None
+        match = re.fullmatch(rf"{self.folder}/([0-9a-f]{{2}})/([0-9a-f]{{64}}){re.escape(self.suffix)}", name)
+        return match[2] if match and match[2].startswith(match[1]) else None
 
 
 CARD = Kind("cards", ".sigstore.json", filenames.BUNDLE)
@@ -75,9 +75,9 @@ def unpack(kind: Kind, sha256: str, data: bytes | None) -> tuple[bytes | None, s
         if content is None:
             return None, f"is not an xz file of at most {MOST_BYTES:,} bytes, or is cut off"
     assert content is not None
-    found = sha256_bytes(content)
-    if found != sha256:
-        return None, f"holds content with sha256 {found[:16]}…, not that of its name: it was changed or swapped"
+    actual = sha256_bytes(content)
+    if actual != sha256:
+        return None, f"holds content with sha256 {actual[:16]}…, not that of its name: it was changed or swapped"
     return content, None
 
 

@@ -45,18 +45,18 @@ class Store:
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Name and bytes (None where there is none) of each object, in order; from a service, many at a time."""
-        wanted = list(names)
+        all_names = list(names)
         if self.folder is not None:
-            for name in wanted:
+            for name in all_names:
                 yield name, _read_file(self.folder / name, self.place(name))
             return
-        for start in range(0, len(wanted), _BATCH):
-            part = wanted[start : start + _BATCH]
+        for start in range(0, len(all_names), _BATCH):
+            part = all_names[start : start + _BATCH]
             with _service(self.address):
-                found = self.fs.cat([f"{self.root}/{name}" for name in part], on_error="return")
-                if not isinstance(found, Mapping):  # a single path gives bare bytes in some file systems
-                    found = {f"{self.root}/{part[0]}": found}
-                by_name = {path.removeprefix(f"{self.root}/"): data for path, data in found.items()}
+                contents = self.fs.cat([f"{self.root}/{name}" for name in part], on_error="return")
+                if not isinstance(contents, Mapping):  # a single path gives bare bytes in some file systems
+                    contents = {f"{self.root}/{part[0]}": contents}
+                by_name = {path.removeprefix(f"{self.root}/"): data for path, data in contents.items()}
                 for data in by_name.values():
                     if isinstance(data, Exception) and not isinstance(data, FileNotFoundError):
                         raise data
@@ -68,15 +68,15 @@ class Store:
         """The names of all objects under `folder`, sorted; names that begin with a dot are no objects."""
         if self.folder is not None:
             top = self.folder / folder
-            found = [path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file()]
+            relative_paths = [path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file()]
         else:
             with _service(self.address):
                 try:
                     paths = self.fs.find(f"{self.root}/{folder}")
                 except FileNotFoundError:
                     paths = []
-            found = [path.removeprefix(f"{self.root}/") for path in paths]
-        return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
+            relative_paths = [path.removeprefix(f"{self.root}/") for path in paths]
+        return sorted(name for name in relative_paths if not name.rpartition("/")[2].startswith("."))
 
     def exists(self, name: str) -> bool:
         """Whether there is an object `name`."""
@@ -154,12 +154,12 @@ def _service(address: str) -> Iterator[None]:
         raise
 
 
-def _read_file(path: Path, place: str) -> bytes | None:
+def _read_file(path: Path, address: str) -> bytes | None:
     try:
         return path.read_bytes() if path.is_file() else None  # never waits at a pipe
     except OSError as problem:
         message = f"cannot be read: {problem.strerror}."
-        raise BackendError(Fault("ARCHIVE_UNREACHABLE", message, place)) from None
+        raise BackendError(Fault("ARCHIVE_UNREACHABLE", message, address)) from None
 
 
 def _create_file(root: Path, name: str, data: bytes) -> bool:

@@ -17,16 +17,16 @@ _NAME = 22
 
 def console() -> Console:
     """Rich decides on colour (a terminal, NO_COLOR); piped output stays plain and 80 columns wide."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=_WIDTH, color_system=None)
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=_WIDTH, color_system=None)
 
 
 def plain(text: str, width: int | None = None) -> str:
     """`text` with what could steer a terminal written as escapes, cut to `width` columns."""
-    shown = printable(text)
-    if width is None or Text(shown).cell_len <= width:
-        return shown
-    return f"{set_cell_size(shown, width - 1).rstrip()}…"
+    safe_text = printable(text)
+    if width is None or Text(safe_text).cell_len <= width:
+        return safe_text
+    return f"{set_cell_size(safe_text, width - 1).rstrip()}…"
 
 
 def print_entries(entries: Sequence[Leaf]) -> None:
@@ -39,35 +39,35 @@ def print_entries(entries: Sequence[Leaf]) -> None:
     table.add_column("card", no_wrap=True)
     for entry in entries:
         tasks = entry.summary["tasks"] or {"–": {"split": "", "value": None}}
-        for place, (task, found) in enumerate(tasks.items()):
-            first = place == 0
+        for position, (task, result) in enumerate(tasks.items()):
+            first = position == 0
             mark = "" if entry.summary["comparable"] else "*"
-            value = "–" if found["value"] is None else f"{found['value']:.4f}{mark}"
+            value = "–" if result["value"] is None else f"{result['value']:.4f}{mark}"
             table.add_row(
                 str(entry.sequence) if first else "",
                 entry.added_at[:10] if first else "",
                 Text(plain(entry.summary["name"], _NAME)) if first else "",
-                Text(plain(f"{task} {found['split']}", 20)),
+                Text(plain(f"{task} {result['split']}", 20)),
                 value,
                 entry.card[:12] if first else "",
             )
-    shown = console()
-    shown.print(table)
+    terminal = console()
+    terminal.print(table)
     if any(not entry.summary["comparable"] for entry in entries):
-        shown.print(Text("* says of itself that it may not be compared", "dim"))
+        terminal.print(Text("* says of itself that it may not be compared", "dim"))
 
 
-def print_checked(found: Checked) -> None:
+def print_checked(result: Checked) -> None:
     """What was looked at, what is wrong, and the head to write down."""
-    shown = console()
-    rate = f", {found.cards / found.seconds:,.0f} cards/s" if found.cards and found.seconds > 0 else ""
-    counted = f"{found.entries:,} entries, {found.cards:,} cards, {found.objects:,} objects"
-    shown.print(Text(f"{counted} in {found.seconds:.1f} s{rate}"))
-    if found.head is not None:
-        shown.print(Text.assemble("head ", (found.head, "bold")), soft_wrap=True)
-    if found.signed is not None:
-        shown.print(Text(f"signed up to entry {found.signed.sequence} by key {found.signed.keyid[:16]}…"))
-    for note in found.notes:
-        shown.print(Text(f"! {plain(note)}", "yellow"))
-    if not found.faults:
-        shown.print(Text("✓ whole: nothing was removed or altered up to the head", "green"))
+    terminal = console()
+    rate = f", {result.cards / result.seconds:,.0f} cards/s" if result.cards and result.seconds > 0 else ""
+    counted = f"{result.entries:,} entries, {result.cards:,} cards, {result.objects:,} objects"
+    terminal.print(Text(f"{counted} in {result.seconds:.1f} s{rate}"))
+    if result.head is not None:
+        terminal.print(Text.assemble("head ", (result.head, "bold")), soft_wrap=True)
+    if result.signed is not None:
+        terminal.print(Text(f"signed up to entry {result.signed.sequence} by key {result.signed.keyid[:16]}…"))
+    for note in result.notes:
+        terminal.print(Text(f"! {plain(note)}", "yellow"))
+    if not result.faults:
+        terminal.print(Text("✓ whole: nothing was removed or altered up to the head", "green"))

@@ -46,41 +46,41 @@ def tensor_faults(lora: Lora, header: Header, modules: Mapping[str, tuple[int, i
         faults.append(
             Fault("ADAPTER_TENSORS", f"No tensors for {shown_some(lora.heads)}, to be saved whole.", file=file)
         )
-    wanted = {name for name in (modules if modules is not None else parts) if _is_target(lora, name)}
-    if unaimed := set(parts) - wanted:
+    targets = {name for name in (modules if modules is not None else parts) if _is_target(lora, name)}
+    if unaimed := set(parts) - targets:
         message = f"Tensors for modules that are no target: {shown_some(unaimed)}."
         faults.append(Fault("ADAPTER_TENSORS", message, file=file))
-    if bare := wanted - set(parts):
+    if bare := targets - set(parts):
         faults.append(Fault("ADAPTER_TENSORS", f"Targets without tensors: {shown_some(bare)}.", file=file))
-    met = {ending for name in wanted for ending in _endings(name)}
+    met = {ending for name in targets for ending in _endings(name)}
     if unmet := {target for target in lora.targets - met if not _is_left_out(lora, target)}:
         where = "in the base" if modules is not None else "among the tensors"
         faults.append(Fault("ADAPTER_TENSORS", f"Targets without a module {where}: {shown_some(unmet)}.", file=file))
-    for name in sorted(wanted & set(parts)):
+    for name in sorted(targets & set(parts)):
         faults += _module_faults(lora, name, parts[name], modules[name] if modules is not None else None, file)
     return capped(faults)
 
 
 def _module_faults(
-    lora: Lora, name: str, found: Mapping[str, tuple[int, ...]], sizes: tuple[int, int] | None, file: str
+    lora: Lora, name: str, shapes: Mapping[str, tuple[int, ...]], sizes: tuple[int, int] | None, file: str
 ) -> list[Fault]:
     """Whether one module has exactly the tensors its rank and size call for."""
-    embedding = "lora_embedding_A" in found or "lora_embedding_B" in found
+    embedding = "lora_embedding_A" in shapes or "lora_embedding_B" in shapes
     first, second = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A.weight", "lora_B.weight")
     if sizes is None:
-        sizes = (found.get(second, (0,))[0], found.get(first, (0, 0))[-1])
+        sizes = (shapes.get(second, (0,))[0], shapes.get(first, (0, 0))[-1])
     elif embedding:
         sizes = (sizes[1], sizes[0])  # an embedding of V rows and H columns takes V and gives H
     rows, columns = sizes
     rank = _rank(lora, name)
-    wanted: dict[str, tuple[int, ...]] = {first: (rank, columns), second: (rows, rank)}
+    expected: dict[str, tuple[int, ...]] = {first: (rank, columns), second: (rows, rank)}
     if lora.dora:
-        wanted["lora_magnitude_vector"] = (rows,)
+        expected["lora_magnitude_vector"] = (rows,)
     if lora.bias:
-        wanted["lora_B.bias"] = (rows,)
-    if dict(found) == wanted:
+        expected["lora_B.bias"] = (rows,)
+    if dict(shapes) == expected:
         return []
-    message = f"Module {shown(name)} has {_shapes(found)}, {_shapes(wanted)} was expected."
+    message = f"Module {shown(name)} has {_shapes(shapes)}, {_shapes(expected)} was expected."
     return [Fault("ADAPTER_TENSORS", message, file=file)]
 
 

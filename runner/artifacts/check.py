@@ -105,8 +105,8 @@ def check_adapter(
     faults, tree = walk(folder, "adapter")
     if any(fault.code == "TREE_LIMIT" for fault in faults):
         return tuple(faults), None
-    found, lora, header = read_adapter(tree, model.family if model else None)
-    faults += found
+    adapter_faults, lora, header = read_adapter(tree, model.family if model else None)
+    faults += adapter_faults
     if lora is None:
         return tuple(faults), None
     if header is not None:
@@ -138,14 +138,14 @@ def check_folders(
     faults: list[Fault] = []
     facts: ModelFacts | None = None
     if model is not None:
-        found, facts = check_model(model)
-        faults += found
-        if pins and not found and submission.model.digest is not None:
+        part_faults, facts = check_model(model)
+        faults += part_faults
+        if pins and not part_faults and submission.model.digest is not None:
             faults += digest_faults(model_manifest(model), submission.model.digest, model, "$.model.digest")
     if adapter is not None and submission.adapter is not None:
-        found, _ = check_adapter(adapter, facts, base=submission.model.repository)
-        faults += found
-        if pins and not found and submission.adapter.digest is not None:
+        part_faults, _ = check_adapter(adapter, facts, base=submission.model.repository)
+        faults += part_faults
+        if pins and not part_faults and submission.adapter.digest is not None:
             faults += digest_faults(adapter_manifest(adapter), submission.adapter.digest, adapter, "$.adapter.digest")
     return tuple(faults)
 
@@ -156,9 +156,13 @@ def _no_folder(folder: Path) -> Fault | None:
     return Fault("FILE_MISSING", "There is no such folder.", file=str(folder), hint="Paths start at submission.yaml.")
 
 
-def _names_another(stated: str | None, base: str) -> bool:
+def _names_another(stated_base: str | None, base: str) -> bool:
     """Whether an adapter states a base as on the Hub, `owner/name` and not a path, that is not `base`."""
-    return stated is not None and _REPOSITORY.fullmatch(stated) is not None and stated.lower() != base.lower()
+    return (
+        stated_base is not None
+        and _REPOSITORY.fullmatch(stated_base) is not None
+        and stated_base.lower() != base.lower()
+    )
 
 
 def _adapter_facts(lora: Lora, header: Header, files: tuple[str, ...]) -> AdapterFacts:

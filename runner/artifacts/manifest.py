@@ -57,10 +57,10 @@ def digest_faults(files: Iterable[Mapping[str, Any]], pinned: str | None, folder
     """`DIGEST_MISMATCH` unless the manifest `files` of `folder` has the digest that submission.yaml pins at `path`."""
     if pinned is None:
         return []
-    found = manifest_digest(files)
-    if found == pinned:
+    actual = manifest_digest(files)
+    if actual == pinned:
         return []
-    message = f"The files have the digest {found}, {pinned} was expected."
+    message = f"The files have the digest {actual}, {pinned} was expected."
     return [Fault("DIGEST_MISMATCH", message, file=str(folder), path=path, hint="Other bytes are another submission.")]
 
 

@@ -58,16 +58,16 @@ def shown_some(names: Iterable[str], some: int = 3) -> str:
 
 def capped(faults: list[Fault]) -> list[Fault]:
     """`faults` in order, with no more than a few of one code in one file: a hostile file can hold a million."""
-    kept: list[Fault] = []
-    seen: dict[tuple[str, str | None], int] = {}
+    reported: list[Fault] = []
+    counts: dict[tuple[str, str | None], int] = {}
     for fault in faults:
         kind = (fault.code, fault.file)
-        seen[kind] = seen.get(kind, 0) + 1
-        if seen[kind] <= _FAULTS_OF_A_KIND:
-            kept.append(fault)
-    for (code, file), times in seen.items():
+        counts[kind] = counts.get(kind, 0) + 1
+        if counts[kind] <= _FAULTS_OF_A_KIND:
+            reported.append(fault)
+    for (code, file), times in counts.items():
         if times > _FAULTS_OF_A_KIND:
-            kept.append(
+            reported.append(
                 Fault(code, f"{times - _FAULTS_OF_A_KIND:,} more faults of this kind are not listed.", file=file)
             )
-    return kept
+    return reported

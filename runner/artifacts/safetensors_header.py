@@ -47,8 +47,8 @@ def read_header(path: Path, file: str) -> tuple[list[Fault], Header | None]:
         prefix = read_exactly(stream, 8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or not 2 <= length <= size - 8:
-            stated = f"its header claims {length:,} bytes" if len(prefix) == 8 else "it has no header"
-            return [Fault("ST_HEADER_SIZE", f"The file has {size:,} bytes and {stated}.", file=file)], None
+            claim = f"its header claims {length:,} bytes" if len(prefix) == 8 else "it has no header"
+            return [Fault("ST_HEADER_SIZE", f"The file has {size:,} bytes and {claim}.", file=file)], None
         if length > MAX_HEADER:
             message = f"The header has {length:,} bytes, at most {MAX_HEADER:,} are read."
             return [Fault("ST_HEADER_SIZE", message, file=file)], None
@@ -78,12 +78,12 @@ def check_header(header: bytes, data_bytes: int, file: str) -> tuple[list[Fault]
 
     tensors: Header = {}
     spans: list[tuple[int, int, str]] = []
-    for name, stated in document.items():
-        found = _tensor(name, stated, file)
-        if isinstance(found, Fault):
-            faults.append(found)
+    for name, entry in document.items():
+        parsed = _tensor(name, entry, file)
+        if isinstance(parsed, Fault):
+            faults.append(parsed)
             continue
-        tensor, begin, end = found
+        tensor, begin, end = parsed
         tensors[name] = tensor
         spans.append((begin, end, name))
     if len(spans) == len(document):
@@ -91,15 +91,15 @@ def check_header(header: bytes, data_bytes: int, file: str) -> tuple[list[Fault]
     return capped(faults), None if faults else tensors
 
 
-def _tensor(name: str, stated: Any, file: str) -> tuple[Tensor, int, int] | Fault:
+def _tensor(name: str, entry: Any, file: str) -> tuple[Tensor, int, int] | Fault:
     """One entry of a header as tensor, begin and end, or the first thing that is wrong with it."""
     where = f"Tensor {shown(name)}"
-    if not _is_unicode(name) or not isinstance(stated, dict) or set(stated) != _FIELDS:
+    if not _is_unicode(name) or not isinstance(entry, dict) or set(entry) != _FIELDS:
         return Fault("ST_HEADER_JSON", f"{where} is not given as dtype, shape and data_offsets.", file=file)
     if len(name) > MAX_NAME:
         message = f"{where} has a name of {len(name):,} characters, at most {MAX_NAME} are read."
         return Fault("ST_LIMIT", message, file=file)
-    dtype, shape, offsets = stated["dtype"], stated["shape"], stated["data_offsets"]
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         message = f"{where} has the type {shown(dtype)}, one of {', '.join(ITEM_BYTES)} was expected."
         return Fault("ST_DTYPE", message, file=file)

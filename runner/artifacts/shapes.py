@@ -23,12 +23,12 @@ def modules(config: Config, weights: Header) -> dict[str, tuple[int, int]]:
         **{name: tensor.shape for name, tensor in weights.items() if tensor.dtype in FLOATS},
         **expected_tensors(config),  # a tied head is not in the file
     }
-    found = {}
+    sizes = {}
     for name, shape in named.items():
         match shape:
             case (rows, columns) if name.endswith(".weight"):
-                found[name.removesuffix(".weight")] = (rows, columns)
-    return found
+                sizes[name.removesuffix(".weight")] = (rows, columns)
+    return sizes
 
 
 def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
@@ -39,9 +39,9 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
     """
     if config.model_type in ("bert", "roberta"):  # early checkpoints use the names of the original code
         weights = {re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name)): t for name, t in weights.items()}
-    found = {int(match[1]) for name in weights if (match := _LAYER.match(name))}
-    if found and found != set(range(config.layers)):
-        message = f"It states {config.layers} layers, the weights hold {len(found)} with numbers up to {max(found)}."
+    layers = {int(match[1]) for name in weights if (match := _LAYER.match(name))}
+    if layers and layers != set(range(config.layers)):
+        message = f"It states {config.layers} layers, the weights hold {len(layers)} with numbers up to {max(layers)}."
         return [Fault("CONFIG_SHAPES", message, file=file, path="$.num_hidden_layers")]
     expected = expected_tensors(config)
     optional = {"lm_head.weight"} if config.tied else set()

@@ -24,26 +24,26 @@ def template_faults(tree: Tree) -> list[Fault]:
     faults: list[Fault] = []
     texts: list[str] = []
     if _FILE in tree.files:
-        found = _read(tree)
-        if isinstance(found, Fault):
-            faults.append(found)
+        template = _read(tree)
+        if isinstance(template, Fault):
+            faults.append(template)
         else:
-            texts.append(found)
-            faults += _text_faults(found, tree.place(_FILE), None)
+            texts.append(template)
+            faults += _text_faults(template, tree.place(_FILE), None)
     settings = read_object(tree, _SETTINGS, 8 << 20)[1] or {}
-    stated = settings.get("chat_template")
-    for place, name in enumerate(_names(stated)):
+    chat_template = settings.get("chat_template")
+    for position, name in enumerate(_names(chat_template)):
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             message = f"A template is named {shown(name)}; letters, digits, '-' and '_' were expected."
-            path = f"$.chat_template[{place}].name"
+            path = f"$.chat_template[{position}].name"
             faults.append(Fault("CONFIG_PATH", message, file=tree.place(_SETTINGS), path=path))
-    for path, text in _named(stated):
+    for path, text in _named(chat_template):
         if isinstance(text, str):
             faults += _text_faults(text, tree.place(_SETTINGS), path)
         else:
             message = f"It holds {shown(text)}, the text of a template was expected."
             faults.append(Fault("TEMPLATE_UNSTABLE", message, file=tree.place(_SETTINGS), path=path))
-    if isinstance(stated, str) and texts and texts[0] != stated:
+    if isinstance(chat_template, str) and texts and texts[0] != chat_template:
         message = f"It differs from the template in {_FILE}; which is used depends on the version of the library."
         hint = "Delete one of the two."
         faults.append(
@@ -52,22 +52,22 @@ def template_faults(tree: Tree) -> list[Fault]:
     return faults
 
 
-def _names(stated: Any) -> list[Any]:
+def _names(chat_template: Any) -> list[Any]:
     """The names in a list of named templates: they become file names when a tokenizer is saved."""
-    parts = stated[:_MAX_TEMPLATES] if isinstance(stated, list) else []
+    parts = chat_template[:_MAX_TEMPLATES] if isinstance(chat_template, list) else []
     return [part.get("name") for part in parts if isinstance(part, dict)]
 
 
-def _named(stated: Any) -> list[tuple[str, Any]]:
+def _named(chat_template: Any) -> list[tuple[str, Any]]:
     """The template, or each of a list of named ones, with its JSON path."""
-    if stated is None:
+    if chat_template is None:
         return []
-    if isinstance(stated, list):
+    if isinstance(chat_template, list):
         return [
-            (f"$.chat_template[{place}]", part.get("template") if isinstance(part, dict) else part)
-            for place, part in enumerate(stated[:_MAX_TEMPLATES])
+            (f"$.chat_template[{position}]", part.get("template") if isinstance(part, dict) else part)
+            for position, part in enumerate(chat_template[:_MAX_TEMPLATES])
         ]
-    return [("$.chat_template", stated)]
+    return [("$.chat_template", chat_template)]
 
 
 def _read(tree: Tree) -> str | Fault:

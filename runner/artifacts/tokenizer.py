@@ -50,8 +50,8 @@ def tokenizer_faults(tree: Tree, model_type: str | None) -> list[Fault]:
         if document is not None:
             faults += _document_faults(document, tree.place("tokenizer.json"), model_type)
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
-        found, settings = read_object(tree, name, _MAX_SETTINGS)
-        faults += found
+        file_faults, settings = read_object(tree, name, _MAX_SETTINGS)
+        faults += file_faults
         if settings is not None:
             faults += _settings_faults(settings, tree.place(name))
     return faults
@@ -84,7 +84,7 @@ def _steps(document: Mapping[str, Any], section: Section, inner: str) -> Iterato
             return
         path, step = pending.pop(0)
         if isinstance(step, dict) and step.get("type") == "Sequence" and isinstance(step.get(inner), list):
-            pending = [(f"{path}.{inner}[{place}]", part) for place, part in enumerate(step[inner])] + pending
+            pending = [(f"{path}.{inner}[{position}]", part) for position, part in enumerate(step[inner])] + pending
         elif step is not None or "[" in path:
             yield path, step
     if pending:
@@ -106,9 +106,11 @@ def _step_faults(step: Any, path: str, file: str, allowed: frozenset[str], model
             )
         case "Replace":
             pair = (step.get("pattern"), step.get("content"))
-            kept = pair in (({"String": " "}, "▁"), ({"String": "▁"}, " "))
+            is_harmless = pair in (({"String": " "}, "▁"), ({"String": "▁"}, " "))
             problem = (
-                None if kept else f"It replaces {_pattern(pair[0])} by {shown(pair[1])}, only ' ' by '▁' is allowed."
+                None
+                if is_harmless
+                else f"It replaces {_pattern(pair[0])} by {shown(pair[1])}, only ' ' by '▁' is allowed."
             )
         case "Metaspace":
             mark = step.get("replacement")

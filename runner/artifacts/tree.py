@@ -135,20 +135,22 @@ def walk(folder: Path, kind: Kind) -> tuple[list[Fault], Tree]:
 def _list(folder: Path, below: str, depth: int, entries: list[tuple[str, os.stat_result]], faults: list[Fault]) -> bool:
     """Collect everything but folders under `folder / below`; False once there is more than the limit."""
     try:
-        with os.scandir(folder / below) as found:
-            names = sorted(entry.name for _, entry in zip(range(MAX_FILES + 1), found, strict=False))
+        with os.scandir(folder / below) as scan:
+            names = sorted(entry.name for _, entry in zip(range(MAX_FILES + 1), scan, strict=False))
     except OSError as error:
-        place = printable(str(folder / below))
+        location = printable(str(folder / below))
         hint = "Let the user who runs this read it: chmod -R a+rX." if isinstance(error, PermissionError) else None
-        faults.append(Fault("FILE_UNREADABLE", f"The folder cannot be read: {error.strerror}.", file=place, hint=hint))
+        faults.append(
+            Fault("FILE_UNREADABLE", f"The folder cannot be read: {error.strerror}.", file=location, hint=hint)
+        )
         return True
     for name in names:
         path = f"{below}/{name}" if below else name
         try:
             status = (folder / path).lstat()
         except OSError as error:
-            place = printable(str(folder / path))
-            faults.append(Fault("FILE_UNREADABLE", f"It cannot be looked at: {error.strerror}.", file=place))
+            location = printable(str(folder / path))
+            faults.append(Fault("FILE_UNREADABLE", f"It cannot be looked at: {error.strerror}.", file=location))
             continue
         descend = stat.S_ISDIR(status.st_mode) and not _FORBIDDEN.search(name) and path != _IGNORED_FOLDER
         if not descend or depth == MAX_DEPTH or len(os.fsencode(path)) > MAX_PATH:
@@ -163,31 +165,31 @@ def _list(folder: Path, below: str, depth: int, entries: list[tuple[str, os.stat
 
 def _fault(folder: Path, name: str, status: os.stat_result, kind: Kind, collisions: Mapping[str, str]) -> Fault | None:
     """The first thing that is wrong with one entry, or None."""
-    place = printable(str(folder / name))
+    location = printable(str(folder / name))
     what = _what(status)
     if what is not None and not stat.S_ISDIR(status.st_mode):
         hint = "Put a plain copy of the file in its place; a downloaded cache is made of links, so copy with `cp -rL`."
-        return Fault("FILE_NOT_REGULAR", f"It is {what}, a regular file was expected.", file=place, hint=hint)
+        return Fault("FILE_NOT_REGULAR", f"It is {what}, a regular file was expected.", file=location, hint=hint)
     base = name.rsplit("/", 1)[-1]
     if match := _FORBIDDEN.search(base):
         message = f"Files of the type {match[0].lower()} are refused: they can hold code."
-        return Fault("FILE_FORBIDDEN_TYPE", message, file=place, hint=_instead(base))
+        return Fault("FILE_FORBIDDEN_TYPE", message, file=location, hint=_instead(base))
     if name.count("/") >= MAX_DEPTH or len(os.fsencode(name)) > MAX_PATH:
         message = (
             f"Its path has {len(os.fsencode(name))} bytes and {name.count('/')} folders, at most {MAX_PATH} bytes "
         )
-        return Fault("TREE_LIMIT", message + f"and {MAX_DEPTH} folders are allowed.", file=place)
+        return Fault("TREE_LIMIT", message + f"and {MAX_DEPTH} folders are allowed.", file=location)
     if name in collisions:
         message = f"Its name equals that of {printable(collisions[name])} once case and Unicode form are put aside."
-        return Fault("NAME_COLLISION", message, file=place, hint="Rename one of the two.")
+        return Fault("NAME_COLLISION", message, file=location, hint="Rename one of the two.")
     if kind == "model" and name in _HIDDEN_ADAPTER:
         message = "An adapter lies in the model's folder, and would be switched on without being named."
         hint = "Move it to a folder of its own and name it under `adapter:` in submission.yaml."
-        return Fault("LOAD_HIDDEN_ADAPTER", message, file=place, hint=hint)
+        return Fault("LOAD_HIDDEN_ADAPTER", message, file=location, hint=hint)
     if not (_is_used(name, kind) or _is_ignored(name, kind)):
         message = f"It is not among the files that {_article(kind)} may hold."
-        return Fault("FILE_NOT_ALLOWED", message, file=place, hint="Remove it; nothing would read it.")
-    return None if _is_ignored(name, kind) else _unreadable(folder / name, status, place)
+        return Fault("FILE_NOT_ALLOWED", message, file=location, hint="Remove it; nothing would read it.")
+    return None if _is_ignored(name, kind) else _unreadable(folder / name, status, location)
 
 
 def _what(status: os.stat_result) -> str | None:
@@ -206,14 +208,14 @@ def _what(status: os.stat_result) -> str | None:
     return kinds.get(stat.S_IFMT(mode), "of an unknown kind")
 
 
-def _unreadable(path: Path, status: os.stat_result, place: str) -> Fault | None:
+def _unreadable(path: Path, status: os.stat_result, location: str) -> Fault | None:
     try:
         open_regular(path).close()
     except OSError as error:
         message = (
             f"It cannot be read by the user who runs this (mode {stat.S_IMODE(status.st_mode):04o}): {error.strerror}."
         )
-        return Fault("FILE_UNREADABLE", message, file=place, hint="Saving writes mode 0600: chmod a+r the file.")
+        return Fault("FILE_UNREADABLE", message, file=location, hint="Saving writes mode 0600: chmod a+r the file.")
     return None
 
 

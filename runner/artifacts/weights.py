@@ -23,11 +23,11 @@ def read_weights(tree: Tree) -> tuple[list[Fault], Header | None]:
     names = [name for name in tree.used() if name.endswith(".safetensors")]
     for name in names:
         try:
-            found, header = read_header(tree.folder / name, tree.place(name))
+            file_faults, header = read_header(tree.folder / name, tree.place(name))
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
-            found, header = [Fault("FILE_UNREADABLE", message, file=tree.place(name))], None
-        faults += found
+            file_faults, header = [Fault("FILE_UNREADABLE", message, file=tree.place(name))], None
+        faults += file_faults
         if header is not None:
             headers[name] = header
     complete = len(headers) == len(names) and not any(name.endswith(".safetensors") for name in tree.refused)

@@ -65,10 +65,10 @@ def add(
         rebuild = partial(rebuild_card, predictions=None, benchmark_file=benchmark_file, data_dir=data_dir)
 
     def tell(added: adding.Added) -> None:
-        done = "there already" if added.sequence is None else f"entry {added.sequence}"
+        outcome = "there already" if added.sequence is None else f"entry {added.sequence}"
         extra = f"; restored {', '.join(added.restored)}" if added.restored else ""
         extra += f"; not beside the card: {', '.join(added.missing)}" if added.missing else ""
-        click.echo(f"{added.card[:16]} {plain(added.name)}: {done}{extra}")
+        click.echo(f"{added.card[:16]} {plain(added.name)}: {outcome}{extra}")
 
     adding.add(
         open_store(address),
@@ -95,15 +95,15 @@ def list_entries(address: str, output_format: str) -> None:
     from runner.archive.store import open_store
     from runner.core.errors import VerificationError
 
-    found = read_index(opened(open_store(address)))
+    archive_index = read_index(opened(open_store(address)))
     if output_format == "json":
-        click.echo(json.dumps([asdict(entry) for entry in found.entries], indent=2))
+        click.echo(json.dumps([asdict(entry) for entry in archive_index.entries], indent=2))
     else:
         from runner.archive.text import print_entries
 
-        print_entries(found.entries)
-    if found.faults:
-        raise VerificationError(*found.faults)
+        print_entries(archive_index.entries)
+    if archive_index.faults:
+        raise VerificationError(*archive_index.faults)
 
 
 @archive.command()
@@ -120,15 +120,15 @@ def check(address: str, keyring: Path | None, expect_head: str | None, output_fo
     from runner.archive.store import open_store
     from runner.core.errors import VerificationError
 
-    found = look(open_store(address), options.trusted_keys(keyring), expect_head)
+    result = look(open_store(address), options.trusted_keys(keyring), expect_head)
     if output_format == "json":
-        click.echo(json.dumps(found.to_json(), indent=2))
+        click.echo(json.dumps(result.to_json(), indent=2))
     else:
         from runner.archive.text import print_checked
 
-        print_checked(found)
-    if found.faults:
-        raise VerificationError(*found.faults)
+        print_checked(result)
+    if result.faults:
+        raise VerificationError(*result.faults)
 
 
 @archive.command()

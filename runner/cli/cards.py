@@ -93,8 +93,8 @@ def compare(
     """
     from runner.scorecard import compare as comparison
 
-    wanted = [_gate(text) for text in gates]
-    result = comparison.compare(a, b, options.trusted_keys(keyring), benchmark_file, data_dir, wanted)
+    parsed_gates = [_gate(text) for text in gates]
+    result = comparison.compare(a, b, options.trusted_keys(keyring), benchmark_file, data_dir, parsed_gates)
     if output_format == "json":
         click.echo(json.dumps(result, indent=2))
     else:
@@ -137,13 +137,13 @@ def new(path: Path | None, passphrase: bool) -> None:
     """
     from runner.signing import keys
 
-    chosen = path or keys.default_key_path()
+    key_path = path or keys.default_key_path()
     secret = None
     if passphrase:
         secret = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True))
-    made = keys.new_key(chosen, secret)
-    keys.keep_public_half(chosen, made.public_key())
-    _show(chosen, made)
+    key = keys.new_key(key_path, secret)
+    keys.keep_public_half(key_path, key.public_key())
+    _show(key_path, key)
 
 
 @keys.command()
@@ -155,8 +155,8 @@ def show(path: Path | None) -> None:
     """
     from runner.signing import keys
 
-    chosen = path or keys.default_key_path()
-    _show(chosen, keys.load_key(chosen, lambda: options.ask_passphrase(chosen)))
+    key_path = path or keys.default_key_path()
+    _show(key_path, keys.load_key(key_path, lambda: options.ask_passphrase(key_path)))
 
 
 def _show(path: Path, key: "Ed25519PrivateKey") -> None:

@@ -49,13 +49,13 @@ def ceiling(
     from runner.evaluation.ceilings import of_counts_file, of_tasks
 
     choice = options.choice(**selected)
-    found = of_counts_file(counts, choice, draws, seed, prior) if counts else of_tasks(choice, draws, seed, prior)
+    ceilings = of_counts_file(counts, choice, draws, seed, prior) if counts else of_tasks(choice, draws, seed, prior)
     if output_format == "json":
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(ceilings, indent=2))
     else:
         from runner.report import terminal
 
-        terminal.print_ceilings(found)
+        terminal.print_ceilings(ceilings)
 
 
 @click.group()
@@ -81,9 +81,9 @@ def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 
     folder = data_dir or default_data_dir()
     with console.download_progress(quiet) as progress:
-        found = download(load_benchmark(options.benchmark_path(benchmark_file)), folder, datasets or None, progress)
+        files = download(load_benchmark(options.benchmark_path(benchmark_file)), folder, datasets or None, progress)
     if not quiet:
-        for file in found:
+        for file in files:
             click.echo(f"{file.dataset}/{file.split}: {file.state}")
     click.echo(folder)
 
@@ -102,9 +102,9 @@ def check(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
     from runner.report import terminal
     from runner.tasks.data.check import check as look
 
-    found = look(load_benchmark(options.benchmark_path(benchmark_file)), data_dir, datasets or None)
-    terminal.print_data_check(found, output_format)
-    if any(status.state != "ok" for status in found):
+    statuses = look(load_benchmark(options.benchmark_path(benchmark_file)), data_dir, datasets or None)
+    terminal.print_data_check(statuses, output_format)
+    if any(status.state != "ok" for status in statuses):
         raise click.exceptions.Exit(1)
 
 
@@ -118,8 +118,10 @@ def stats(output_format: str, **selected: Any) -> None:
     from runner.tasks.selection import select
 
     selection = select(options.choice(**selected))
-    found = {f"{part.task.name} ({part.split})": describe(part.scored, part.task.labels) for part in selection.tasks}
-    terminal.print_stats(found, output_format)
+    statistics = {
+        f"{part.task.name} ({part.split})": describe(part.scored, part.task.labels) for part in selection.tasks
+    }
+    terminal.print_stats(statistics, output_format)
 
 
 @click.command()
@@ -168,9 +170,9 @@ def doctor(output_dir: Path, data_dir: Path | None, device: str | None, output_f
     from runner.evaluation.doctor import examine
     from runner.report import terminal
 
-    found = examine(output_dir, data_dir, device)
-    terminal.print_examination(found, output_format)
-    if any(finding.state == "fail" for finding in found):
+    findings = examine(output_dir, data_dir, device)
+    terminal.print_examination(findings, output_format)
+    if any(finding.state == "fail" for finding in findings):
         raise click.exceptions.Exit(3)
 
 

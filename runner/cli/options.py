@@ -115,9 +115,9 @@ elicitation = click.option(
 selection = _all(benchmark, suite, tasks, split, data_dir, limit)
 
 
-def benchmark_path(given: Path | None) -> Path:
+def benchmark_path(path: Path | None) -> Path:
     """The file given, or the released benchmark."""
-    return given or resources.benchmark_file()
+    return path or resources.benchmark_file()
 
 
 def choice(
@@ -147,7 +147,7 @@ def access(
     """The options of `api` as the value the runner takes; None where none of them is given."""
     from runner.models.api import Access
 
-    given = {
+    values = {
         "base_url": api_base_url,
         "key_variable": api_key_env,
         "key_file": api_key_file,
@@ -155,8 +155,8 @@ def access(
         "attempts": api_attempts,
         "unanswered": api_unanswered,
     }
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return Access(**chosen) if chosen else None
+    settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    return Access(**settings) if settings else None
 
 
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:

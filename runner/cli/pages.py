@@ -65,8 +65,8 @@ def report(
         from runner.report.html import comparison_page
         from runner.scorecard.compare import compare
 
-        found = compare(*scorecards, options.trusted_keys(keyring), benchmark_file, data_dir)
-        text, name = comparison_page(found), f"{found['b']['name']}-against-{found['a']['name']}"
+        comparison = compare(*scorecards, options.trusted_keys(keyring), benchmark_file, data_dir)
+        text, name = comparison_page(comparison), f"{comparison['b']['name']}-against-{comparison['a']['name']}"
     else:
         from runner.report.html import card_page
         from runner.scorecard.load import open_card
@@ -148,16 +148,16 @@ def _tell(lost: "tuple[str, ...]", quiet: bool) -> None:
 
 
 def _differences(
-    opened: "OpenCard", most: int, benchmark_file: Path | None, data_dir: Path | None, show_texts: bool
+    opened: "OpenCard", limit: int, benchmark_file: Path | None, data_dir: Path | None, show_texts: bool
 ) -> "tuple[Mapping[str, list[Difference]] | None, str | None]":
     """The items, or why there are none; data that was named has to be there."""
     from runner.core.errors import UserError
     from runner.scorecard.disagreements import largest_differences
 
-    if most == 0:
+    if limit == 0:
         return None, "none were asked for."
     try:
-        return largest_differences(opened, most, benchmark_file, data_dir, show_texts=show_texts), None
+        return largest_differences(opened, limit, benchmark_file, data_dir, show_texts=show_texts), None
     except UserError as error:
         if data_dir is not None or show_texts:
             raise

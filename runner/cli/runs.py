@@ -25,9 +25,9 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
 
     faults: list[Fault] = []
     for path in submissions:
-        found = check(path)
-        faults.extend(found)
-        if not found and output_format == "rich" and not quiet:
+        file_faults = check(path)
+        faults.extend(file_faults)
+        if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
     if faults or output_format == "json":
         click.echo(render(tuple(faults), output_format), nl=False)

@@ -34,8 +34,8 @@ def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
 
 def _section(document: Document, name: str) -> Mapping[str, Any] | None:
     """A part of the benchmark by its key, or None where it is missing: then names that lead into it are not judged."""
-    found = document.value.get(name)
-    return found if isinstance(found, dict) else None
+    section = document.value.get(name)
+    return section if isinstance(section, dict) else None
 
 
 def _dataset(document: Document, _: Sound, name: str) -> Iterator[Fault]:
@@ -63,10 +63,10 @@ def _shared_files(document: Document, path: JsonPath, splits: Mapping[str, Any])
         if (folds := pinned.get("folds")) is None:
             continue
         at: JsonPath = (*path, "splits", split, "folds")
-        for place, fold in enumerate(folds["take"]):
+        for index, fold in enumerate(folds["take"]):
             if fold > folds["number"]:
                 message = f"There is no fold {fold} of {folds['number']}."
-                yield fault_at(document, "DATA_FOLDS", (*at, "take", place), message)
+                yield fault_at(document, "DATA_FOLDS", (*at, "take", index), message)
         if folds["number"] > pinned["rows"]:
             message = f"{pinned['rows']:,} rows cannot be dealt into {folds['number']:,} folds."
             yield fault_at(document, "DATA_FOLDS", (*at, "number"), message)

@@ -51,8 +51,8 @@ def _disagreements(document: Document, sound: _Sound) -> Iterator[Fault]:
     """Keys that need one another, and keys that have no meaning beside another."""
 
     def part(name: str) -> dict[str, Any]:
-        found = document.value.get(name)
-        return found if sound((name,)) and isinstance(found, dict) else {}
+        section = document.value.get(name)
+        return section if sound((name,)) and isinstance(section, dict) else {}
 
     def fault(message: str, *path: str, hint: str | None = None) -> Fault:
         return fault_at(document, "RECIPE", path, message, hint, key=True)
@@ -155,8 +155,8 @@ def _unknown_splits(document: Document, benchmark: Benchmark, datasets: Mapping[
 
 
 def _benchmark_path(document: Document) -> Path | None:
-    given = document.value["data"].get("benchmark")
-    return None if given is None else (Path(document.file).parent / given).absolute()
+    benchmark = document.value["data"].get("benchmark")
+    return None if benchmark is None else (Path(document.file).parent / benchmark).absolute()
 
 
 def _recipe(document: Document) -> Recipe:

@@ -100,21 +100,21 @@ def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Validatio
 
 def _wrong_keys(document: Document, path: JsonPath, error: ValidationError, bad: set[JsonPath]) -> Iterator[Fault]:
     schema: Any = error.schema
-    found: Any = error.instance
+    instance: Any = error.instance
     properties = schema.get("properties", {})
-    missing = [key for key in schema.get("required", ()) if key not in found]
-    absent = [key for key in properties if key not in found]
-    meant = set()
-    for key in found:
+    missing = [key for key in schema.get("required", ()) if key not in instance]
+    absent = [key for key in properties if key not in instance]
+    suggested = set()
+    for key in instance:
         if key not in properties and schema.get("additionalProperties") is False:
             bad.add((*path, key))
             near = nearest(key, absent)
-            meant.add(near)
+            suggested.add(near)
             hint = did_you_mean(key, absent if near else properties)
             yield fault_at(document, "SCHEMA", (*path, key), f"The key {shown(key)} is not known here.", hint, key=True)
     for key in missing:
         bad.add((*path, key))
-        if key not in meant:
+        if key not in suggested:
             yield fault_at(document, "SCHEMA", (*path, key), f"The key {key!r} is missing.", _describe(properties[key]))
 
 

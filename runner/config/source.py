@@ -58,12 +58,14 @@ class _Notes:
     faults: list[Fault] = field(default_factory=list)
     spoiled: set[JsonPath] = field(default_factory=set)
 
-    def add(self, code: str, place: Place, message: str, hint: str | None = None, path: JsonPath | None = None) -> None:
+    def add(
+        self, code: str, position: Place, message: str, hint: str | None = None, path: JsonPath | None = None
+    ) -> None:
         written = None if path is None else json_path(path)
-        self.faults.append(Fault(code, message, self.file, *place, path=written, hint=hint))
+        self.faults.append(Fault(code, message, self.file, *position, path=written, hint=hint))
 
-    def stop(self, code: str, place: Place, message: str, hint: str | None = None) -> NoReturn:
-        self.add(code, place, message, hint)
+    def stop(self, code: str, position: Place, message: str, hint: str | None = None) -> NoReturn:
+        self.add(code, position, message, hint)
         raise InvalidInput(*self.faults)
 
 
@@ -78,9 +80,9 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     try:
         kind = path.stat().st_mode
         if not stat.S_ISREG(kind):
-            found = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
+            file_kind = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
             hint = "Name the YAML file inside it." if stat.S_ISDIR(kind) else None
-            raise InvalidInput(Fault("FILE_NOT_REGULAR", f"This is {found}, a file was expected.", file, hint=hint))
+            raise InvalidInput(Fault("FILE_NOT_REGULAR", f"This is {file_kind}, a file was expected.", file, hint=hint))
         with path.open("rb") as stream:
             return stream.read(max_bytes + 1)
     except FileNotFoundError:
@@ -151,14 +153,14 @@ def _text(data: bytes, notes: _Notes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        place = _place_of(data[: error.start].decode("utf-8"))
-        notes.stop("YAML_ENCODING", place, f"This is not UTF-8: {error.reason}.")
-    if found := _FORBIDDEN.search(text):
+        position = _place_of(data[: error.start].decode("utf-8"))
+        notes.stop("YAML_ENCODING", position, f"This is not UTF-8: {error.reason}.")
+    if match := _FORBIDDEN.search(text):
         notes.stop(
             "YAML_ENCODING",
-            _place_of(text[: found.start()]),
-            f"The character U+{ord(found[0]):04X} may not stand in YAML as it is.",
-            f'Write it as "{_escape(found[0])}" in double quotes, or leave it out.',
+            _place_of(text[: match.start()]),
+            f"The character U+{ord(match[0]):04X} may not stand in YAML as it is.",
+            f'Write it as "{_escape(match[0])}" in double quotes, or leave it out.',
         )
     return text
 
@@ -178,11 +180,11 @@ def _events(text: str, notes: _Notes) -> Iterator[yaml.Event]:
         while loader.check_event():
             yield loader.get_event()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
-        place = _mark(error.problem_mark or error.context_mark)
+        position = _mark(error.problem_mark or error.context_mark)
         context = f", {error.context}" if error.context else ""
         message = f"This is not YAML: {error.problem}{context}.".replace("\n", " ")
         hint = "Indent with spaces, not with tabs." if "'\\t'" in message else None
-        notes.stop("YAML_SYNTAX", place, message, hint)
+        notes.stop("YAML_SYNTAX", position, message, hint)
     except (ValueError, OverflowError):
         # PyYAML passes "\UFFFFFFFF" to chr() and the digits of %YAML to int() without looking at them.
         notes.stop("YAML_SYNTAX", _mark(loader.get_mark()), "This is not YAML: a number here is out of range.")
@@ -218,7 +220,7 @@ def _value(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, dept
 
 
 def _mapping(events: Iterator[yaml.Event], path: JsonPath, depth: int, notes: _Notes) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     while not isinstance(event := next(events), yaml.MappingEndEvent):
         key = _key(events, event, path, depth, notes)
         if key is None:
@@ -226,7 +228,7 @@ def _mapping(events: Iterator[yaml.Event], path: JsonPath, depth: int, notes: _N
             _value(events, next(events), (*path, _UNUSABLE), depth + 1, notes)
             continue
         to = (*path, key)
-        if key in found:
+        if key in mapping:
             first, _ = notes.key_places[to]
             notes.add(
                 "YAML_DUPLICATE_KEY",
@@ -236,8 +238,8 @@ def _mapping(events: Iterator[yaml.Event], path: JsonPath, depth: int, notes: _N
             )
             notes.spoiled.add(to)
         notes.key_places.setdefault(to, _place(event))
-        found.setdefault(key, _value(events, next(events), to, depth + 1, notes))
-    return found
+        mapping.setdefault(key, _value(events, next(events), to, depth + 1, notes))
+    return mapping
 
 
 def _key(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, depth: int, notes: _Notes) -> str | None:

@@ -54,15 +54,15 @@ def submission_faults(document: Document) -> tuple[Fault, ...]:
         return in_order(faults)
     backend = None
     for part in ("model", "adapter"):
-        if not isinstance(given := document.value.get(part), dict):
+        if not isinstance(section := document.value.get(part), dict):
             continue
         # The keys are looked at one by one, so that a fault in one does not hide what is wrong with another.
-        usable = {key: value for key, value in given.items() if sound((part, key))}
+        usable = {key: value for key, value in section.items() if sound((part, key))}
         whole = sound((part,))
         if part == "model":
             backend = usable.get("backend")
-            wrong = list(_key_faults(document, given, backend)) if backend is not None else []
-            if isinstance(head := given.get("head"), dict) and "kind" in head and sound(("model", "head", "kind")):
+            wrong = list(_key_faults(document, section, backend)) if backend is not None else []
+            if isinstance(head := section.get("head"), dict) and "kind" in head and sound(("model", "head", "kind")):
                 wrong += _head_faults(document, head)
             faults += wrong
             whole = whole and not wrong
@@ -78,9 +78,9 @@ def _key_faults(document: Document, model: Mapping[str, Any], backend: str) -> I
     others = frozenset[str]().union(*_TAKEN.values()) - _TAKEN[backend]
     unknown = [key for key in model if key not in _TAKEN[backend] | others | {"backend"}]
     missing = [key for key in _NEEDED[backend] if key not in model and ("model",) not in document.spoiled]
-    meant = {nearest(key, missing) for key in unknown}
+    suggested = {nearest(key, missing) for key in unknown}
     for key in missing:
-        if key not in meant:
+        if key not in suggested:
             hint = f"The backend {backend} needs {' and '.join(map(repr, _NEEDED[backend]))}."
             yield fault_at(document, "SCHEMA", ("model", key), f"The key {key!r} is missing.", hint)
     for key in model:
@@ -104,8 +104,8 @@ def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) ->
 
 def place_faults(document: Document, part: str, sound: Callable[[JsonPath], bool]) -> Iterator[Fault]:
     """What is wrong with the place of the model under the key `part` of a recipe, as far as that is readable."""
-    if isinstance(document.value, dict) and isinstance(given := document.value.get(part), dict):
-        usable = {key: value for key, value in given.items() if sound((part, key))}
+    if isinstance(document.value, dict) and isinstance(section := document.value.get(part), dict):
+        usable = {key: value for key, value in section.items() if sound((part, key))}
         yield from _source_faults(document, part, usable, sound((part,)))
 
 
@@ -124,19 +124,19 @@ def _head_faults(document: Document, head: Mapping[str, Any]) -> Iterator[Fault]
 
 
 def _source_faults(document: Document, part: str, usable: Mapping[str, Any], whole: bool) -> Iterator[Fault]:
-    given: dict[str, Any] = document.value[part]
-    if "path" in given and (other := next((key for key in ("repository", "revision") if key in given), None)):
+    section: dict[str, Any] = document.value[part]
+    if "path" in section and (other := next((key for key in ("repository", "revision") if key in section), None)):
         message = f"There is both a 'path' and a {other!r}."
         hint = "Give either 'path', or 'repository' with 'revision'."
         yield fault_at(document, "MODEL_SOURCE", (part, other), message, hint, key=True)
-    elif "repository" in given and "revision" not in given:
+    elif "repository" in section and "revision" not in section:
         message = "A 'repository' needs a 'revision'."
         hint = "Give the full commit id, 40 hex digits: branches and tags move."
         yield fault_at(document, "MODEL_SOURCE", (part, "repository"), message, hint, key=True)
-    elif "revision" in given and "repository" not in given:
+    elif "revision" in section and "repository" not in section:
         message = "A 'revision' needs a 'repository'."
         yield fault_at(document, "MODEL_SOURCE", (part, "revision"), message, key=True)
-    elif not {"path", "repository"} & set(given) and whole:
+    elif not {"path", "repository"} & set(section) and whole:
         message = f"The {part} has no place."
         hint = "Give either 'path', or 'repository' with 'revision'."
         yield fault_at(document, "MODEL_SOURCE", (part,), message, hint, key=True)

@@ -38,13 +38,13 @@ _VARIABLES = (
 
 def versions() -> dict[str, str | None]:
     """Version of the runner and of each library that can move a number; None where one is not installed."""
-    found: dict[str, str | None] = {"runner": __version__, "python": platform.python_version()}
+    installed: dict[str, str | None] = {"runner": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            installed[name] = None
+    return installed
 
 
 def describe() -> dict[str, Any]:

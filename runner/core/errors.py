@@ -38,8 +38,8 @@ class Fault:
 
     def __str__(self) -> str:
         """One line: place, JSON path, message, hint and code."""
-        place = self.place()
-        where = f"{place}: " if place else ""
+        location = self.place()
+        where = f"{location}: " if location else ""
         path = f"{self.path}: " if self.path else ""
         hint = f" {self.hint}" if self.hint else ""
         return f"{where}{path}{self.message}{hint} [{self.code}]"
@@ -95,6 +95,6 @@ class Interrupted(UserError):
 
 def raise_faults(faults: Iterable[Fault]) -> None:
     """Raise `InvalidInput` with all of `faults`, or do nothing when there are none."""
-    found = tuple(faults)
-    if found:
-        raise InvalidInput(*found)
+    collected = tuple(faults)
+    if collected:
+        raise InvalidInput(*collected)

@@ -21,10 +21,10 @@ class Mismatch:
     message: str
 
 
-def mismatches(schema: Mapping[str, Any], value: Any, most: int | None = None) -> list[Mismatch]:
-    """Where `value` does not fit `schema` (draft 2020-12), in the order of the document; the first `most` found."""
-    found = sorted(islice(_VALIDATOR(schema).iter_errors(value), most), key=_order)
-    return [_mismatch(best_match([error]) or error) for error in found]  # of an anyOf, the branch that was meant
+def mismatches(schema: Mapping[str, Any], value: Any, limit: int | None = None) -> list[Mismatch]:
+    """Where `value` does not fit `schema` (draft 2020-12), in the order of the document; the first `limit` found."""
+    errors = sorted(islice(_VALIDATOR(schema).iter_errors(value), limit), key=_order)
+    return [_mismatch(best_match([error]) or error) for error in errors]  # of an anyOf, the branch that was meant
 
 
 def shown(value: object) -> str:
@@ -62,15 +62,15 @@ def _step(part: str | int) -> str:
 
 def _sentence(error: ValidationError) -> str:
     """What was found and what was expected, from the keyword that failed."""
-    found: Any = error.instance
-    wanted: Any = error.validator_value
+    instance: Any = error.instance
+    expected: Any = error.validator_value
     match error.validator:
         case "required":
-            return f"lacks {', '.join(shown(name) for name in wanted if name not in found)}."
+            return f"lacks {', '.join(shown(name) for name in expected if name not in instance)}."
         case "additionalProperties" if isinstance(error.schema, Mapping):
-            unknown = [shown(name) for name in found if name not in error.schema.get("properties", {})]
+            unknown = [shown(name) for name in instance if name not in error.schema.get("properties", {})]
             return f"has unknown {', '.join(unknown[:5])}."
         case "const" | "enum" | "type" | "pattern" as keyword:
-            return f"is {shown(found)}; {keyword} {shown(wanted)} was expected."
+            return f"is {shown(instance)}; {keyword} {shown(expected)} was expected."
         case keyword:
-            return f"is {shown(found)}, which {keyword} ({shown(wanted)}) does not allow."
+            return f"is {shown(instance)}, which {keyword} ({shown(expected)}) does not allow."

@@ -93,12 +93,12 @@ def _refuse_half_surrogates(document: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         times = Counter(name for name, _ in pairs)
         repeated = [name for name, count in times.items() if count > 1]
         raise JsonFault("JSON", f"key given twice: {', '.join(map(repr, repeated))[:200]}")
-    return found
+    return mapping
 
 
 def _refuse_constant(name: str) -> Any:

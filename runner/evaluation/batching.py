@@ -24,8 +24,8 @@ def plan_steps(
         if progress is not None:
             progress("read", done, len(prompts))
         try:
-            found = backend.plan([prompts[number] for number in window])
-            steps += [[window[place] for place in step] for step in found]
+            batches = backend.plan([prompts[number] for number in window])
+            steps += [[window[index] for index in step] for step in batches]
         except InvalidInput as problem:
             faults += [fault for fault in problem.faults if fault not in faults]
         if len(faults) >= _MOST_FAULTS:

@@ -97,17 +97,17 @@ def _key() -> Finding:
 
 
 def _data(data_dir: Path | None) -> list[Finding]:
-    found = []
+    findings = []
     for status in check_data(load_benchmark(resources.benchmark_file()), data_dir):
         name = f"data {status.dataset}/{status.split}"
         match status.state:
             case "ok":
-                found.append(Finding(name, "ok", f"{status.rows:,} rows"))
+                findings.append(Finding(name, "ok", f"{status.rows:,} rows"))
             case "missing":
-                found.append(Finding(name, "warn", "not there", "Run `benchmark data fetch`, or give --data-dir."))
+                findings.append(Finding(name, "warn", "not there", "Run `benchmark data fetch`, or give --data-dir."))
             case _:
-                found.append(Finding(name, "fail", status.state, "Fetch it again, or mend what is there."))
-    return found
+                findings.append(Finding(name, "fail", status.state, "Fetch it again, or mend what is there."))
+    return findings
 
 
 def _hub() -> Finding:
@@ -139,16 +139,16 @@ def _isolation(device: str | None) -> Finding:
     return Finding("isolation", "ok", f"{active} protections of the model's process are active")
 
 
-def _devices(given: str | None) -> list[Finding]:
+def _devices(device: str | None) -> list[Finding]:
     from runner.models.local.open import examine_device
 
     try:
-        names = device_names(given)
+        names = device_names(device)
     except BackendError as problem:
         return [Finding("device", "fail", fault.message, fault.hint) for fault in problem.faults]
-    found = [_isolation(names[0])]
+    findings = [_isolation(names[0])]
     if len(names) > 1:
         threads = threads_per_replica(None, len(names))
         of_each = f"{threads} threads each" if threads else "threads as the environment says"
-        found.append(Finding("copies", "ok", f"{len(names)} processes, each with a copy of the model; {of_each}"))
-    return found + [Finding(*finding) for name in dict.fromkeys(names) for finding in examine_device(name)]
+        findings.append(Finding("copies", "ok", f"{len(names)} processes, each with a copy of the model; {of_each}"))
+    return findings + [Finding(*finding) for name in dict.fromkeys(names) for finding in examine_device(name)]

@@ -105,7 +105,7 @@ def evaluate(
         }
         run = run_dir.open_run(settings.output_dir / submission.name, content, settings.nonce, resume=settings.resume)
         with _resumable(run, total):
-            predict_seconds, asked = _predict(backend, questions, batches, run, progress, untouched)
+            predict_seconds, answered = _predict(backend, questions, batches, run, progress, untouched)
             answers = _in_order(questions, run.journal.done)
             self_check = run_self_check(backend, questions, answers, selection.benchmark.scoring, progress)
         if changed := [
@@ -121,11 +121,11 @@ def evaluate(
     timing = {
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
-        "prompts": asked,
-        "prompts_resumed": total - asked,
+        "prompts": answered,
+        "prompts_resumed": total - answered,
         "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
         "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
-        "prompts_per_second": asked / predict_seconds if asked else None,
+        "prompts_per_second": answered / predict_seconds if answered else None,
         "peak_memory_bytes": environment.peak_memory_bytes(),
         "peak_device_memory_bytes": device_memory,
         "copies_of_the_model": None if submission.service else copies,
@@ -220,20 +220,22 @@ def _predict(
     """
     known = {answer.key for answer in run.journal.done}
     done = len(known)
-    asked = 0
+    answered = 0
     started = time.monotonic()
     progress("predict", done, len(questions))
-    left = ([question for number in batch if (question := questions[number]).key not in known] for batch in batches)
-    steps = [step for step in left if step]
+    remaining = (
+        [question for number in batch if (question := questions[number]).key not in known] for batch in batches
+    )
+    steps = [step for step in remaining if step]
     shared = (
         backend.share(steps)
         if isinstance(backend, Worker | Replicas)
         else ((step, backend.predict(step)) for step in steps)
     )
-    for members, given in shared:
+    for members, predictions in shared:
         answers: list[Prediction] = []
         try:
-            for answer in given:
+            for answer in predictions:
                 answers.append(answer)
         except BaseException:
             if answers:  # those that a service gave before it failed, or we were stopped, are paid for
@@ -244,15 +246,15 @@ def _predict(
         raise_if_modified(untouched)
         run.journal.append(answers)
         done += len(members)
-        asked += len(members)
+        answered += len(members)
         progress("predict", done, len(questions))
-    return time.monotonic() - started, asked
+    return time.monotonic() - started, answered
 
 
 def _in_order(questions: Sequence[Prompt], answers: Sequence[Prediction]) -> list[Prediction]:
     """Answers in the order of the questions; `KeyError` if one is missing would be our bug."""
-    found = {answer.key: answer for answer in answers}
-    return [found[question.key] for question in questions]
+    by_key = {answer.key: answer for answer in answers}
+    return [by_key[question.key] for question in questions]
 
 
 def _digest_of(questions: Sequence[Prompt]) -> str:

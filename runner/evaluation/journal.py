@@ -88,14 +88,14 @@ class Journal:
             stream.close()
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         header: Mapping[str, Any] | None = None
-        done: list[Prediction] = []
+        predictions: list[Prediction] = []
         whole = 0
         for line in stream:
             payload = decode_record(line)
             if header is None and _is_header(payload):
                 header = payload
             elif header is not None and (rows := _rows(payload)) is not None:
-                done.extend(rows)
+                predictions.extend(rows)
             else:
                 break
             whole += len(line)
@@ -104,7 +104,7 @@ class Journal:
             return None
         stream.truncate(whole)
         stream.seek(whole)
-        return cls(path, header, done, stream)
+        return cls(path, header, predictions, stream)
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """A finished batch; on disk (fsync) when this returns."""
@@ -153,8 +153,8 @@ def _locked(path: Path, mode: str, lock: int) -> IO[bytes]:
 
 def unfinished(parent: Path) -> list[Path]:
     """Folders under `parent` that hold a journal, newest name first; not those that were never begun (`begin`)."""
-    found = (path.parent for path in parent.glob(f"*/{NAME}"))
-    return sorted((folder for folder in found if not folder.name.startswith(".")), reverse=True)
+    folders = (path.parent for path in parent.glob(f"*/{NAME}"))
+    return sorted((folder for folder in folders if not folder.name.startswith(".")), reverse=True)
 
 
 _BEGUN = ".begun-"
@@ -171,13 +171,13 @@ def create_run_dir(parent: Path, name: str, header: Mapping[str, Any]) -> tuple[
         hidden = parent / f"{_BEGUN}{uuid.uuid4().hex}"
         hidden.mkdir()
         try:
-            made = Journal.create(hidden, header)
+            journal = Journal.create(hidden, header)
             for attempt in range(1, 1000):
                 folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
                 if not folder.exists() and _renamed(hidden, folder):
                     sync_folder(parent)
-                    made.path = folder / NAME
-                    return folder, made
+                    journal.path = folder / NAME
+                    return folder, journal
             raise FileExistsError(errno.EEXIST, "no free name is left", str(parent / name))
         except FileNotFoundError:
             # Another process took it for one that a crash had left, in the instant before it was locked.

@@ -40,14 +40,18 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
     if resume:
         for folder in journal.unfinished(parent):
             try:
-                found = Journal.resume(folder)
+                open_journal = Journal.resume(folder)
             except OSError:
                 # Held by a live process, finished a moment ago, or not ours to write: none of these is our run.
                 continue
-            if found is not None and found.header.get("key") == key and found.header["nonce"] == nonce:
-                return RunDir(folder, found)
-            if found is not None:
-                found.close()
+            if (
+                open_journal is not None
+                and open_journal.header.get("key") == key
+                and open_journal.header["nonce"] == nonce
+            ):
+                return RunDir(folder, open_journal)
+            if open_journal is not None:
+                open_journal.close()
     started = now()
     header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": started}
     try:

@@ -77,8 +77,8 @@ def score_file(
 def _title(name: str | None, path: Path) -> str:
     """The name on the card and of its folder, of a submission's form: the one given, or one made of the file's."""
     if name is None:
-        made = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).lstrip("._-")[:80]
-        return made or "predictions"
+        title = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).lstrip("._-")[:80]
+        return title or "predictions"
     if re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,79}", name) is None:
         message = f"The name {name[:100]!r} has other characters than lower-case letters, digits, '.', '_' and '-'"
         message += ", does not begin with a letter or digit, or is longer than 80."
@@ -88,8 +88,8 @@ def _title(name: str | None, path: Path) -> str:
 
 def _answered(selection: Selection, tasks: set[str], file: str) -> Selection:
     """`selection` cut down to the tasks that the file has rows for."""
-    kept = tuple(part for part in selection.tasks if part.task.name in tasks)
-    if not kept:
+    parts = tuple(part for part in selection.tasks if part.task.name in tasks)
+    if not parts:
         known = ", ".join(part.task.name for part in selection.tasks)
         raise InvalidInput(Fault("RUN_INCONSISTENT", f"There is no row for any of the tasks {known}.", file))
-    return selection.only(kept)
+    return selection.only(parts)

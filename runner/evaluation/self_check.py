@@ -24,12 +24,12 @@ def run_self_check(
     """
     count = min(scoring.self_check_prompts, len(questions))
     step = len(questions) / count
-    chosen = [int(number * step) for number in range(count)]
+    numbers = [int(number * step) for number in range(count)]
     progress("self-check", 0, count)
-    asked = [questions[number] for number in chosen]
-    first = [answers[number] for number in chosen]
-    alone = [next(iter(backend.predict([question]))) for question in asked]
-    shuffled = list(backend.predict(asked[::-1]))[::-1]
+    sample = [questions[number] for number in numbers]
+    first = [answers[number] for number in numbers]
+    alone = [next(iter(backend.predict([question]))) for question in sample]
+    shuffled = list(backend.predict(sample[::-1]))[::-1]
     dtype = backend.describe()["dtype"]
     tolerance = scoring.self_check_tolerance.get(str(dtype))
     differences = {"alone": _largest_difference(first, alone), "shuffled": _largest_difference(first, shuffled)}
@@ -39,7 +39,7 @@ def run_self_check(
     adapter_effect = None
     if without_adapter is not None:
         with without_adapter:
-            bare = list(backend.predict(asked))
+            bare = list(backend.predict(sample))
         adapter_effect = _largest_difference(first, bare)
         if adapter_effect == 0 and not _changed_texts(first, bare):
             message = f"With the adapter switched off, {count} prompts score exactly the same: it has no effect."
@@ -61,16 +61,16 @@ def run_self_check(
 
 def _largest_difference(first: Sequence[Prediction], second: Sequence[Prediction]) -> float:
     pairs = list(zip(first, second, strict=True))
-    return max((abs(a - b) for one, two in pairs for a, b in _comparable(one, two)), default=0.0)
+    return max((abs(a - b) for first, second in pairs for a, b in _comparable(first, second)), default=0.0)
 
 
-def _comparable(one: Prediction, two: Prediction) -> Iterator[tuple[float, float]]:
+def _comparable(first: Prediction, second: Prediction) -> Iterator[tuple[float, float]]:
     """Pairs of numbers that should be equal; of two different texts there are none."""
-    if one.text is None:
-        yield from zip(one.log_scores or (), two.log_scores or (), strict=True)
-    elif one.text == two.text and one.text_log_prob is not None and two.text_log_prob is not None:
-        yield one.text_log_prob / (one.text_tokens or 1), two.text_log_prob / (two.text_tokens or 1)
+    if first.text is None:
+        yield from zip(first.log_scores or (), second.log_scores or (), strict=True)
+    elif first.text == second.text and first.text_log_prob is not None and second.text_log_prob is not None:
+        yield first.text_log_prob / (first.text_tokens or 1), second.text_log_prob / (second.text_tokens or 1)
 
 
 def _changed_texts(first: Sequence[Prediction], second: Sequence[Prediction]) -> int:
-    return sum(one.text != two.text for one, two in zip(first, second, strict=True))
+    return sum(before.text != after.text for before, after in zip(first, second, strict=True))

@@ -20,7 +20,7 @@ def rows(choice: RunConfig, submission_path: Path | None) -> Iterator[dict[str, 
     """
     submission = load_submission(submission_path) if submission_path is not None else None
     selection = select(choice) if submission is None else select_for(submission, choice)
-    asked = prompts(selection)
+    selected_prompts = prompts(selection)
     encoded: Iterator[dict[str, Any]] | None = None
     if submission is not None:
         from runner.artifacts import check_submission_files
@@ -29,12 +29,12 @@ def rows(choice: RunConfig, submission_path: Path | None) -> Iterator[dict[str, 
 
         if submission.service is not None:
             service = submission.service
-            raise_faults(fault for prompt in asked[:1] for fault in option_faults(service, prompt))
-            encoded = ({"requests": questions(service, prompt)} for prompt in asked)
+            raise_faults(fault for prompt in selected_prompts[:1] for fault in option_faults(service, prompt))
+            encoded = ({"requests": questions(service, prompt)} for prompt in selected_prompts)
         else:
             raise_faults(check_submission_files(submission))
-            encoded = show_tokens_isolated(submission, resolve_model(submission.model, weights=False), asked)
-    for prompt in asked:
+            encoded = show_tokens_isolated(submission, resolve_model(submission.model, weights=False), selected_prompts)
+    for prompt in selected_prompts:
         row = {
             "task": prompt.task,
             "split": prompt.split,

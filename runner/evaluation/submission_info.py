@@ -65,12 +65,12 @@ def describe(
 
 def _said(submission: Submission, answers: Sequence[Prediction]) -> dict[str, Any]:
     """What a service said of itself in its answers, and what they cost; nothing for a model that was loaded here."""
-    found = summarize_usage(answers)
-    if submission.service is None or found is None:
+    usage = summarize_usage(answers)
+    if submission.service is None or usage is None:
         return {}
     price = submission.service.price
-    if price is None or found.input_tokens is None or found.output_tokens is None:
+    if price is None or usage.input_tokens is None or usage.output_tokens is None:
         reason = "the submission gives no price" if price is None else "the service did not count all tokens"
-        return {"answered": found.to_json(), "cost": None, "cost_reason": reason}
-    amount = (found.input_tokens * price.input + found.output_tokens * price.output) / 1e6
-    return {"answered": found.to_json(), "cost": {"currency": price.currency, "amount": amount}}
+        return {"answered": usage.to_json(), "cost": None, "cost_reason": reason}
+    amount = (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1e6
+    return {"answered": usage.to_json(), "cost": {"currency": price.currency, "amount": amount}}

@@ -44,5 +44,5 @@ class LocalBackend(Backend, Protocol):
         Raises `InvalidInput` as `plan` does.
         """
 
-    def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
-        """See `Backend.predict`; `read` is what `read` made of the same prompts, or None."""
+    def predict(self, prompts: Sequence[Prompt], encodings: Any = None) -> Iterator[Prediction]:
+        """See `Backend.predict`; `encodings` is what `read` made of the same prompts, or None."""

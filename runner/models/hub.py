@@ -35,7 +35,7 @@ def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
 
     called = f"{repository} at {revision}"
     try:
-        found = snapshot_download(
+        snapshot_dir = snapshot_download(
             repository, revision=revision, allow_patterns=patterns, local_files_only=constants.HF_HUB_OFFLINE
         )
     except LocalEntryNotFoundError:
@@ -49,22 +49,22 @@ def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
         hint = "Check the name, the revision, and HF_TOKEN if access is restricted."
         reason = " ".join(str(problem).split())[:300]
         raise BackendError(Fault("HUB", f"{called} could not be fetched: {reason}", hint=hint)) from None
-    return Path(found)
+    return Path(snapshot_dir)
 
 
 def _plain_copy(snapshot: Path, repository: str, revision: str, patterns: list[str]) -> Path:
     """The files of `snapshot` without links, in a folder that appears only when it is whole."""
     from huggingface_hub import constants
 
-    wanted = sorted({path for pattern in patterns for path in snapshot.glob(pattern)})
+    paths = sorted({path for pattern in patterns for path in snapshot.glob(pattern)})
     target = Path(constants.HF_HOME) / "moral-ambiguity-benchmark" / repository.replace("/", "--") / revision
-    sizes = {path.name: path.stat().st_size for path in wanted}
+    sizes = {path.name: path.stat().st_size for path in paths}
     if target.is_dir() and {path.name: path.stat().st_size for path in target.iterdir()} == sizes:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
-            for path in wanted:
+            for path in paths:
                 shutil.copyfile(path, Path(unfinished, path.name))
             shutil.rmtree(target, ignore_errors=True)
             Path(unfinished).rename(target)

@@ -59,8 +59,8 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         def line(stage: str, done: int, total: int) -> None:
             if stage not in seen:
                 seen.add(stage)
-                kept = f"; {done:,} were answered before" if done else ""
-                of = f" ({total - done:,} prompts{kept})" if stage == "predict" else ""
+                resumed = f"; {done:,} were answered before" if done else ""
+                of = f" ({total - done:,} prompts{resumed})" if stage == "predict" else ""
                 print(f"{_STAGES[stage]}{of} …", file=sys.stderr, flush=True)
 
         yield line

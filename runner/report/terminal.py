@@ -232,69 +232,69 @@ def print_comparison(result: Json) -> None:
         console.print(Text(note, style="dim"))
 
 
-def print_ceilings(found: Sequence[Json]) -> None:
+def print_ceilings(ceilings: Sequence[Json]) -> None:
     """The human ceiling of each task or file."""
     console = screen()
-    for one in found:
-        alpha = ", ".join(f"{value:.4f}" for value in one["alpha"])
-        console.print(Text.assemble((str(one["name"]), "bold cyan"), f"  {one['items']:,} items, α = ({alpha})"))
+    for task in ceilings:
+        alpha = ", ".join(f"{value:.4f}" for value in task["alpha"])
+        console.print(Text.assemble((str(task["name"]), "bold cyan"), f"  {task['items']:,} items, α = ({alpha})"))
         table = Table(box=None, padding=(0, 1), header_style="dim")
         table.add_column("metric")
-        other = ("any prior",) if one["prior"] == "npmle" else ()
+        other = ("any prior",) if task["prior"] == "npmle" else ()
         for column in ("ceiling", "its error", *other, "Monte-Carlo error", "spread of draws"):
             table.add_column(column, justify="right")
-        for metric, row in one["ceiling"].items():
+        for metric, row in task["ceiling"].items():
             error = "exact" if row["monte_carlo_error"] == 0 else f"{row['monte_carlo_error']:.5f}"
             more = (number(row["npmle"]),) if other else ()
             table.add_row(
                 metric, number(row["value"]), number(row["standard_error"]), *more, error, number(row["spread"])
             )
         console.print(table)
-        for note in one["notes"]:
+        for note in task["notes"]:
             console.print(Text(f"  {note}", style="yellow"))
 
 
-def print_data_check(found: Sequence[Any], output_format: str) -> None:
+def print_data_check(statuses: Sequence[Any], output_format: str) -> None:
     """The state of each split's file."""
     if output_format == "json":
-        print(json.dumps([{**asdict(status), "path": str(status.path)} for status in found], indent=2))
+        print(json.dumps([{**asdict(status), "path": str(status.path)} for status in statuses], indent=2))
         return
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for column in ("dataset", "split", "state", "rows"):
         table.add_column(column, justify="right" if column == "rows" else "left")
-    for status in found:
+    for status in statuses:
         style = {"ok": "green", "missing": "yellow"}.get(status.state, "red")
         rows = "–" if status.rows is None else f"{status.rows:,}"
         table.add_row(status.dataset, status.split, Text(status.state, style=style), rows)
     screen().print(table)
 
 
-def print_stats(found: Mapping[str, Any], output_format: str) -> None:
+def print_stats(statistics: Mapping[str, Any], output_format: str) -> None:
     """Votes and texts of each task."""
     if output_format == "json":
-        print(json.dumps({name: asdict(one) for name, one in found.items()}, indent=2))
+        print(json.dumps({name: asdict(stats) for name, stats in statistics.items()}, indent=2))
         return
     console = screen()
-    for name, one in found.items():
-        console.print(Text.assemble((name, "bold cyan"), f"  {one.items:,} items"))
-        votes = one.votes
+    for name, stats in statistics.items():
+        console.print(Text.assemble((name, "bold cyan"), f"  {stats.items:,} items"))
+        votes = stats.votes
         console.print(f"  votes per item   {votes.minimum} … {votes.maximum}, median {votes.median:g}")
-        console.print("  label shares     " + ", ".join(f"{k} {v:.3f}" for k, v in one.label_shares.items()))
-        console.print("  most votes       " + ", ".join(f"{k} {v:,}" for k, v in one.plurality.items()))
-        console.print(f"  ties {one.ties:,}, unanimous {one.unanimous:,}, mean entropy {one.entropy:.4f} nats")
-        if one.patterns:
-            console.print("  agreement        " + ", ".join(f"{k}: {v:,}" for k, v in one.patterns.items()))
-        for field, words in one.words.items():
+        console.print("  label shares     " + ", ".join(f"{k} {v:.3f}" for k, v in stats.label_shares.items()))
+        console.print("  most votes       " + ", ".join(f"{k} {v:,}" for k, v in stats.plurality.items()))
+        console.print(f"  ties {stats.ties:,}, unanimous {stats.unanimous:,}, mean entropy {stats.entropy:.4f} nats")
+        if stats.patterns:
+            console.print("  agreement        " + ", ".join(f"{k}: {v:,}" for k, v in stats.patterns.items()))
+        for field, words in stats.words.items():
             console.print(f"  words in {field:<8} {words.minimum} … {words.maximum}, median {words.median:g}")
 
 
-def print_examination(found: Sequence[Any], output_format: str) -> None:
+def print_examination(findings: Sequence[Any], output_format: str) -> None:
     """What the doctor found."""
     if output_format == "json":
-        print(json.dumps([asdict(finding) for finding in found], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     console = screen()
-    for finding in found:
+    for finding in findings:
         mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}[finding.state]
         console.print(Text.assemble((f"{mark} ", style), (f"{finding.name}: ", "bold"), finding.message))
         if finding.hint and finding.state != "ok":

@@ -27,12 +27,12 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
     if quiet:
         yield lambda stage, done, total, loss: None
     elif not console.is_terminal:
-        told: set[tuple[str, int]] = set()
+        reported: set[tuple[str, int]] = set()
 
         def line(stage: str, done: int, total: int, loss: float | None) -> None:
             part = (stage, 10 * done // total if total else 0)
-            if part not in told:
-                told.add(part)
+            if part not in reported:
+                reported.add(part)
                 at = f": step {done:,} of {total:,}, loss {number(loss)}" if stage == "train" else " …"
                 print(f"{_STAGES[stage]}{at}", file=sys.stderr, flush=True)
 
@@ -54,9 +54,9 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 def print_record(record: Mapping[str, Any], folder: Path) -> None:
     """What a training came to: cross-entropy before and after, and where to go on."""
     console, training, evaluation = screen(), record["training"], record["evaluation"]
-    kept = f"step {training['kept_step']:,} of {training['planned']:,} kept"
+    summary = f"step {training['kept_step']:,} of {training['planned']:,} kept"
     early = ", stopped early" if training["stopped_early"] else ""
-    console.print(Text.assemble((str(record["name"]), "bold"), f"  {kept}{early}, {training['seconds']:.0f} s"))
+    console.print(Text.assemble((str(record["name"]), "bold"), f"  {summary}{early}, {training['seconds']:.0f} s"))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("cross-entropy", overflow="fold")
     for column in ("before", "after", "difference", "prior", "ceiling"):

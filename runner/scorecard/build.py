@@ -79,17 +79,17 @@ def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | Non
 
 def _other_ways_of_asking(benchmark: Benchmark, tasks: Json) -> list[str]:
     """Tasks whose rows name other prompts or orders than the benchmark's; rows that name none are taken as they are."""
-    found = []
+    reasons = []
     for name, task in sorted(tasks.items()):
-        asked = {(view["prompt_id"], view["order"]) for view in task["views"]}
+        used_views = {(view["prompt_id"], view["order"]) for view in task["views"]}
         own = [
             {(prompt, order) for prompt in prompts for order in range(len(benchmark.prompts[prompt].orders))}
             for prompts in (benchmark.tasks[name].prompts, benchmark.tasks[name].verbalized)
         ]
-        if asked not in own and any(prompt is not None for prompt, _ in asked):
-            shown = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(asked))
-            found.append(f"{name} was asked as {shown[:300]}, not in the benchmark's own prompts and orders")
-    return found
+        if used_views not in own and any(prompt is not None for prompt, _ in used_views):
+            listing = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(used_views))
+            reasons.append(f"{name} was asked as {listing[:300]}, not in the benchmark's own prompts and orders")
+    return reasons
 
 
 def build_tasks(selection: Selection, answers: Mapping[str, TaskAnswers]) -> Json:
@@ -128,11 +128,11 @@ def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> 
 def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     """A task's block. Everything that is compared with the model is over the items whose answers could be read."""
     scoring = benchmark.scoring
-    part, asked = answers.task, answers.scored
-    elicitation = parse_failures.elicitation(benchmark, part.task, asked)
+    part, task_answers = answers.task, answers.scored
+    elicitation = parse_failures.elicitation(benchmark, part.task, task_answers)
     parsed = drop_unparsed(answers)
     used = parsed.task if parsed.task.scored else part
-    service = api_usage.merged(one.served for one in (asked, answers.fitting) if one is not None)
+    service = api_usage.merged(one.served for one in (task_answers, answers.fitting) if one is not None)
     counts = counts_of(used.scored)
     best = fit_dirichlet(counts)
     references, prior_method = references_of(used, best, scoring)
@@ -166,9 +166,11 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
         "skipped": part.skipped,
         "labels": list(part.task.labels),
         "elicitation": elicitation,
-        "prompts": _prompt_digests(benchmark, part.task, asked.views),
-        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in asked.views],
-        "failures": parse_failures.failures(benchmark, part.task, asked) if elicitation == "verbalized" else None,
+        "prompts": _prompt_digests(benchmark, part.task, task_answers.views),
+        "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in task_answers.views],
+        "failures": parse_failures.failures(benchmark, part.task, task_answers)
+        if elicitation == "verbalized"
+        else None,
         "ties": {
             "human": int(rules.tied(counts).sum()),
             "model": 0 if measured is None else int(rules.tied(measured.log_probs).sum()),
@@ -180,7 +182,7 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
             "prior": baseline_means(references.prior, scoring),
         },
         "prior_method": prior_method,
-        "truncated": len(asked.truncated),
+        "truncated": len(task_answers.truncated),
         **results,
         **({} if service is None else {"service": service.to_json()}),
     }
@@ -209,12 +211,12 @@ def _dependence(measured: TaskMetrics) -> Json | None:
 
 def _fitted(measured: TaskMetrics) -> Json:
     fitted = measured.fitted
-    found: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
+    summary: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
     for name in PARAMETERS:
         per_item = fitted.values.get(name)
-        found[name] = None if per_item is None else _finite(float(per_item.mean()))
-    by_fit = [{name: _finite(value) for name, value in one.items()} for one in fitted.by_fit]
-    return {**found, "by_fit": by_fit, "reasons": {**fitted.reasons, **fitted.limits}}
+        summary[name] = None if per_item is None else _finite(float(per_item.mean()))
+    by_fit = [{name: _finite(value) for name, value in fold.items()} for fold in fitted.by_fit]
+    return {**summary, "by_fit": by_fit, "reasons": {**fitted.reasons, **fitted.limits}}
 
 
 def _finite(value: float | None) -> float | None:

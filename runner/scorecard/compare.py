@@ -51,7 +51,7 @@ def compare(
     cards = verify(a, keyring), verify(b, keyring)
     tasks = _comparable(cards[0], cards[1])
     scoring, sides = _measure_same_items(cards, tasks, benchmark_file, data_dir)
-    found: Json = {
+    result: Json = {
         "a": _name(cards[0]),
         "b": _name(cards[1]),
         "tasks": {},
@@ -59,9 +59,9 @@ def compare(
         "gates": [],
     }
     for name in tasks:
-        found["tasks"][name] = _task(scoring, *sides[name])
-    found["gates"] = [_judge(gate, name, found["tasks"][name]) for gate in gates for name in tasks]
-    return found
+        result["tasks"][name] = _task(scoring, *sides[name])
+    result["gates"] = [_judge(gate, name, result["tasks"][name]) for gate in gates for name in tasks]
+    return result
 
 
 def _name(report: Report) -> Json:
@@ -72,44 +72,47 @@ def _comparable(a: Report, b: Report) -> list[str]:
     """The tasks that both cards have, or every reason why they cannot be compared."""
     faults = []
 
-    def differ(what: str, one: object, other: object, hint: str | None = None) -> None:
-        faults.append(Fault("NOT_COMPARABLE", f"{what} differs: {one} against {other}.", str(b.folder), hint=hint))
+    def differ(what: str, first: object, second: object, hint: str | None = None) -> None:
+        faults.append(Fault("NOT_COMPARABLE", f"{what} differs: {first} against {second}.", str(b.folder), hint=hint))
 
     for report in (a, b):
         if (limit := report.card["run"]["limit"]) is not None:
             message = f"This run was limited to {limit} items."
             faults.append(Fault("NOT_COMPARABLE", message, str(report.folder), hint="Run it without --limit."))
     for key in ("name", "version", "digest"):
-        one, other = a.card["benchmark"][key], b.card["benchmark"][key]
-        if one != other:
+        first, second = a.card["benchmark"][key], b.card["benchmark"][key]
+        if first != second:
             differ(
-                f"benchmark {key}", one, other, "Score both with the same benchmark file." if key == "digest" else None
+                f"benchmark {key}",
+                first,
+                second,
+                "Score both with the same benchmark file." if key == "digest" else None,
             )
     if a.card["suite"] != b.card["suite"]:
         differ("suite", a.card["suite"], b.card["suite"])
     for name in sorted(a.card["data"].keys() & b.card["data"].keys()):
-        one, other = a.card["data"][name]["sha256"], b.card["data"][name]["sha256"]
-        if one != other:
-            differ(f"data {name} sha256", one, other)
+        first, second = a.card["data"][name]["sha256"], b.card["data"][name]["sha256"]
+        if first != second:
+            differ(f"data {name} sha256", first, second)
     tasks = [name for name in a.card["tasks"] if name in b.card["tasks"]]
     if not tasks:
         differ("the list of tasks", ", ".join(a.card["tasks"]), ", ".join(b.card["tasks"]), "No task is in both.")
     for name in tasks:
-        one, other = a.card["tasks"][name], b.card["tasks"][name]
+        first, second = a.card["tasks"][name], b.card["tasks"][name]
         for key in ("split", "dataset", "items", "labels"):
-            if one[key] != other[key]:
-                differ(f"{key} of {name}", one[key], other[key])
-        if one["items"] < 2:
+            if first[key] != second[key]:
+                differ(f"{key} of {name}", first[key], second[key])
+        if first["items"] < 2:
             message = f"Task {name} has one item, and a paired comparison needs two."
             faults.append(Fault("NOT_COMPARABLE", message, str(b.folder)))
-        tracks = [task.get("elicitation", "logprob") for task in (one, other)]
+        tracks = [task.get("elicitation", "logprob") for task in (first, second)]
         if None not in tracks and tracks[0] != tracks[1]:
             hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
             differ(f"elicitation of {name}", tracks[0], tracks[1], hint)
             continue
-        asked = [_asked(task) for task in (one, other)]
-        if None not in asked and asked[0] != asked[1]:
-            differ(f"prompts of {name}", *asked)
+        views = [_asked(task) for task in (first, second)]
+        if None not in views and views[0] != views[1]:
+            differ(f"prompts of {name}", *views)
     if faults:
         raise NotComparable(*faults)
     return tasks
@@ -224,9 +227,9 @@ def _no_entropies(a: TaskMetrics, b: TaskMetrics) -> str | None:
     return next((each.entropies.reason for each in (a, b) if each.entropies is not None), None)
 
 
-def _judge(gate: Gate, task: str, found: Mapping[str, Any]) -> Json:
+def _judge(gate: Gate, task: str, result: Mapping[str, Any]) -> Json:
     """Passed when the whole interval of B − A lies on the good side of the margin: shown, not merely not refuted."""
-    row = found["metrics"].get(gate.metric)
+    row = result["metrics"].get(gate.metric)
     name = f"{gate.metric}={gate.margin:g} on {task}"
     if row is None or row["difference"] is None:
         return {"gate": name, "passed": False, "message": "failed: the metric was not measured"}
@@ -252,9 +255,9 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
             a, b = (failures["items"] for failures in unread)
             notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
     for label, report in zip("AB", reports, strict=True):
-        left = [name for name in report.card["tasks"] if name not in tasks]
-        if left:
-            notes.append(f"Only {label} has: {', '.join(left)}.")
+        missing = [name for name in report.card["tasks"] if name not in tasks]
+        if missing:
+            notes.append(f"Only {label} has: {', '.join(missing)}.")
         if not report.card["comparable"]:
             notes.append(f"{label} may not be ranked: {'; '.join(report.card['not_comparable'])}.")
     return notes

@@ -33,9 +33,9 @@ class Difference:
 
 
 def largest_differences(
-    opened: OpenCard, most: int, benchmark_file: Path | None, data_dir: Path | None, *, show_texts: bool
+    opened: OpenCard, limit: int, benchmark_file: Path | None, data_dir: Path | None, *, show_texts: bool
 ) -> dict[str, list[Difference]]:
-    """Task → its `most` items with the largest total variation between model and votes, largest first.
+    """Task → its `limit` items with the largest total variation between model and votes, largest first.
 
     Equal distances stand in the order of the data. Texts are given for synthetic data, or if `show_texts`. Raises
     `InvalidInput` if predictions or data are missing, `VerificationError` if they are not those of the card.
@@ -58,6 +58,6 @@ def largest_differences(
                 distance=float(distance[row]),
                 texts=dict(part.scored[row].fields) if part.synthetic or show_texts else None,
             )
-            for row in np.argsort(-distance, kind="stable")[:most]
+            for row in np.argsort(-distance, kind="stable")[:limit]
         ]
     return largest

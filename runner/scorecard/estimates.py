@@ -29,8 +29,8 @@ def summarise(
     All metrics share the same resampled items. What was not measured is null with its reason. Without `references`
     there is nothing that a gap or a skill could be computed from.
     """
-    chosen = np.ones(len(measured.counts), dtype=bool) if where is None else where
-    block = _block(measured, references, scoring, names, (scoring.primary,), chosen)
+    mask = np.ones(len(measured.counts), dtype=bool) if where is None else where
+    block = _block(measured, references, scoring, names, (scoring.primary,), mask)
     return {name: _estimate(name, block, measured, scoring) for name in names}
 
 
@@ -46,9 +46,9 @@ class _Block:
     """Per-item columns with their bootstrap means: held together because they share their resampled items."""
 
     def __init__(
-        self, matrix: Array, place: Mapping[str, slice], shared: Dependence | None, scoring: ScoringSpec
+        self, matrix: Array, index: Mapping[str, slice], shared: Dependence | None, scoring: ScoringSpec
     ) -> None:
-        self.matrix, self.place = matrix, place
+        self.matrix, self.place = matrix, index
         spec = scoring.intervals
         self.drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
         self.level, self.method = spec.level, spec.method
@@ -190,17 +190,17 @@ def _missing(reason: str) -> Json:
 
 def baseline_means(measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     """Means of a baseline on the metrics that make sense for it: none that is calibrated or derived."""
-    found: Json = {}
+    means: Json = {}
     for name in scoring.metrics:
         if METRICS[name].base is not None or name == "entropy_correlation":
             continue
         if name == "macro_f1":
             labels = measured.counts.shape[1]
-            found[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
+            means[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
         elif name in measured.values:
-            found[name] = {"value": float(measured.values[name].mean())}
+            means[name] = {"value": float(measured.values[name].mean())}
             if name in measured.notes:
-                found[name]["reason"] = measured.notes[name]
+                means[name]["reason"] = measured.notes[name]
         else:
-            found[name] = {"value": None, "reason": measured.unavailable[name]}
-    return found
+            means[name] = {"value": None, "reason": measured.unavailable[name]}
+    return means

@@ -79,10 +79,14 @@ def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
     except strict_json.JsonFault as fault:
         raise InvalidInput(Fault(fault.code, f"{fault.message}.", str(file), line=fault.line)) from None
     except VerificationError as error:
-        raise InvalidInput(*(Fault(one.code, one.message, str(file), path=one.path) for one in error.faults)) from None
+        raise InvalidInput(
+            *(Fault(fault.code, fault.message, str(file), path=fault.path) for fault in error.faults)
+        ) from None
     schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
-    if found := mismatches(schema, value, _MOST_FAULTS):
-        raise InvalidInput(*(Fault("SCHEMA", f"It {one.message}", str(file), path=one.path) for one in found))
+    if problems := mismatches(schema, value, _MOST_FAULTS):
+        raise InvalidInput(
+            *(Fault("SCHEMA", f"It {mismatch.message}", str(file), path=mismatch.path) for mismatch in problems)
+        )
     return data, value
 
 

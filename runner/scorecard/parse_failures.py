@@ -28,11 +28,11 @@ def failures(benchmark: Benchmark, task: Task, answers: Answers) -> Json:
 
     `items` have at least one such row, and are left out of the metrics; `rate` is by rows.
     """
-    asked = answers.log_probs.shape[0] * len(answers.views)
+    total = answers.log_probs.shape[0] * len(answers.views)
     return {
-        "asked": asked,
+        "asked": total,
         "rows": len(answers.unread),
-        "rate": len(answers.unread) / asked,
+        "rate": len(answers.unread) / total,
         "items": int((~answers.read()).sum()),
         "examples": [
             {

@@ -32,42 +32,42 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
         "tasks": tasks,
     }
     tolerance = selection.benchmark.scoring.recompute_tolerance
-    stated = {name: card[name] for name in rebuilt}
-    differences = list(_differences("$", stated, rebuilt, tolerance))
+    recorded = {name: card[name] for name in rebuilt}
+    differences = list(_differences("$", recorded, rebuilt, tolerance))
     if differences:
-        shown = [
+        faults = [
             Fault("SIG_RECOMPUTE", message, str(report.folder), path=path) for path, message in differences[:_SHOWN]
         ]
         if len(differences) > _SHOWN:
-            shown.append(Fault("SIG_RECOMPUTE", f"… and {len(differences) - _SHOWN:,} more.", str(report.folder)))
-        raise VerificationError(*shown)
-    numbers = sum(1 for _ in _leaves(stated))
+            faults.append(Fault("SIG_RECOMPUTE", f"… and {len(differences) - _SHOWN:,} more.", str(report.folder)))
+        raise VerificationError(*faults)
+    numbers = sum(1 for _ in _leaves(recorded))
     message = f"all {numbers:,} values rebuilt from {card['predictions']['rows']:,} predictions are the card's"
     return report.with_checks(Check("recompute", "ok", message))
 
 
-def _differences(path: str, stated: Any, rebuilt: Any, tolerance: float) -> Iterator[tuple[str, str]]:
-    if isinstance(stated, dict) and isinstance(rebuilt, dict):
-        for name in sorted(stated.keys() | rebuilt.keys()):
+def _differences(path: str, recorded: Any, rebuilt: Any, tolerance: float) -> Iterator[tuple[str, str]]:
+    if isinstance(recorded, dict) and isinstance(rebuilt, dict):
+        for name in sorted(recorded.keys() | rebuilt.keys()):
             where = f"{path}.{name}"
             if name not in rebuilt:
                 yield where, "is on the card, but does not follow from the predictions."
-            elif name not in stated:
+            elif name not in recorded:
                 yield where, "follows from the predictions, but is not on the card."
             else:
-                yield from _differences(where, stated[name], rebuilt[name], tolerance)
-    elif isinstance(stated, list) and isinstance(rebuilt, list) and len(stated) == len(rebuilt):
-        for number, (one, other) in enumerate(zip(stated, rebuilt, strict=True)):
-            yield from _differences(f"{path}[{number}]", one, other, tolerance)
-    elif not _same(stated, rebuilt, tolerance):
-        yield path, f"the card says {stated!r}, the predictions give {rebuilt!r}."
+                yield from _differences(where, recorded[name], rebuilt[name], tolerance)
+    elif isinstance(recorded, list) and isinstance(rebuilt, list) and len(recorded) == len(rebuilt):
+        for number, (recorded_part, rebuilt_part) in enumerate(zip(recorded, rebuilt, strict=True)):
+            yield from _differences(f"{path}[{number}]", recorded_part, rebuilt_part, tolerance)
+    elif not _same(recorded, rebuilt, tolerance):
+        yield path, f"the card says {recorded!r}, the predictions give {rebuilt!r}."
 
 
-def _same(stated: Any, rebuilt: Any, tolerance: float) -> bool:
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (stated, rebuilt)]
+def _same(recorded: Any, rebuilt: Any, tolerance: float) -> bool:
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (recorded, rebuilt)]
     if all(numbers):
-        return bool(abs(stated - rebuilt) <= tolerance * max(1.0, abs(rebuilt)))
-    return type(stated) is type(rebuilt) and bool(stated == rebuilt)
+        return bool(abs(recorded - rebuilt) <= tolerance * max(1.0, abs(rebuilt)))
+    return type(recorded) is type(rebuilt) and bool(recorded == rebuilt)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

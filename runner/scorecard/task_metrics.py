@@ -152,8 +152,8 @@ def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring:
     """A baseline is fitted as a model is: where the items to fit on are given the `constant` (labels,), on those."""
     counts, held_out = counts_of(part.scored), None
     if part.asked_fitting and constant is not None:
-        asked = counts_of(part.asked_fitting)
-        held_out = np.broadcast_to(constant, asked.shape).copy(), asked, part.fitting_split
+        votes = counts_of(part.asked_fitting)
+        held_out = np.broadcast_to(constant, votes.shape).copy(), votes, part.fitting_split
     fitted = fit(log_probs, counts, scoring, split=part.split, held_out=held_out, tempered=False)
     return _values(log_probs, counts, np.exp(log_probs), fitted, scoring)
 
@@ -179,28 +179,35 @@ def fit(
         parts = [(held_out[0], held_out[1])]
         method, source, used = "held-out", held_out[2], len(held_out[1])
     else:
-        found = _folds(items, scoring)
-        if found is None:
+        fold_numbers = _folds(items, scoring)
+        if fold_numbers is None:
             reason = f"{items} items are too few for {scoring.fit.folds} folds, and there is no fitting split"
             own = {} if own_concentration is None else {"concentration": own_concentration}
             missing = {name: reason for name in (*PARAMETERS, "marginal") if name not in own}
             return Fitted(None, None, 0, (), own, missing)
-        fold = found
+        fold = fold_numbers
         parts = [(log_probs[fold != number], counts[fold != number]) for number in range(scoring.fit.folds)]
         method, source, used = "cross-fitted", split, items
     fit_one = _fit_one if scoring.inference > 1 else _fit_one_within
     fits = [fit_one(*part, tempered) for part in parts]
     if scoring.inference > 1 and (counts.sum(axis=1) <= 1).all():
-        fits = [{name: _any_concentration(name, one) for name, one in each.items()} for each in fits]
-    reasons = {name: one.reason for each in fits for name, one in each.items() if one.value is None and one.reason}
+        fits = [
+            {name: _any_concentration(name, parameter) for name, parameter in parameters.items()} for parameters in fits
+        ]
+    reasons = {
+        name: parameter.reason
+        for parameters in fits
+        for name, parameter in parameters.items()
+        if parameter.value is None and parameter.reason
+    }
     limits = {
-        name: one.reason
-        for each in fits
-        for name, one in each.items()
-        if one.value is not None and one.reason is not None and name not in reasons
+        name: parameter.reason
+        for parameters in fits
+        for name, parameter in parameters.items()
+        if parameter.value is not None and parameter.reason is not None and name not in reasons
     }
     values = {
-        name: np.array([each[name].value for each in fits], dtype=np.float64)[fold]
+        name: np.array([parameters[name].value for parameters in fits], dtype=np.float64)[fold]
         for name in PARAMETERS
         if name not in reasons
     }
@@ -209,7 +216,7 @@ def fit(
         reasons.pop("concentration", None)
         limits.pop("concentration", None)
     values["marginal"] = np.array([logsumexp(part, axis=0) - np.log(len(part)) for part, _ in parts])[fold]
-    by_fit = tuple({name: each[name].value for name in PARAMETERS} for each in fits)
+    by_fit = tuple({name: parameters[name].value for name in PARAMETERS} for parameters in fits)
     return Fitted(method, source, used, by_fit, values, reasons, limits)
 
 
@@ -280,13 +287,13 @@ def _values(
         if reason is not None:
             missing[name] = reason
             continue
-        found = compute()
-        if np.isfinite(found).all():
-            values[name] = found
+        scores = compute()
+        if np.isfinite(scores).all():
+            values[name] = scores
             if at_limit := [fitted.limits[parameter] for parameter in needed if parameter in fitted.limits]:
                 notes[name] = "; ".join(dict.fromkeys(at_limit))
         else:
-            missing[name] = f"infinite on {int((~np.isfinite(found)).sum())} items: a chosen label has no mass"
+            missing[name] = f"infinite on {int((~np.isfinite(scores)).sum())} items: a chosen label has no mass"
     return TaskMetrics(
         log_probs=log_probs,
         counts=counts,

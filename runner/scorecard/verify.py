@@ -46,7 +46,7 @@ class Report:
             "submission": {name: self.card["submission"][name] for name in ("name", "digest")},
             "benchmark": self.card["benchmark"],
             "comparable": self.card["comparable"],
-            "checks": [{"name": one.name, "state": one.state, "message": one.message} for one in self.checks],
+            "checks": [{"name": check.name, "state": check.state, "message": check.message} for check in self.checks],
         }
 
     def with_checks(self, *more: Check) -> "Report":
@@ -103,10 +103,10 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
         path = folder / name
         if not path.is_file():
             checks.append(Check(name, "skipped", "not beside the card"))
-        elif (found := sha256_file(path)) == sha256:
+        elif (actual := sha256_file(path)) == sha256:
             checks.append(Check(name, "ok", "is the file that the card was made from"))
         else:
-            message = f"Its sha256 is {found[:16]}…, the card says {sha256[:16]}…: the file was changed."
+            message = f"Its sha256 is {actual[:16]}…, the card says {sha256[:16]}…: the file was changed."
             faults.append(Fault("SIG_FILES", message, str(path)))
     plain = folder / filenames.CARD
     if not plain.is_file():
@@ -131,16 +131,16 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
         message = f"It is not the benchmark of the card, whose digest is {card['benchmark']['digest'][:23]}…."
         faults.append(Fault("SIG_FILES", message, str(benchmark)))
     submission = folder / filenames.SUBMISSION
-    stated = card["submission"].get("yaml_digest")  # cards from before it was recorded have none
+    yaml_digest = card["submission"].get("yaml_digest")  # cards from before it was recorded have none
     if not submission.is_file():
-        if stated is not None:
+        if yaml_digest is not None:
             checks.append(Check(filenames.SUBMISSION, "skipped", "not beside the card"))
-    elif stated is None:
+    elif yaml_digest is None:
         checks.append(Check(filenames.SUBMISSION, "skipped", "the card does not say which file it was made with"))
-    elif _digest_of_submission(submission) == stated:
+    elif _digest_of_submission(submission) == yaml_digest:
         checks.append(Check(filenames.SUBMISSION, "ok", "is the submission that the card was made with"))
     else:
-        message = f"It is not the submission.yaml of the card, whose digest is {stated[:23]}…."
+        message = f"It is not the submission.yaml of the card, whose digest is {yaml_digest[:23]}…."
         faults.append(Fault("SIG_FILES", message, str(submission)))
     if faults:
         raise VerificationError(*faults)

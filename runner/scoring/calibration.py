@@ -160,10 +160,10 @@ def _concentration_curve(log_probs: Array, counts: Array) -> Callable[[float], t
     logs, votes = rows[:, :labels], rows[:, labels:]
     if not np.array_equal(votes, np.floor(votes)):
         raise ValueError("a concentration is fitted to whole votes, not to shares")
-    chosen = votes > 0
+    has_votes = votes > 0
     # ln c appears once per chosen label and once per item; the ln q of first votes does not depend on c.
-    firsts = float((weights * (1.0 - chosen.sum(axis=1))).sum())
-    constant = float((weights[:, None] * np.where(chosen, logs, 0.0)).sum())
+    firsts = float((weights * (1.0 - has_votes.sum(axis=1))).sum())
+    constant = float((weights[:, None] * np.where(has_votes, logs, 0.0)).sum())
     items = float(weights.sum())
 
     # One entry per label of an item, and one for the item, whose share is 1 and which counts the other way.
@@ -171,8 +171,8 @@ def _concentration_curve(log_probs: Array, counts: Array) -> Callable[[float], t
     entry_votes = np.concatenate([votes.ravel(), votes.sum(axis=1)])
     weight = np.concatenate([np.repeat(weights, labels), -weights]).astype(np.float64)
     # The items' own entries are alike wherever votes are equally many, and a baseline's labels are as well.
-    pairs, place = np.unique(share + 1j * entry_votes, return_inverse=True)
-    share, entry_votes, weight = pairs.real, pairs.imag, np.bincount(place, weights=weight).astype(np.float64)
+    pairs, inverse = np.unique(share + 1j * entry_votes, return_inverse=True)
+    share, entry_votes, weight = pairs.real, pairs.imag, np.bincount(inverse, weights=weight).astype(np.float64)
     many = entry_votes > _FEW_VOTES
     many_share, many_votes, many_weight = share[many], entry_votes[many], weight[many]
     later = np.where(many, 0, np.maximum(entry_votes - 1, 0)).astype(np.intp)
@@ -222,8 +222,8 @@ def reliability(log_probs: Array, counts: Array, bins: int) -> tuple[Reliability
 def _curve(predicted: Array, observed: Array, bins: int) -> ReliabilityCurve:
     ordered = np.sort(predicted)
     starts = ordered[np.arange(1, bins) * len(ordered) // bins]
-    place = np.unique(np.searchsorted(np.unique(starts), predicted, side="right"), return_inverse=True)[1]
-    items = np.bincount(place)
+    bin_of = np.unique(np.searchsorted(np.unique(starts), predicted, side="right"), return_inverse=True)[1]
+    items = np.bincount(bin_of)
     return ReliabilityCurve(
-        np.bincount(place, weights=predicted) / items, np.bincount(place, weights=observed) / items, items
+        np.bincount(bin_of, weights=predicted) / items, np.bincount(bin_of, weights=observed) / items, items
     )

@@ -59,31 +59,31 @@ def ceiling(
     votes than it conditions on: pass `fit_dirichlet(more).alpha`). A calibrated metric has the ceiling of its base.
     Derived metrics have none: `ValueError`. The same seed gives the same draws whatever the names or threads.
     """
-    wanted = {name: METRICS[name].base or name for name in names}
-    if derived := [name for name in wanted if not has_ceiling(name)]:
+    base_names = {name: METRICS[name].base or name for name in names}
+    if derived := [name for name in base_names if not has_ceiling(name)]:
         raise ValueError(f"{', '.join(derived)} have no ceiling of their own")
     votes = np.asarray(counts, dtype=np.float64)
     prior = fit_dirichlet(votes).alpha if alpha is None else np.asarray(alpha, dtype=np.float64)
     # Items with equal votes have equal posteriors, and of few votes there are few kinds.
-    rows, place = np.unique(votes, axis=0, return_inverse=True)
-    place = place.reshape(-1)
+    rows, inverse = np.unique(votes, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
     # The same number by definition: computed once.
-    bases = {"total_variation" if base == "class_calibration" else base for base in wanted.values()}
+    bases = {"total_variation" if base == "class_calibration" else base for base in base_names.values()}
     exact = posterior.EXACT_OF_TWO if votes.shape[1] == 2 else posterior.EXACT
-    found = {base: _exact(exact[base](rows + prior, rows)[place]) for base in bases & exact.keys()}
-    drawn = sorted(bases - found.keys())
+    ceilings = {base: _exact(exact[base](rows + prior, rows)[inverse]) for base in bases & exact.keys()}
+    drawn = sorted(bases - ceilings.keys())
     if drawn and draws < 2:
         raise ValueError("a Monte-Carlo error needs two draws or more")
     if not {"accuracy", "macro_f1"}.isdisjoint(drawn):
         chances = posterior.top_label_probabilities(rows + prior)
         people = distances.top_label(rows.T)
-        found["accuracy"] = _exact(chances[np.arange(len(rows)), people][place])
+        ceilings["accuracy"] = _exact(chances[np.arange(len(rows)), people][inverse])
         if "macro_f1" in bases:
-            found["macro_f1"] = _macro_f1(chances[place], people[place], draws, seed)
+            ceilings["macro_f1"] = _macro_f1(chances[inverse], people[inverse], draws, seed)
     if drawn := [name for name in drawn if name in _DRAWN]:
-        found |= _drawn(votes + prior, votes, drawn, draws, seed)
-    found |= {"class_calibration": found["total_variation"]} if "total_variation" in found else {}
-    return {name: found[base] for name, base in wanted.items()}
+        ceilings |= _drawn(votes + prior, votes, drawn, draws, seed)
+    ceilings |= {"class_calibration": ceilings["total_variation"]} if "total_variation" in ceilings else {}
+    return {name: ceilings[base] for name, base in base_names.items()}
 
 
 def _exact(per_item: Array) -> Ceiling:
@@ -123,7 +123,9 @@ def _drawn(strengths: Array, votes: Array, names: list[str], draws: int, seed: i
         items, own_seed = items_and_seed
         generator = np.random.default_rng(own_seed)
         # One call for each number: drawing many of one strength is twice as fast as drawing one each of many.
-        q = np.stack([[_gamma(generator, one, draws) for one in of_label] for of_label in strengths[items].T.tolist()])
+        q = np.stack(
+            [[_gamma(generator, strength, draws) for strength in of_label] for of_label in strengths[items].T.tolist()]
+        )
         q /= q.sum(axis=0)
         scores = {name: _DRAWN[name](q, h[:, items]) for name in names}
         return {name: (score.sum(axis=0), score.mean(axis=1)) for name, score in scores.items()}
@@ -135,8 +137,8 @@ def _drawn(strengths: Array, votes: Array, names: list[str], draws: int, seed: i
     sums = {name: np.zeros(draws) for name in names}
     means: dict[str, list[Array]] = {name: [] for name in names}
     with ThreadPoolExecutor(posterior.THREADS) as pool:
-        for found in pool.map(block, work):
-            for name, (of_draws, of_items) in found.items():
+        for part in pool.map(block, work):
+            for name, (of_draws, of_items) in part.items():
                 sums[name] += of_draws
                 means[name].append(of_items)
     return {name: _summary(sums[name] / len(votes), np.concatenate(means[name])) for name in names}

@@ -145,5 +145,5 @@ def paired_macro_f1(
     predicted: tuple[ArrayLike, ArrayLike], human: ArrayLike, labels: int, **settings: Any
 ) -> PairedStatistic:
     """Macro F1 of the first model less that of the second; see `paired_statistic` for the `settings`."""
-    first, second = (confusion_columns(each, human, labels) for each in predicted)
+    first, second = (confusion_columns(model_labels, human, labels) for model_labels in predicted)
     return paired_statistic(first, second, macro_f1, **settings)

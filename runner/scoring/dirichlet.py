@@ -41,18 +41,20 @@ def fit_dirichlet(counts: ArrayLike) -> DirichletFit:
     """
     h = shares(counts)
     votes = np.asarray(counts, dtype=np.float64)
-    chosen = votes.sum(axis=0) > 0
-    notes = [] if chosen.all() else [f"{int((~chosen).sum())} label(s) were never chosen; their alpha is {ABSENT:g}"]
+    has_votes = votes.sum(axis=0) > 0
+    notes = (
+        [] if has_votes.all() else [f"{int((~has_votes).sum())} label(s) were never chosen; their alpha is {ABSENT:g}"]
+    )
     totals = votes.sum(axis=1)
-    if chosen.sum() == 1 or (totals <= 1).all():
-        why = "only one label was ever chosen" if chosen.sum() == 1 else "no item has two votes"
-        alpha = np.where(chosen, h.mean(axis=0), ABSENT)
+    if has_votes.sum() == 1 or (totals <= 1).all():
+        why = "only one label was ever chosen" if has_votes.sum() == 1 else "no item has two votes"
+        alpha = np.where(has_votes, h.mean(axis=0), ABSENT)
         loss = _loss_and_slope(alpha, _histograms(votes), len(votes))[0]
         return DirichletFit(
             alpha, loss, (*notes, f"{why}, so the sum of alpha is not determined; it is set to 1"), False
         )
 
-    histograms = _histograms(votes[:, chosen])
+    histograms = _histograms(votes[:, has_votes])
 
     def objective(point: Array) -> tuple[float, Array]:
         share = np.exp(point[1:] - point[1:].max())
@@ -61,9 +63,9 @@ def fit_dirichlet(counts: ArrayLike) -> DirichletFit:
         loss, slope = _loss_and_slope(alpha, histograms, len(votes))
         return loss, np.concatenate([[slope @ alpha], alpha * (slope - slope @ share)])
 
-    mean = h[:, chosen].mean(axis=0)
+    mean = h[:, has_votes].mean(axis=0)
     limits = np.log(TOTALS)
-    found = minimize(
+    solution = minimize(
         objective,
         np.concatenate([[0.0], np.log(mean)]),
         jac=True,
@@ -71,18 +73,18 @@ def fit_dirichlet(counts: ArrayLike) -> DirichletFit:
         bounds=[tuple(limits)] + [(-40.0, 5.0)] * len(mean),
         options={"ftol": 1e-15, "gtol": 1e-8, "maxiter": 1000},
     )
-    free = found.x > np.concatenate([[limits[0]], np.full(len(mean), -40.0)])
-    if not found.success and np.abs(found.jac[free & (found.x < limits[1])]).max(initial=0.0) > 1e-4:
-        raise RuntimeError(f"the Dirichlet fit did not converge: {found.message}")
-    inside = free & (found.x < np.concatenate([[limits[1] - 1e-3], np.full(len(mean), 5.0)]))
-    point = _polished(lambda at: objective(at)[1], found.x, np.flatnonzero(inside))
-    if found.x[0] > limits[1] - 1e-3:
+    free = solution.x > np.concatenate([[limits[0]], np.full(len(mean), -40.0)])
+    if not solution.success and np.abs(solution.jac[free & (solution.x < limits[1])]).max(initial=0.0) > 1e-4:
+        raise RuntimeError(f"the Dirichlet fit did not converge: {solution.message}")
+    inside = free & (solution.x < np.concatenate([[limits[1] - 1e-3], np.full(len(mean), 5.0)]))
+    point = _polished(lambda at: objective(at)[1], solution.x, np.flatnonzero(inside))
+    if solution.x[0] > limits[1] - 1e-3:
         notes.append(f"the sum of alpha is at its upper limit {TOTALS[1]:g}: the items do not differ beyond chance")
-    if found.x[0] < limits[0] + 1e-3:
+    if solution.x[0] < limits[0] + 1e-3:
         notes.append(f"the sum of alpha is at its lower limit {TOTALS[0]:g}: every item is unanimous")
     share = np.exp(point[1:] - point[1:].max())
     alpha = np.full(votes.shape[1], ABSENT)
-    alpha[chosen] = np.maximum(np.exp(point[0]) * share / share.sum(), ABSENT)
+    alpha[has_votes] = np.maximum(np.exp(point[0]) * share / share.sum(), ABSENT)
     return DirichletFit(alpha, float(objective(point)[0]), tuple(notes))
 
 

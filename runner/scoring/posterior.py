@@ -83,8 +83,8 @@ def seed_dirichlet(strengths: Array, votes: Array) -> Array:
         return np.asarray(np.where(n > 0, gammaln(q + np.maximum(n, 1.0)) - gammaln(q + 1.0), 0.0))
 
     logs = digamma(strengths) - digamma(strengths.sum(axis=1, keepdims=True))
-    chosen = np.where(votes > 0, logs, 0.0).sum(axis=1)
-    return np.asarray(gammaln(1.0 + votes.sum(axis=1)) - chosen - _sum_over_labels(smooth, strengths, votes))
+    log_mass = np.where(votes > 0, logs, 0.0).sum(axis=1)
+    return np.asarray(gammaln(1.0 + votes.sum(axis=1)) - log_mass - _sum_over_labels(smooth, strengths, votes))
 
 
 def seed_cross_entropy_of_two(strengths: Array, votes: Array) -> Array:
@@ -177,22 +177,22 @@ def _rest(strengths: Array) -> Array:
     return np.asarray(strengths @ others)
 
 
-def _sum_over_labels(score: Callable[[Array, Array], Array], strengths: Array, given: Array) -> Array:
-    """Σ E score(q, given), `(items,)`; equal triples of strength, rest and `given` are integrated once."""
-    triples = np.stack([strengths, _rest(strengths), given], axis=-1).reshape(-1, 3)
-    cells, place = np.unique(triples, axis=0, return_inverse=True)
+def _sum_over_labels(score: Callable[[Array, Array], Array], strengths: Array, votes: Array) -> Array:
+    """Σ E score(q, votes), `(items,)`; equal triples of strength, rest and `votes` are integrated once."""
+    triples = np.stack([strengths, _rest(strengths), votes], axis=-1).reshape(-1, 3)
+    cells, inverse = np.unique(triples, axis=0, return_inverse=True)
     block = 1 << 14
     means = np.concatenate([_beta_mean(score, *cells[at : at + block].T) for at in range(0, len(cells), block)])
-    return np.asarray(means[place.reshape(strengths.shape)].sum(axis=1))
+    return np.asarray(means[inverse.reshape(strengths.shape)].sum(axis=1))
 
 
-def _beta_mean(score: Callable[[Array, Array], Array], strength: Array, rest: Array, given: Array) -> Array:
-    """E score(q, given) for q ~ Beta(strength, rest), all `(cells,)`, and a score smooth in q with finite ends.
+def _beta_mean(score: Callable[[Array, Array], Array], strength: Array, rest: Array, votes: Array) -> Array:
+    """E score(q, votes) for q ~ Beta(strength, rest), all `(cells,)`, and a score smooth in q with finite ends.
 
     The straight line between the ends has a known mean. What deviates from it vanishes at 0 and 1, and so does the
     integrand, even where the density in the log-odds falls as slowly as that of a strength near 0.
     """
-    at_zero, at_one = score(np.zeros_like(given), given), score(np.ones_like(given), given)
+    at_zero, at_one = score(np.zeros_like(votes), votes), score(np.ones_like(votes), votes)
     total = strength + rest
     left = np.maximum(np.log(strength / rest) - _reach(strength, rest), -_REACH)
     right = np.minimum(np.log(strength / rest) + _reach(rest, strength), _REACH)
@@ -205,7 +205,7 @@ def _beta_mean(score: Callable[[Array, Array], Array], strength: Array, rest: Ar
     by_sum = 1.0 / weights.sum(axis=1)
     weights *= np.where(np.minimum(strength, rest) < 1.0, by_function, by_sum)[:, None]
     q = expit(odds)
-    bend = score(q, given[:, None]) - at_zero[:, None] * expit(-odds) - at_one[:, None] * q
+    bend = score(q, votes[:, None]) - at_zero[:, None] * expit(-odds) - at_one[:, None] * q
     straight = at_zero * (rest / total) + at_one * (strength / total)
     return np.asarray(straight + (weights * bend).sum(axis=1))
 

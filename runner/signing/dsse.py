@@ -138,10 +138,10 @@ def fields(code: str, path: str, value: Any, names: Set[str]) -> None:
         raise refusal(code, f"has unknown {', '.join(map(shown, extra[:5]))}.", path)
 
 
-def same(code: str, path: str, found: Any, wanted: str) -> None:
-    """Refuse anything but the string `wanted`."""
-    if found != wanted:
-        raise refusal(code, f"is {shown(found)}; {shown(wanted)} was expected.", path)
+def same(code: str, path: str, actual: Any, expected: str) -> None:
+    """Refuse anything but the string `expected`."""
+    if actual != expected:
+        raise refusal(code, f"is {shown(actual)}; {shown(expected)} was expected.", path)
 
 
 def _text(path: str, value: Any) -> None:

@@ -150,8 +150,8 @@ def benchmark_version(text: object) -> tuple[int, ...] | None:
 
 def _version(text: object, form: re.Pattern[str]) -> tuple[int, ...] | None:
     # fullmatch and [0-9]: int() would also read Arabic-Indic digits, underscores and surrounding spaces
-    found = form.fullmatch(text) if isinstance(text, str) else None
-    return tuple(int(number) for number in found.groups()) if found else None
+    match = form.fullmatch(text) if isinstance(text, str) else None
+    return tuple(int(number) for number in match.groups()) if match else None
 
 
 # --- one key -------------------------------------------------------------------------------------------------------

@@ -55,24 +55,24 @@ def check_subjects(listed: list[dict[str, Any]], predicate: dict[str, Any], expe
         message = "is not in the order of its names, each given once."
         raise refusal("SIG_SUBJECT", message, "$.predicate.submission.files")
     if expected.submission is not None and subjects["submission"] != _prefixed(expected.submission):
-        wanted = _prefixed(expected.submission)
-        message = f"is {subjects['submission']}; {wanted} was expected: the card is another submission's."
+        expected_digest = _prefixed(expected.submission)
+        message = f"is {subjects['submission']}; {expected_digest} was expected: the card is another submission's."
         raise refusal("SIG_SUBJECT", message, "$.predicate.submission.digest")
 
 
 def check_expectations(predicate: dict[str, Any], expected: Expectations) -> None:
     """The card is what the caller says that it must be; step 19. Raises `VerificationError` (SIG_EXPECTATION)."""
 
-    def check(found: Any, wanted: str, what: str, path: str) -> None:
-        if found != wanted:
-            raise refusal("SIG_EXPECTATION", f"{what} is {shown(found)}; {shown(wanted)} was expected.", path)
+    def check(actual: Any, pinned: str, what: str, path: str) -> None:
+        if actual != pinned:
+            raise refusal("SIG_EXPECTATION", f"{what} is {shown(actual)}; {shown(pinned)} was expected.", path)
 
     if expected.benchmark is not None:
-        found = at(predicate, "benchmark", "digest")
-        check(found, _prefixed(expected.benchmark), "the benchmark", "$.predicate.benchmark.digest")
+        actual = at(predicate, "benchmark", "digest")
+        check(actual, _prefixed(expected.benchmark), "the benchmark", "$.predicate.benchmark.digest")
     for name, digest in expected.datasets.items():
-        found = at(predicate, "data", name, "sha256")
-        bare = found.removeprefix("sha256:") if isinstance(found, str) else found
+        actual = at(predicate, "data", name, "sha256")
+        bare = actual.removeprefix("sha256:") if isinstance(actual, str) else actual
         check(bare, digest.removeprefix("sha256:"), f"the data of {name}", "$.predicate.data")
     if expected.nonce is not None:
         check(at(predicate, "run", "nonce"), expected.nonce, "the nonce", "$.predicate.run.nonce")

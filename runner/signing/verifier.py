@@ -185,23 +185,23 @@ def _statement(payload: bytes, *, canonical_form: bool = True) -> dict[str, Any]
     fields("SIG_STATEMENT", "$", statement, {"_type", "subject", "predicateType", "predicate"})
     same("SIG_STATEMENT", "$._type", statement["_type"], STATEMENT_TYPE)
     if not isinstance(statement["predicate"], dict):
-        found = shown(statement["predicate"])
-        raise refusal("SIG_STATEMENT", f"is {found}; an object was expected.", "$.predicate")
+        text = shown(statement["predicate"])
+        raise refusal("SIG_STATEMENT", f"is {text}; an object was expected.", "$.predicate")
     if not isinstance(statement["subject"], list):
-        found = shown(statement["subject"])
-        raise refusal("SIG_STATEMENT", f"is {found}; a list was expected.", "$.subject")
+        text = shown(statement["subject"])
+        raise refusal("SIG_STATEMENT", f"is {text}; a list was expected.", "$.subject")
     for index, subject in enumerate(statement["subject"]):
         fields("SIG_STATEMENT", f"$.subject[{index}]", subject, {"name", "digest"})
     result: dict[str, Any] = statement
     return result
 
 
-def _check_predicate_type(found: Any, keyring: Keyring, key: TrustedKey) -> None:
-    if not isinstance(found, str) or found not in keyring.predicate_types:
-        message = f"is {shown(found)}, which the keyring's policy does not accept."
+def _check_predicate_type(predicate_type: Any, keyring: Keyring, key: TrustedKey) -> None:
+    if not isinstance(predicate_type, str) or predicate_type not in keyring.predicate_types:
+        message = f"is {shown(predicate_type)}, which the keyring's policy does not accept."
         raise refusal("SIG_PREDICATE_TYPE", message, "$.predicateType")
-    if found not in key.predicate_types:
-        message = f"is {shown(found)}, which the key {key.keyid} may not sign."
+    if predicate_type not in key.predicate_types:
+        message = f"is {shown(predicate_type)}, which the key {key.keyid} may not sign."
         raise refusal("SIG_PREDICATE_TYPE", message, "$.predicateType")
 
 
@@ -209,19 +209,19 @@ def _check_predicate_type(found: Any, keyring: Keyring, key: TrustedKey) -> None
 
 
 def _check_versions(predicate: dict[str, Any], keyring: Keyring) -> None:
-    def check(found: Any, version: tuple[int, ...] | None, versions: Versions, path: str) -> None:
+    def check(value: Any, version: tuple[int, ...] | None, versions: Versions, path: str) -> None:
         if version is None:
-            raise refusal("SIG_VERSION", f"is {shown(found)}, which is not a version.", path)
+            raise refusal("SIG_VERSION", f"is {shown(value)}, which is not a version.", path)
         if version < versions.lowest:
             lowest = ".".join(map(str, versions.lowest))
-            raise refusal("SIG_VERSION", f"is {found}; the lowest that the keyring accepts is {lowest}.", path)
+            raise refusal("SIG_VERSION", f"is {value}; the lowest that the keyring accepts is {lowest}.", path)
         if version in versions.withdrawn:
-            raise refusal("SIG_VERSION", f"is {found}, which the keyring lists as withdrawn.", path)
+            raise refusal("SIG_VERSION", f"is {value}, which the keyring lists as withdrawn.", path)
 
-    found = predicate.get("schema_version")
-    check(found, schema_version(found), keyring.schema_versions, "$.predicate.schema_version")
-    found = at(predicate, "benchmark", "version")
-    check(found, benchmark_version(found), keyring.benchmark_versions, "$.predicate.benchmark.version")
+    value = predicate.get("schema_version")
+    check(value, schema_version(value), keyring.schema_versions, "$.predicate.schema_version")
+    value = at(predicate, "benchmark", "version")
+    check(value, benchmark_version(value), keyring.benchmark_versions, "$.predicate.benchmark.version")
 
 
 def _check_window(predicate: dict[str, Any], key: TrustedKey, sha256: str) -> None:
@@ -244,7 +244,7 @@ def _check_window(predicate: dict[str, Any], key: TrustedKey, sha256: str) -> No
 
 
 def _check_schema(predicate: dict[str, Any], schema: Mapping[str, Any]) -> None:
-    misfits = mismatches(schema, predicate, most=_MOST_MISFITS)
+    misfits = mismatches(schema, predicate, limit=_MOST_MISFITS)
     faults = [Fault("SIG_SCHEMA", misfit.message, path=f"$.predicate{misfit.path[1:]}") for misfit in misfits]
     if faults:
         raise VerificationError(*faults)

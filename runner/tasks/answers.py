@@ -61,7 +61,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
     rows that name none, nor rows with a concentration of their own with rows without, nor rows with a text with rows
     without.
     """
-    place = {item.id: number for number, item in enumerate(items)}
+    item_index = {item.id: number for number, item in enumerate(items)}
     rows = list(rows)
     views = tuple(dict.fromkeys((row.prompt_id, row.order) for row in rows)) or ((None, 0),)
     view_place = {view: number for number, view in enumerate(views)}
@@ -75,7 +75,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
     problems: list[str] = []
     for row in rows:
         where = f"item {row.item_id!r}"
-        if row.item_id not in place:
+        if row.item_id not in item_index:
             problems.append(f"{where} is not an item of the task's split")
             continue
         if row.log_scores is not None and len(row.log_scores) != len(labels):
@@ -84,7 +84,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         if row.bounded and max(row.bounded) >= len(labels):
             problems.append(f"{where} bounds label {max(row.bounded)}, the task has {len(labels)} labels")
             continue
-        at = (place[row.item_id], view_place[row.prompt_id, row.order])
+        at = (item_index[row.item_id], view_place[row.prompt_id, row.order])
         if answered[at]:
             problems.append(f"{where} is answered twice for prompt {row.prompt_id!r}, order {row.order}")
             continue
@@ -102,18 +102,18 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         problems.append(f"some rows name a prompt ({min(filter(None, prompts))!r}), others none")
     if 0 < (written := sum(row.text is not None for row in rows)) < len(rows):
         problems.append(f"{written:,} of {len(rows):,} rows have a text, all or none were expected")
-    given = ~np.isnan(concentration[answered])
-    if given.any() and not given.all():
-        problems.append(f"{given.sum():,} of {given.size:,} rows have a concentration, all or none were expected")
+    present = ~np.isnan(concentration[answered])
+    if present.any() and not present.all():
+        problems.append(f"{present.sum():,} of {present.size:,} rows have a concentration, all or none were expected")
     for number, view in zip(*np.nonzero(~answered), strict=True):
         prompt_id, order = views[view]
-        asked = "" if prompt_id is None else f" for prompt {prompt_id!r}, order {order}"
-        problems.append(f"item {items[number].id!r} has no answer{asked}")
+        view_text = "" if prompt_id is None else f" for prompt {prompt_id!r}, order {order}"
+        problems.append(f"item {items[number].id!r} has no answer{view_text}")
     if problems:
-        shown = [Fault("RUN_INCONSISTENT", f"{problem[0].upper()}{problem[1:]}.", file) for problem in problems[:20]]
-        if len(problems) > len(shown):
-            shown.append(Fault("RUN_INCONSISTENT", f"… and {len(problems) - len(shown):,} more.", file))
-        raise InvalidInput(*shown)
+        reported = [Fault("RUN_INCONSISTENT", f"{problem[0].upper()}{problem[1:]}.", file) for problem in problems[:20]]
+        if len(problems) > len(reported):
+            reported.append(Fault("RUN_INCONSISTENT", f"… and {len(problems) - len(reported):,} more.", file))
+        raise InvalidInput(*reported)
     own = concentration.mean(axis=1)
     return Answers(
         views=views,
@@ -122,7 +122,7 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         concentration=None if np.isnan(own).any() else own,
         truncated=tuple(item.id for item in items if item.id in cut),
         served=summarize_usage(rows),
-        unread=tuple(row for _, row in sorted(unread, key=lambda one: one[0])),
+        unread=tuple(row for _, row in sorted(unread, key=lambda entry: entry[0])),
     )
 
 

@@ -64,41 +64,41 @@ def summarize_usage(rows: Iterable[Prediction]) -> ApiUsage | None:
 
 def model_name(model: Mapping[str, Any]) -> str | None:
     """A card's model by its repository, its folder, or what a service calls it; None where none is said."""
-    said = (model.get("facts") or {}).get("model") if model.get("backend") == "api" else None
-    name = model.get("repository") or model.get("folder") or said
+    reported_name = (model.get("facts") or {}).get("model") if model.get("backend") == "api" else None
+    name = model.get("repository") or model.get("folder") or reported_name
     return name if isinstance(name, str) else None
 
 
 def merged(parts: Iterable[ApiUsage | None]) -> ApiUsage | None:
     """Several splits as one; None where none of them was answered by a service."""
-    found = [part for part in parts if part is not None]
-    if not found:
+    usages = [part for part in parts if part is not None]
+    if not usages:
         return None
-    tokens_in = [part.input_tokens for part in found if part.input_tokens is not None]
-    tokens_out = [part.output_tokens for part in found if part.output_tokens is not None]
+    tokens_in = [part.input_tokens for part in usages if part.input_tokens is not None]
+    tokens_out = [part.output_tokens for part in usages if part.output_tokens is not None]
     return ApiUsage(
-        rows=sum(part.rows for part in found),
-        bounded_rows=sum(part.bounded_rows for part in found),
-        bounded_scores=sum(part.bounded_scores for part in found),
-        unanswered_rows=sum(part.unanswered_rows for part in found),
-        input_tokens=sum(tokens_in) if len(tokens_in) == len(found) else None,
-        output_tokens=sum(tokens_out) if len(tokens_out) == len(found) else None,
-        model_versions=sum((Counter(part.model_versions) for part in found), Counter()),
-        system_fingerprints=sum((Counter(part.system_fingerprints) for part in found), Counter()),
+        rows=sum(part.rows for part in usages),
+        bounded_rows=sum(part.bounded_rows for part in usages),
+        bounded_scores=sum(part.bounded_scores for part in usages),
+        unanswered_rows=sum(part.unanswered_rows for part in usages),
+        input_tokens=sum(tokens_in) if len(tokens_in) == len(usages) else None,
+        output_tokens=sum(tokens_out) if len(tokens_out) == len(usages) else None,
+        model_versions=sum((Counter(part.model_versions) for part in usages), Counter()),
+        system_fingerprints=sum((Counter(part.system_fingerprints) for part in usages), Counter()),
     )
 
 
 def reasons(services: Iterable[Mapping[str, Any]]) -> list[str]:
     """Why a card over these services, as they stand in its tasks, may not be compared."""
-    found = list(services)
-    versions = sorted({name for service in found for name in service["model_versions"]})
-    unanswered = sum(service["unanswered_rows"] for service in found)
-    said = []
+    all_services = list(services)
+    versions = sorted({name for service in all_services for name in service["model_versions"]})
+    unanswered = sum(service["unanswered_rows"] for service in all_services)
+    sentences = []
     if len(versions) > 1:
-        said.append(f"the service changed the model during the run: {', '.join(versions)[:300]}")
+        sentences.append(f"the service changed the model during the run: {', '.join(versions)[:300]}")
     if unanswered:
-        said.append(f"{unanswered:,} prompts were not answered and are scored as equal probabilities")
-    return said
+        sentences.append(f"{unanswered:,} prompts were not answered and are scored as equal probabilities")
+    return sentences
 
 
 def _most(names: Mapping[str, int]) -> dict[str, int]:

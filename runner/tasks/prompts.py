@@ -11,7 +11,9 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
     """The prompts that `spec` puts for `item`, one per order; `options` come back in the order of `labels`."""
     texts = {label: Template(shows).substitute(item.fields) for label, shows in spec.shows.items()}
     for number, order in enumerate(spec.orders):
-        shown = {f"option_{position}": texts[label] for position, label in enumerate(order, start=1) if label in texts}
+        options = {
+            f"option_{position}": texts[label] for position, label in enumerate(order, start=1) if label in texts
+        }
         yield Prompt(
             task=spec.task,
             split=split,
@@ -19,7 +21,7 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
             prompt_id=spec.name,
             order=number,
             template=spec.template,
-            values={**item.fields, **shown},
+            values={**item.fields, **options},
             cue_plain=spec.cue_plain,
             cue_chat=spec.cue_chat,
             options=tuple(spec.options[order.index(label)] for label in labels) if spec.max_new_tokens is None else (),
@@ -47,9 +49,9 @@ def all_prompts(
     specs: Iterable[PromptSpec], labels: tuple[str, ...], split: str, items: Iterable[Item]
 ) -> Iterator[Prompt]:
     """Every prompt of every item, prompt by prompt, order by order within an item."""
-    kept = list(items)
+    all_items = list(items)
     for spec in specs:
-        for item in kept:
+        for item in all_items:
             yield from prompts_of(spec, labels, split, item)
 
 

@@ -56,11 +56,11 @@ class TaskData:
 
     def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
         """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
-        kept = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
+        scored_items = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
         if asked_fitting is None:
-            return replace(self, scored=kept)
-        asked = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
-        return replace(self, scored=kept, asked_fitting=asked)
+            return replace(self, scored=scored_items)
+        fitting_items = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
+        return replace(self, scored=scored_items, asked_fitting=fitting_items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,12 @@ class Selection:
 
     def items(self) -> dict[tuple[str, str], tuple[Item, ...]]:
         """(task, split) → the items that predictions are needed for."""
-        wanted: dict[tuple[str, str], tuple[Item, ...]] = {}
+        items_by_split: dict[tuple[str, str], tuple[Item, ...]] = {}
         for part in self.tasks:
-            wanted[part.task.name, part.split] = part.scored
+            items_by_split[part.task.name, part.split] = part.scored
             if part.asked_fitting:
-                wanted[part.task.name, part.fitting_split] = part.asked_fitting
-        return wanted
+                items_by_split[part.task.name, part.fitting_split] = part.asked_fitting
+        return items_by_split
 
     def only(self, parts: tuple[TaskData, ...]) -> "Selection":
         """The same run over fewer tasks; data that no task uses any more is dropped."""
@@ -152,8 +152,8 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
         message = f"The model's head answers the task {head.task!r}, {other[0]!r} was asked for."
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
     selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
-    asked = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
-    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in asked):
+    prompt_specs = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
+    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in prompt_specs):
         message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
         raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
     return selection
@@ -193,17 +193,17 @@ def _load(
         data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
         return loaded
 
-    wanted = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
+    split_names = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
     loaded: dict[str, LoadedSplit] = {}
     faults: list[Fault] = []
-    for name in wanted:
+    for name in split_names:
         try:
             loaded[name] = read(name)
         except UserError as error:
             faults.extend(error.faults)
     raise_faults(faults)
     scored = loaded[split]
-    fitting = loaded[fit.split].items if fit.split in wanted[1:] else ()
+    fitting = loaded[fit.split].items if fit.split in split_names[1:] else ()
     return TaskData(
         task=task,
         dataset=dataset_name,
@@ -221,8 +221,8 @@ def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, .
     """`size` of `items` drawn without replacement, in their own order: the same for every model."""
     if len(items) <= size:
         return items
-    chosen = np.random.default_rng(seed).choice(len(items), size, replace=False)
-    return tuple(items[number] for number in sorted(chosen))
+    numbers = np.random.default_rng(seed).choice(len(items), size, replace=False)
+    return tuple(items[number] for number in sorted(numbers))
 
 
 def _reasons(benchmark: Benchmark, choice: RunConfig) -> list[str]:
@@ -238,12 +238,12 @@ def _reasons(benchmark: Benchmark, choice: RunConfig) -> list[str]:
 
 def prompts(selection: Selection) -> list[Prompt]:
     """Every prompt of the run: task by task, the scored items first, then those that are fitted on."""
-    asked: list[Prompt] = []
+    selected_prompts: list[Prompt] = []
     for part in selection.tasks:
         specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
-        asked.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
-        asked.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
-    return asked
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
+    return selected_prompts
 
 
 def align_predictions(

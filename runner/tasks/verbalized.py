@@ -36,9 +36,9 @@ def whole_percentages(weights: Sequence[float]) -> tuple[int, ...]:
         raise ValueError(f"{list(weights)} are no shares")
     exact = [100 * (weight / total) for weight in weights]
     whole = [math.floor(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda place: (whole[place] - exact[place], place))
-    for place in by_remainder[: 100 - sum(whole)]:
-        whole[place] += 1
+    by_remainder = sorted(range(len(exact)), key=lambda label: (whole[label] - exact[label], label))
+    for label in by_remainder[: 100 - sum(whole)]:
+        whole[label] += 1
     return tuple(whole)
 
 
@@ -49,7 +49,7 @@ def parse(text: str, names: Sequence[str]) -> tuple[int, ...]:
     and percentages that do not add up to 100 are all refused.
     """
     rest = text.strip(" ")
-    found = []
+    percentages = []
     for number, name in enumerate(names):
         begin = f"{', ' if number else ''}{name}: "
         if not rest.startswith(begin):
@@ -58,13 +58,13 @@ def parse(text: str, names: Sequence[str]) -> tuple[int, ...]:
         share = _WHOLE.match(rest)
         if share is None or not rest.startswith("%", share.end()):
             raise Unreadable(f"a whole percentage was expected at {rest[:_SHOWN]!r}")
-        found.append(int(share.group()))
+        percentages.append(int(share.group()))
         rest = rest[share.end() + 1 :]
     if rest:
         raise Unreadable(f"nothing more was expected after the last percentage, found {rest[:_SHOWN]!r}")
-    if sum(found) != 100:
-        raise Unreadable(f"the percentages add up to {sum(found)}, not to 100")
-    return tuple(found)
+    if sum(percentages) != 100:
+        raise Unreadable(f"the percentages add up to {sum(percentages)}, not to 100")
+    return tuple(percentages)
 
 
 def log_scores(text: str, writing: VerbalizedFormat) -> tuple[float, ...]:
@@ -95,10 +95,10 @@ def disagreement(row: Prediction, writing: VerbalizedFormat | None, tolerance: f
         return None if row.text is None else "has a text, but names no prompt of the benchmark that asks for one"
     if row.text is None:
         return f"answers {row.prompt_id!r}, which asks for a text, without one"
-    found, stated = scores_or_none(row.text, writing), row.log_scores
-    if found is None or stated is None:
-        same = found is stated
+    parsed, scores = scores_or_none(row.text, writing), row.log_scores
+    if parsed is None or scores is None:
+        same = parsed is scores
     else:
-        close = (abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in zip(stated, found, strict=False))
-        same = len(stated) == len(found) and all(close)
-    return None if same else f"has the scores {stated}, its text says {found}"
+        close = (abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in zip(scores, parsed, strict=False))
+        same = len(scores) == len(parsed) and all(close)
+    return None if same else f"has the scores {scores}, its text says {parsed}"

@@ -66,8 +66,8 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         """Add an evaluation to the curve."""
-        found = {name.removeprefix("eval_"): value for name, value in metrics.items()}
-        self._curve.add({"step": state.global_step, "evaluation": found})
+        evaluation = {name.removeprefix("eval_"): value for name, value in metrics.items()}
+        self._curve.add({"step": state.global_step, "evaluation": evaluation})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write into the checkpoint, last of all, what is needed to go on from it."""

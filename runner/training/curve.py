@@ -22,11 +22,11 @@ class Curve:
     def open(cls, folder: Path, step: int) -> Self:
         """The curve in `folder` up to `step`, the rest of it cut off; times are not in it, so that it is repeatable."""
         path = folder / NAME
-        kept: list[dict[str, Any]] = []
+        history: list[dict[str, Any]] = []
         if path.exists():
-            kept = [row for row in rows_of(path) if row["step"] <= step]
-        write_whole(path, b"".join(map(line, kept)))
-        return cls(path.open("ab"), kept)
+            history = [row for row in rows_of(path) if row["step"] <= step]
+        write_whole(path, b"".join(map(line, history)))
+        return cls(path.open("ab"), history)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """One more row."""

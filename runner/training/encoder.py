@@ -60,39 +60,41 @@ class TrainableEncoder:
         self.model = lora.put_on(model, method, "SEQ_CLS", base.repository or folder.name, whole=[_HEAD])
         self._base = self.model.get_base_model()
 
-    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+    def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on: each item once, since its prompts and orders are read alike."""
-        once = {(prompt.task, item.id): (prompt, item) for prompt, item in reversed(asked)}
+        once = {(prompt.task, item.id): (prompt, item) for prompt, item in reversed(questions)}
         pairs = list(reversed(once.values()))
         inputs = [inputs_of(prompt, self.head) for prompt, _ in pairs]
-        flat = encode_texts([texts for each in inputs for texts in each], self._tokenizer, self.head.max_tokens)
-        found, start = [], 0
-        for (prompt, item), each in zip(pairs, inputs, strict=True):
-            read = flat[start : start + len(each)]
-            start += len(each)
+        flat = encode_texts(
+            [texts for prompt_texts in inputs for texts in prompt_texts], self._tokenizer, self.head.max_tokens
+        )
+        examples, start = [], 0
+        for (prompt, item), prompt_texts in zip(pairs, inputs, strict=True):
+            encodings = flat[start : start + len(prompt_texts)]
+            start += len(prompt_texts)
             columns = outputs_of(prompt.labels, self.head, self._base.config)
-            found.append(
+            examples.append(
                 Example(
                     task=prompt.task,
-                    encoded=(read, columns),
-                    identity=digest([[list(one.ids) for one in read], columns]),
-                    tokens=max(len(one.ids) for one in read),
+                    encoded=(encodings, columns),
+                    identity=digest([[list(encoding.ids) for encoding in encodings], columns]),
+                    tokens=max(len(encoding.ids) for encoding in encodings),
                     counts=torch.tensor(item.counts, dtype=torch.float64, device=self._device),
-                    truncated=any(one.truncated for one in read),
+                    truncated=any(encoding.truncated for encoding in encodings),
                 )
             )
-        return found
+        return examples
 
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) logits of each example, in label order."""
-        texts: list[EncodedTexts] = [text for each in examples for text in each.encoded[0]]
+        texts: list[EncodedTexts] = [text for example in examples for text in example.encoded[0]]
         logits = self.model(**arranged(texts, self._base.config, self.head.kind, self._device)).logits
-        found, start = [], 0
-        for each in examples:
-            read, columns = each.encoded
-            found.append(logits[start : start + len(read), columns].flatten())
-            start += len(read)
-        return found
+        scores, start = [], 0
+        for example in examples:
+            encodings, columns = example.encoded
+            scores.append(logits[start : start + len(encodings), columns].flatten())
+            start += len(encodings)
+        return scores
 
     def backend(self) -> Backend:
         """The model as `benchmark evaluate` would open it once it is saved."""

@@ -19,18 +19,18 @@ from runner.training.trainee import Example, TrainableModel
 
 def interim(backend: Backend, material: TrainingData) -> dict[str, float]:
     """The cross-entropy in nats of each task on the items that are asked during training."""
-    found = {}
+    losses = {}
     for part in material.interim:
         rows = _answers(backend, [prompt for prompt, _ in material.prompts([part])])
-        found[part.task.name] = _cross_entropy(part, rows)
-    return found
+        losses[part.task.name] = _cross_entropy(part, rows)
+    return losses
 
 
 def text_loss(trainee: TrainableModel, examples: Sequence[Example], size: int) -> float:
     """Minus the log-probability of the distributions written out, in nats, the mean over `examples`."""
     with torch.no_grad():
         parts = [trainee.log_scores(examples[at : at + size]) for at in range(0, len(examples), size)]
-    return -float(np.mean([float(one.logsumexp(0)) for part in parts for one in part]))
+    return -float(np.mean([float(scores.logsumexp(0)) for part in parts for scores in part]))
 
 
 def final(backend: Backend, selection: Selection) -> Json:
@@ -48,9 +48,9 @@ def _cross_entropy(part: Part, rows: Sequence[Prediction]) -> float:
     return float(np.mean(rules.RULES["cross_entropy"](answers.averaged(), counts_of(part.items))))
 
 
-def _answers(backend: Backend, asked: Sequence[Prompt]) -> list[Prediction]:
+def _answers(backend: Backend, prompts: Sequence[Prompt]) -> list[Prediction]:
     """One answer to each prompt, in order, in the batches that a run would take."""
-    found: dict[int, Prediction] = {}
-    for batch in plan_steps(backend, asked):
-        found.update(zip(batch, backend.predict([asked[number] for number in batch]), strict=True))
-    return [found[number] for number in range(len(asked))]
+    predictions: dict[int, Prediction] = {}
+    for batch in plan_steps(backend, prompts):
+        predictions.update(zip(batch, backend.predict([prompts[number] for number in batch]), strict=True))
+    return [predictions[number] for number in range(len(prompts))]

@@ -74,11 +74,11 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             written = trainee.examples(list(material.prompts(material.interim_written)))
 
             def ask() -> dict[str, float]:
-                found = evaluation.interim(trainee.backend(), material)
+                losses = evaluation.interim(trainee.backend(), material)
                 if not written:
-                    return {**found, "selection": evaluation.mean(found)}
+                    return {**losses, "selection": evaluation.mean(losses)}
                 text = evaluation.text_loss(trainee, written, recipe.training.batch_size)
-                return {**found, "text": text, "selection": text}
+                return {**losses, "text": text, "selection": text}
 
             trained = train(recipe, trainee, examples, _concentrations(recipe, material), work, ask, observe)
             observe("evaluate", 0, 0, None)
@@ -119,11 +119,11 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
 def _device(name: str | None) -> torch.device:
     if name is not None and "," in name:
         raise BackendError(Fault("DEVICE", f"Training runs on one device, not on several ({name}).", hint="Name one."))
-    chosen = devices.choose(name)
-    if chosen.index:
-        hint = f"Set CUDA_VISIBLE_DEVICES={chosen.index} and give --device cuda."
-        raise BackendError(Fault("DEVICE", f"Training runs on the first CUDA device, not on {chosen}.", hint=hint))
-    return chosen
+    device = devices.choose(name)
+    if device.index:
+        hint = f"Set CUDA_VISIBLE_DEVICES={device.index} and give --device cuda."
+        raise BackendError(Fault("DEVICE", f"Training runs on the first CUDA device, not on {device}.", hint=hint))
+    return device
 
 
 @contextmanager
@@ -151,19 +151,19 @@ def _concentrations(recipe: Recipe, material: TrainingData) -> dict[str, float] 
     """
     if recipe.objective.kind != "dirichlet_multinomial" or recipe.base.head is not None:
         return None
-    if (given := recipe.objective.concentration) is not None:
-        return {part.task.name: float(given) for part in material.parts}
-    found = {}
+    if (concentration := recipe.objective.concentration) is not None:
+        return {part.task.name: float(concentration) for part in material.parts}
+    concentrations = {}
     for part in material.parts:
         fitted = fit_dirichlet([item.counts for item in part.items])
         # Votes without scatter, or without disagreement, have no finite one.
-        found[part.task.name] = float(np.clip(np.sum(fitted.alpha), 0.1, 1000.0))
-    return found
+        concentrations[part.task.name] = float(np.clip(np.sum(fitted.alpha), 0.1, 1000.0))
+    return concentrations
 
 
 def _digest_of(examples: Sequence[Example]) -> str:
     """Digest of every token that is read in training, and of the votes."""
-    return digest([[each.task, each.identity, each.counts.tolist()] for each in examples])
+    return digest([[example.task, example.identity, example.counts.tolist()] for example in examples])
 
 
 def _base(recipe: Recipe, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -184,8 +184,8 @@ def _counts(material: TrainingData, examples: Sequence[Example]) -> dict[str, An
                 "split": part.split,
                 "items": len(part.items),
                 "prompts": list(part.task.prompts),
-                "examples": sum(each.task == part.task.name for each in examples),
-                "truncated": sum(each.truncated for each in examples if each.task == part.task.name),
+                "examples": sum(example.task == part.task.name for example in examples),
+                "truncated": sum(example.truncated for example in examples if example.task == part.task.name),
             }
             for part in material.parts
         }

@@ -58,22 +58,24 @@ def gather(recipe: Recipe, data_dir: Path | None) -> TrainingData:
     """Read the data of a recipe; `InvalidInput` with every fault, LEAK where an item to train on is scored."""
     spec = recipe.data
     choice = RunConfig(spec.benchmark or resources.benchmark_file(), spec.suite, spec.tasks, spec.evaluate, data_dir)
-    asked = replace(choice, elicitation="verbalized") if recipe.objective.kind == "text" else choice
-    evaluation, train = select(choice), select(replace(asked, split=spec.train))
-    written = None if asked is choice else select(asked)
+    train_choice = replace(choice, elicitation="verbalized") if recipe.objective.kind == "text" else choice
+    evaluation, train = select(choice), select(replace(train_choice, split=spec.train))
+    written = None if train_choice is choice else select(train_choice)
     parts = [Part(part.task, part.split, part.scored) for part in train.tasks]
-    found, report = _compare(recipe, evaluation, parts, data_dir)
+    leaked_ids, report = _compare(recipe, evaluation, parts, data_dir)
     seed = recipe.training.seed
     parts = [
         replace(part, items=_drawn([item for item in part.items if item.id not in gone], spec.items, seed))
-        for part, gone in zip(parts, found, strict=True)
+        for part, gone in zip(parts, leaked_ids, strict=True)
     ]
     if empty := [part.task.name for part in parts if not part.items]:
         raise InvalidInput(Fault("RECIPE", f"No item of the task {empty[0]} is left to train on."))
 
     def interim(selection: Selection | None) -> tuple[Part, ...]:
-        found = selection.tasks if selection else ()
-        return tuple(Part(each.task, each.split, _drawn(each.scored, recipe.evaluation.items, seed)) for each in found)
+        task_parts = selection.tasks if selection else ()
+        return tuple(
+            Part(part.task, part.split, _drawn(part.scored, recipe.evaluation.items, seed)) for part in task_parts
+        )
 
     return TrainingData(
         benchmark=train.benchmark,
@@ -87,12 +89,12 @@ def gather(recipe: Recipe, data_dir: Path | None) -> TrainingData:
     )
 
 
-def _drawn(items: Sequence[Item], most: int | None, seed: int) -> tuple[Item, ...]:
+def _drawn(items: Sequence[Item], limit: int | None, seed: int) -> tuple[Item, ...]:
     """At most so many of `items`, drawn without replacement, in their own order."""
-    if most is None or len(items) <= most:
+    if limit is None or len(items) <= limit:
         return tuple(items)
-    chosen = np.random.default_rng(seed).choice(len(items), most, replace=False)
-    return tuple(items[number] for number in sorted(chosen))
+    numbers = np.random.default_rng(seed).choice(len(items), limit, replace=False)
+    return tuple(items[number] for number in sorted(numbers))
 
 
 def _compare(
@@ -121,14 +123,16 @@ def _compare(
                 continue
             scored = load_items(part.task, dataset.splits[split], path).items
             compared[f"{part.task.name}: {name}"] = len(scored)
-            found = leaks.find([item for item in part.items if item.id not in ids], scored)
-            if not found:
+            item_leaks = leaks.find([item for item in part.items if item.id not in ids], scored)
+            if not item_leaks:
                 continue
-            ids.update(leak.item for leak in found)
-            shown = [{"item": leak.item, "by": leak.by, "scored": leak.scored, "in": name} for leak in found[:_SHOWN]]
-            examples += shown
+            ids.update(leak.item for leak in item_leaks)
+            rows = [
+                {"item": leak.item, "by": leak.by, "scored": leak.scored, "in": name} for leak in item_leaks[:_SHOWN]
+            ]
+            examples += rows
             hint = "With `leaks: drop` under `data` they are left out, and counted."
-            faults.append(Fault("LEAK", _told(part, name, found), hint=hint))
+            faults.append(Fault("LEAK", _told(part, name, item_leaks), hint=hint))
         gone.append(ids)
     if recipe.data.leaks == "refuse":
         raise_faults(faults)
@@ -140,11 +144,12 @@ def _compare(
     }
 
 
-def _told(part: Part, name: str, found: Sequence[leaks.Leak]) -> str:
-    kinds = ((kind, sum(leak.by == kind for leak in found)) for kind in ("id", "text"))
+def _told(part: Part, name: str, item_leaks: Sequence[leaks.Leak]) -> str:
+    kinds = ((kind, sum(leak.by == kind for leak in item_leaks)) for kind in ("id", "text"))
     by = " and ".join(f"{number:,} by {kind}" for kind, number in kinds if number)
     which = ", ".join(
-        leak.item if leak.by == "id" else f"{leak.item} (the same text as {leak.scored})" for leak in found[:_SHOWN]
+        leak.item if leak.by == "id" else f"{leak.item} (the same text as {leak.scored})"
+        for leak in item_leaks[:_SHOWN]
     )
-    more = ", …" if len(found) > _SHOWN else ""
-    return f"{len(found):,} of {len(part.items):,} items to train on are in {name} ({by}): {which}{more}."
+    more = ", …" if len(item_leaks) > _SHOWN else ""
+    return f"{len(item_leaks):,} of {len(part.items):,} items to train on are in {name} ({by}): {which}{more}."

@@ -31,14 +31,14 @@ def find(train: Sequence[Item], scored: Iterable[Item]) -> list[Leak]:
         ids.add(item.id)
         for text in _texts(item):
             texts.setdefault(text, item.id)
-    found = []
+    leaks = []
     for item in train:
         same = next((texts[text] for text in _texts(item) if text in texts), None)
         if item.id in ids:
-            found.append(Leak(item.id, "id", item.id))
+            leaks.append(Leak(item.id, "id", item.id))
         elif same is not None:
-            found.append(Leak(item.id, "text", same))
-    return found
+            leaks.append(Leak(item.id, "text", same))
+    return leaks
 
 
 def _texts(item: Item) -> list[tuple[str, ...]]:

@@ -70,15 +70,15 @@ def train(
             last = last_checkpoint(folder)
             assert last is not None, "the last step is a checkpoint"
             state = state_of(last)
-    kept = int(state["best_step"] if recipe.evaluation.keep == "best" else state["step"])
-    best = folder / f"checkpoint-{kept}"
+    step = int(state["best_step"] if recipe.evaluation.keep == "best" else state["step"])
+    best = folder / f"checkpoint-{step}"
     trainee.load(best)
     logs = state_of(best)["log_concentrations"]
     trainee.model.eval()
     return Trained(
         steps=state["step"],
         planned=planned,
-        kept_step=kept,
+        kept_step=step,
         stopped_early=state["step"] < planned,
         seconds=state["seconds"],
         resumed_at=state["resumed_at"],
@@ -90,8 +90,8 @@ def _learned(recipe: Recipe, trainee: TrainableModel, start: dict[str, float]) -
     """The concentration of each task, as a logarithm; parameters of the model unless the recipe gives the number."""
     if not start:
         return {}
-    given = recipe.objective.concentration is not None
+    is_fixed = recipe.objective.concentration is not None
     device = next(trainee.model.parameters()).device
-    found = {name: nn.Parameter(torch.tensor(value, device=device), not given) for name, value in start.items()}
-    trainee.model.log_concentrations = nn.ParameterDict(found)
-    return dict(found)
+    parameters = {name: nn.Parameter(torch.tensor(value, device=device), not is_fixed) for name, value in start.items()}
+    trainee.model.log_concentrations = nn.ParameterDict(parameters)
+    return dict(parameters)

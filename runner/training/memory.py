@@ -41,9 +41,11 @@ def _limit(gib: float | None, device: torch.device) -> Iterator[None]:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
     else:
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        most = int(gib * 2**30)
+        max_bytes = int(gib * 2**30)
         # The system may already allow less, which cannot be raised, and holds as well.
-        resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard), hard)
+        )
         try:
             yield
         finally:

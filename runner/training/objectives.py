@@ -18,7 +18,7 @@ def losses(
     prompt in one order of its options is a prompt of its own: the mean of their losses is an upper bound of the loss
     of the averaged distribution that is scored (Jensen's inequality), and equal to it where the orders agree.
     """
-    found: list[Tensor] = []
+    item_losses: list[Tensor] = []
     for number, (scores, votes) in enumerate(zip(log_scores, counts, strict=True)):
         mass = torch.logsumexp(scores, dim=0)
         log_probs = (scores - mass).double()
@@ -34,12 +34,12 @@ def losses(
                 own = concentrations[number] if concentrations else mass.exp()
                 loss = dirichlet_multinomial(log_probs, votes, own.double())
             case "text":
-                found.append(-mass.double())
+                item_losses.append(-mass.double())
                 continue
             case other:
                 raise ValueError(other)
-        found.append(loss - objective.answer_mass * mass)
-    return torch.stack(found)
+        item_losses.append(loss - objective.answer_mass * mass)
+    return torch.stack(item_losses)
 
 
 def dirichlet_multinomial(log_probs: Tensor, counts: Tensor, concentration: Tensor) -> Tensor:

@@ -57,11 +57,11 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
     key = digest(content)
     path = work / _KEY
     if path.exists() and resume:
-        found = json.loads(path.read_bytes())
-        if found["key"] == key:
+        record = json.loads(path.read_bytes())
+        if record["key"] == key:
             return
         names = sorted(
-            name for name in {*content, *found["content"]} if content.get(name) != found["content"].get(name)
+            name for name in {*content, *record["content"]} if content.get(name) != record["content"].get(name)
         )
         message = f"An unfinished training is here that differs in: {', '.join(names)}."
         hint = "Go on with what it was begun with, or give --no-resume to begin anew."
@@ -77,33 +77,33 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
 def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> bytes:
     """The submission of what was trained, as it stands in `folder`."""
     base = recipe.base
-    place = {"path": MODEL} if trained.place == MODEL else _place(base, folder)
-    model: dict[str, Any] = {"backend": base.backend, **place}
+    source = {"path": MODEL} if trained.place == MODEL else _place(base, folder)
+    model: dict[str, Any] = {"backend": base.backend, **source}
     for name in ("format", "dtype", "quantization"):
         if (value := getattr(base, name)) is not None:
             model[name] = value
     if trained.head is not None:
-        stated = {name: value for name, value in asdict(trained.head).items() if value}
-        model["head"] = {name: list(value) if isinstance(value, tuple) else value for name, value in stated.items()}
-    found: dict[str, Any] = {"schema_version": "1", "name": recipe.name}
+        head = {name: value for name, value in asdict(trained.head).items() if value}
+        model["head"] = {name: list(value) if isinstance(value, tuple) else value for name, value in head.items()}
+    document: dict[str, Any] = {"schema_version": "1", "name": recipe.name}
     if recipe.description:
-        found["description"] = recipe.description
-    found["model"] = model
+        document["description"] = recipe.description
+    document["model"] = model
     if trained.place == ADAPTER:
-        found["adapter"] = {"path": ADAPTER}
-    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120).encode()
+        document["adapter"] = {"path": ADAPTER}
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120).encode()
 
 
 def _place(base: ModelRef, folder: Path) -> dict[str, str]:
     """Where the base is, from `folder`: a neighbour by its relative path, anything else by its absolute one."""
     if base.path is None:
-        found = {"repository": base.repository, "revision": base.revision, "digest": base.digest}
+        source = {"repository": base.repository, "revision": base.revision, "digest": base.digest}
     else:
         parent = folder.resolve().parent
         path = Path(base.path).resolve()
         near = path.is_relative_to(parent)
-        found = {"path": os.path.relpath(path, folder.resolve()) if near else str(path), "digest": base.digest}
-    return {name: value for name, value in found.items() if value is not None}
+        source = {"path": os.path.relpath(path, folder.resolve()) if near else str(path), "digest": base.digest}
+    return {name: value for name, value in source.items() if value is not None}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

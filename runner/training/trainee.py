@@ -53,7 +53,7 @@ class TrainableModel(Protocol):
     def head(self) -> HeadSpec | None:
         """What the submission says of an encoder's head."""
 
-    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+    def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on; raises `InvalidInput` with every prompt that cannot be encoded."""
 
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
@@ -90,9 +90,9 @@ class TrainableCausal:
         self._base = self.model.get_base_model()
         self._device = device
 
-    def examples(self, asked: Sequence[tuple[Prompt, Item]]) -> list[Example]:
+    def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on, in order; where the model is to write, the line it should write is the option."""
-        prompts = [_answered(prompt, item) for prompt, item in asked]
+        prompts = [_answered(prompt, item) for prompt, item in questions]
         return [
             Example(
                 task=prompt.task,
@@ -105,7 +105,7 @@ class TrainableCausal:
                 truncated=encoded.truncated,
             )
             for encoded, (prompt, item) in zip(
-                encode_all(prompts, self._tokenizer, self._form, self._limit), asked, strict=True
+                encode_all(prompts, self._tokenizer, self._form, self._limit), questions, strict=True
             )
         ]
 
@@ -130,13 +130,13 @@ class TrainableCausal:
         )
         owners = self._on_device(packed.option_index)
         forms = torch.zeros(int(packed.option_index.max()) + 1, device=self._device).index_add(0, owners, tokens)
-        found, start = [], 0
-        for each in encoded:
-            own = forms[start : start + len(each.tails)]
-            start += len(each.tails)
-            labels = torch.tensor(each.labels, device=self._device)
-            found.append(torch.stack([own[labels == label].logsumexp(0) for label in range(max(each.labels) + 1)]))
-        return found
+        scores, start = [], 0
+        for encoding in encoded:
+            own = forms[start : start + len(encoding.tails)]
+            start += len(encoding.tails)
+            labels = torch.tensor(encoding.labels, device=self._device)
+            scores.append(torch.stack([own[labels == label].logsumexp(0) for label in range(max(encoding.labels) + 1)]))
+        return scores
 
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -124,9 +124,9 @@ class BenchmarkTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Tensor:
         """The mean loss of the batch, in nats per prompt."""
         examples: list[Example] = inputs["examples"]
-        concentrations = [self._learned[each.task].exp() for each in examples] if self._learned else []
+        concentrations = [self._learned[example.task].exp() for example in examples] if self._learned else []
         scores = self._trainee.log_scores(examples)
-        loss = losses(self._recipe.objective, scores, [each.counts for each in examples], concentrations).mean()
+        loss = losses(self._recipe.objective, scores, [example.counts for example in examples], concentrations).mean()
         if not bool(torch.isfinite(loss)):
             message = f"The loss is {loss.item()} at step {self.state.global_step + 1}."
             raise BackendError(Fault("LOSS_NON_FINITE", message, hint="Lower the learning rate, or use float32."))
@@ -154,13 +154,13 @@ class BenchmarkTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler([each.tokens for each in self._examples], size, self.args.seed)
+        return LengthGroupedSampler([example.tokens for example in self._examples], size, self.args.seed)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Ask the benchmark's questions; what is found goes to the callbacks as `eval_…`."""
-        found = {f"eval_{name}": value for name, value in self.evaluation().items()}
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
-        return found
+        metrics = {f"eval_{name}": value for name, value in self.evaluation().items()}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def evaluation(self) -> dict[str, float]:
         """What the model scores as it is now."""

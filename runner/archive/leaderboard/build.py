@@ -40,13 +40,13 @@ def leaderboard(
     """
     index = read_index(opened(store))
 
-    def wanted(name: str, part: str) -> bool:
+    def selects(name: str, part: str) -> bool:
         return task in (None, name) and split in (None, part)
 
-    ranked, apart, damage = candidates(store, index, keyring, wanted, lambda done, total: observe("read", done, total))
+    ranked, apart, damage = candidates(store, index, keyring, selects, lambda done, total: observe("read", done, total))
     by_measures: dict[ComparisonKey, list[Candidate]] = {}
-    for one in ranked:
-        by_measures.setdefault(one.measures, []).append(one)
+    for candidate in ranked:
+        by_measures.setdefault(candidate.measures, []).append(candidate)
     groups = []
     for measures, members in sorted(by_measures.items(), key=lambda pair: _order(pair[0])):
         group, refused = _group(store, measures, members, by_measures, data_dir, observe)
@@ -57,7 +57,7 @@ def leaderboard(
         head=index.head,
         cards=len(index.by_card()),
         groups=tuple(groups),
-        apart=tuple(sorted(apart, key=lambda one: (one.kind, one.name, one.card))),
+        apart=tuple(sorted(apart, key=lambda row: (row.kind, row.name, row.card))),
         damage=(*(str(fault) for fault in index.faults), *damage),
     )
 
@@ -86,8 +86,8 @@ def _group(
 ) -> tuple[Group, list[Unranked]]:
     benchmark = benchmarks.benchmark(store, members[0].benchmark_file)
     runs: dict[tuple[str, str], list[Candidate]] = {}
-    for one in sorted(members, key=lambda one: one.sequence):
-        runs.setdefault((one.assurance, one.submission), []).append(one)
+    for candidate in sorted(members, key=lambda candidate: candidate.sequence):
+        runs.setdefault((candidate.assurance, candidate.submission), []).append(candidate)
     latest = {key: own[-1] for key, own in runs.items()}
     rebuilt = Rebuilt({}, {}, ())
     notes: list[str] = []
@@ -97,18 +97,33 @@ def _group(
         )
         notes.extend(rebuilt.notes)
     refused = [
-        Unranked("refused", one.name, one.card, one.submission, (measures.task,), (rebuilt.refused[one.card],))
-        for one in latest.values()
-        if one.card in rebuilt.refused
+        Unranked(
+            "refused",
+            candidate.name,
+            candidate.card,
+            candidate.submission,
+            (measures.task,),
+            (rebuilt.refused[candidate.card],),
+        )
+        for candidate in latest.values()
+        if candidate.card in rebuilt.refused
     ]
     sections = []
     for assurance in _SECTIONS:
-        own = [one for (kind, _), one in latest.items() if kind == assurance and one.card not in rebuilt.refused]
+        own = [
+            candidate
+            for (kind, _), candidate in latest.items()
+            if kind == assurance and candidate.card not in rebuilt.refused
+        ]
         if own:
             sections.append(Section(assurance, tuple(_rows(own, runs, rebuilt, benchmark))))
     references, disagreement = _references(members, benchmark)
     notes.extend(disagreement)
-    notes.extend(f"{one.name}: {isolation.sentence(one.unprotected)}" for one in latest.values() if one.unprotected)
+    notes.extend(
+        f"{candidate.name}: {isolation.sentence(candidate.unprotected)}"
+        for candidate in latest.values()
+        if candidate.unprotected
+    )
     references.extend(_files(measures, by_measures))
     return (
         Group(
@@ -117,7 +132,9 @@ def _group(
             lower_is_better=_lower(benchmark),
             level=benchmark.scoring.intervals.level,
             sections=tuple(sections),
-            references=tuple(sorted(references, key=lambda one: one.value if _lower(benchmark) else -one.value)),
+            references=tuple(
+                sorted(references, key=lambda reference: reference.value if _lower(benchmark) else -reference.value)
+            ),
             notes=tuple(notes),
         ),
         refused,
@@ -135,46 +152,49 @@ def _rows(
     benchmark: Benchmark,
 ) -> Iterable[Row]:
     """Ranked rows of one section, best first."""
-    with_draws = [one.card for one in own if one.card in rebuilt.draws]
-    column = {card: place for place, card in enumerate(with_draws)}
+    with_draws = [candidate.card for candidate in own if candidate.card in rebuilt.draws]
+    column = {card: position for position, card in enumerate(with_draws)}
     draws = np.column_stack([rebuilt.draws[card] for card in with_draws]) if with_draws else np.empty((0, 0))
     by_signer: dict[str, set[str]] = {}
-    for one in own:
-        by_signer.setdefault(one.keyid, set()).add(one.submission)
+    for candidate in own:
+        by_signer.setdefault(candidate.keyid, set()).add(candidate.submission)
     # Equal values are listed in the order in which they came to the archive.
-    own = sorted(own, key=lambda one: one.sequence)
-    for place in standings(
-        [one.value for one in own],
-        [one.bounds or (-np.inf, np.inf) for one in own],
+    own = sorted(own, key=lambda candidate: candidate.sequence)
+    for standing in standings(
+        [candidate.value for candidate in own],
+        [candidate.bounds or (-np.inf, np.inf) for candidate in own],
         draws,
-        [column.get(one.card) for one in own],
+        [column.get(candidate.card) for candidate in own],
         lower_is_better=_lower(benchmark),
         level=benchmark.scoring.intervals.level,
     ):
-        one = own[place.row]
-        claims = runs.get((ASSURANCE["lab"], one.submission)) if one.assurance == ASSURANCE["verifier"] else None
+        candidate = own[standing.row]
+        claims = (
+            runs.get((ASSURANCE["lab"], candidate.submission)) if candidate.assurance == ASSURANCE["verifier"] else None
+        )
         yield Row(
-            rank=place.rank,
-            best=place.best,
-            worst=place.worst,
-            tied=place.tied,
-            paired=one.card in column,
-            name=one.name,
-            kind=one.kind,
-            model=one.model,
-            submission=one.submission,
-            card=one.card,
-            value=one.value,
-            standard_error=one.standard_error,
-            lower=one.bounds[0] if one.bounds else None,
-            upper=one.bounds[1] if one.bounds else None,
-            finished_at=one.finished_at,
-            added_at=one.added_at,
-            keyid=one.keyid,
-            signed_by=one.owner,
-            submissions_of_signer=len(by_signer[one.keyid]),
+            rank=standing.rank,
+            best=standing.best,
+            worst=standing.worst,
+            tied=standing.tied,
+            paired=candidate.card in column,
+            name=candidate.name,
+            kind=candidate.kind,
+            model=candidate.model,
+            submission=candidate.submission,
+            card=candidate.card,
+            value=candidate.value,
+            standard_error=candidate.standard_error,
+            lower=candidate.bounds[0] if candidate.bounds else None,
+            upper=candidate.bounds[1] if candidate.bounds else None,
+            finished_at=candidate.finished_at,
+            added_at=candidate.added_at,
+            keyid=candidate.keyid,
+            signed_by=candidate.owner,
+            submissions_of_signer=len(by_signer[candidate.keyid]),
             runs=tuple(
-                Run(run.card, run.sequence, run.finished_at, run.value) for run in runs[one.assurance, one.submission]
+                Run(run.card, run.sequence, run.finished_at, run.value)
+                for run in runs[candidate.assurance, candidate.submission]
             ),
             claimed=claims[-1].value if claims else None,
         )
@@ -182,24 +202,24 @@ def _rows(
 
 def _references(members: Sequence[Candidate], benchmark: Benchmark) -> tuple[list[Reference], list[str]]:
     """Ceiling, prior and uniform as the cards have them: they follow from data alone, so cards have to agree."""
-    found, notes = [], []
+    references, notes = [], []
     # An independent card's word before a lab's, the older before the younger.
-    ordered = sorted(members, key=lambda one: (_SECTIONS.index(one.assurance), one.sequence))
+    ordered = sorted(members, key=lambda candidate: (_SECTIONS.index(candidate.assurance), candidate.sequence))
     for name in ("ceiling", "prior", "uniform"):
-        values = [one.references[name] for one in ordered if name in one.references]
+        values = [candidate.references[name] for candidate in ordered if name in candidate.references]
         if not values:
             continue
-        found.append(Reference(name, "ceiling" if name == "ceiling" else "baseline", values[0]))
+        references.append(Reference(name, "ceiling" if name == "ceiling" else "baseline", values[0]))
         spread = max(values) - min(values)
         if spread > benchmark.scoring.recompute_tolerance * max(1.0, abs(values[0])):
             notes.append(f"The cards do not agree on {name}: {min(values):.4f} to {max(values):.4f}.")
-    return found, notes
+    return references, notes
 
 
 def _files(measures: ComparisonKey, by_measures: Mapping[ComparisonKey, Sequence[Candidate]]) -> Iterable[Reference]:
     """Predictions from files that say nothing of prompts, beside the models that were asked with these prompts."""
     if measures.prompts is None:
         return
-    for one in by_measures.get(replace(measures, prompts=None, views=()), ()):
-        lower, upper = one.bounds or (None, None)
-        yield Reference(one.name, "file", one.value, lower, upper, one.card)
+    for candidate in by_measures.get(replace(measures, prompts=None, views=()), ()):
+        lower, upper = candidate.bounds or (None, None)
+        yield Reference(candidate.name, "file", candidate.value, lower, upper, candidate.card)

@@ -64,10 +64,10 @@ def candidates(
     store: Store,
     index: Index,
     keyring: Keyring,
-    wanted: Callable[[str, str], bool],
+    selects: Callable[[str, str], bool],
     observe: Callable[[int, int], None],
 ) -> tuple[list[Candidate], list[Unranked], list[str]]:
-    """Every task of every comparable card for which `wanted(task, split)`; the cards apart; damage to the archive.
+    """Every task of every comparable card for which `selects(task, split)`; the cards apart; damage to the archive.
 
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
     That the rest of it is sound was checked when it was added, and is checked again by `archive check`.
@@ -88,42 +88,42 @@ def candidates(
             continue
         try:
             card, key = read_signed(data, keyring)
-            found = list(_of_card(load, card, entries, wanted))
+            results = list(_of_card(load, card, entries, selects))
         except VerificationError as problem:
             apart.append(_refused(entries[0], *(f"{fault.message} [{fault.code}]" for fault in problem.faults)))
             continue
         except _Misfit as problem:
             apart.append(_refused(entries[0], str(problem)))
             continue
-        for one in found:
-            if isinstance(one, Unranked):
-                apart.append(one)
+        for result in results:
+            if isinstance(result, Unranked):
+                apart.append(result)
             else:
-                ranked.append(replace(one, keyid=key.keyid, owner=key.owner, assurance=ASSURANCE[key.role]))
+                ranked.append(replace(result, keyid=key.keyid, owner=key.owner, assurance=ASSURANCE[key.role]))
     return ranked, apart, damage
 
 
 def _refused(entry: Leaf, *reasons: str) -> Unranked:
     """A card whose content cannot be trusted: what the index says of it is all there is."""
-    said = entry.summary
-    return Unranked("refused", said["name"], entry.card, said["submission"], tuple(said["tasks"]), reasons)
+    summary = entry.summary
+    return Unranked("refused", summary["name"], entry.card, summary["submission"], tuple(summary["tasks"]), reasons)
 
 
 def _of_card(
-    load: Callable[[str], Benchmark], card: Json, entries: list[Leaf], wanted: Callable[[str, str], bool]
+    load: Callable[[str], Benchmark], card: Json, entries: list[Leaf], selects: Callable[[str, str], bool]
 ) -> Iterator[Candidate | Unranked]:
     name = _take(card, str, "submission", "name")
     submission = _take(card, str, "submission", "digest")
     tasks = _take(card, dict, "tasks")
     splits = {task: _take(tasks, str, task, "split") for task in tasks}
-    chosen = tuple(task for task, split in splits.items() if wanted(task, split))
-    if not chosen:
+    task_names = tuple(task for task, split in splits.items() if selects(task, split))
+    if not task_names:
         return
     own = [str(reason) for reason in _take(card, list, "not_comparable")]
     if not own and (card.get("comparable") is not True or card.get("run", {}).get("limit") is not None):
         own = ["it says so of itself"]
     if own:
-        yield Unranked("not comparable", name, entries[0].card, submission, chosen, tuple(own))
+        yield Unranked("not comparable", name, entries[0].card, submission, task_names, tuple(own))
         return
     file = next((sha256 for entry in entries if (sha256 := entry.files["benchmark"])), "")
     try:
@@ -132,7 +132,7 @@ def _of_card(
         raise _Misfit(f"its benchmark cannot be read from the archive: {problem.faults[0].message}") from None
     if benchmark.digest != _take(card, str, "benchmark", "digest"):
         raise _Misfit("the archive keeps another benchmark for it than it was made with")
-    for task in chosen:
+    for task in task_names:
         if reasons := tuple(_against(benchmark, card, task)):
             yield Unranked("not comparable", name, entries[0].card, submission, (task,), reasons)
         else:
@@ -150,8 +150,8 @@ def _against(benchmark: Benchmark, card: Json, task: str) -> Iterator[str]:
         yield f"task {task!r} on {dataset!r} is not part of a comparable suite"
         return
     pinned = benchmark.datasets[dataset].splits.get(split)
-    found = _take(card, str, "data", f"{dataset}/{split}", "sha256")
-    if pinned is None or (pinned.sha256 is not None and pinned.sha256 != found):
+    data_sha256 = _take(card, str, "data", f"{dataset}/{split}", "sha256")
+    if pinned is None or (pinned.sha256 is not None and pinned.sha256 != data_sha256):
         yield f"its {split} data is not the pinned one"
     prompts = result.get("prompts")
     if (failures := result.get("failures")) and failures.get("rows"):
@@ -174,7 +174,7 @@ def _candidate(
     dataset, split = _take(result, str, "dataset"), _take(result, str, "split")
     prompts = _take(result, (dict, type(None)), "prompts")
     model = _take(card, (dict, type(None)), "submission", "model")
-    kept = any(entry.files["predictions"] for entry in entries)
+    has_predictions = any(entry.files["predictions"] for entry in entries)
     interval = metric.get("confidence_interval")
     error = metric.get("standard_error")
     data = _take(card, dict, "data", f"{dataset}/{split}")
@@ -208,7 +208,7 @@ def _candidate(
         standard_error=None if error is None else float(_take(metric, (int, float), "standard_error")),
         bounds=None if interval is None else _bounds(interval),
         references=dict(_references(result, primary)),
-        predictions=_take(card, str, "predictions", "sha256") if kept else None,
+        predictions=_take(card, str, "predictions", "sha256") if has_predictions else None,
         benchmark_file=benchmark_file,
         unprotected=isolation.missing(card),
     )

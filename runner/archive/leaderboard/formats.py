@@ -47,8 +47,8 @@ def markdown_text(text: str) -> str:
 
 def csv_text(text: str) -> str:
     """`text` as a cell that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
-    shown = plain(text)
-    return f"'{shown}" if shown.lstrip()[:1] in ("=", "+", "-", "@") else shown
+    cell = plain(text)
+    return f"'{cell}" if cell.lstrip()[:1] in ("=", "+", "-", "@") else cell
 
 
 # --- a terminal ----------------------------------------------------------------------------------------------------
@@ -91,8 +91,17 @@ def _print_group(console: Console, group: Group) -> None:
         console.print()
         console.print(Text("for reference", "bold"))
         references = [
-            Text(_line("", "", one.name, f"{one.value:.4f}", _interval(one.lower, one.upper, ""), _kind(one)))
-            for one in group.references
+            Text(
+                _line(
+                    "",
+                    "",
+                    reference.name,
+                    f"{reference.value:.4f}",
+                    _interval(reference.lower, reference.upper, ""),
+                    _kind(reference),
+                )
+            )
+            for reference in group.references
         ]
         console.print(Text("\n").join(references), no_wrap=True, overflow="ignore")
     console.print()
@@ -120,11 +129,11 @@ def _print_apart(console: Console, apart: tuple[Unranked, ...]) -> None:
     if not apart:
         return
     console.print(Text("not ranked", "bold"))
-    for one in apart:
-        tasks = f" ({', '.join(map(plain, one.tasks))})" if one.tasks else ""
-        console.print(Text.assemble((f"  {_cut(one.name, 40)}", "bold"), f" {one.card[:8]}{tasks}"))
-        for reason in one.reasons:
-            console.print(Text(f"    {one.kind}: {plain(reason)}", "yellow"))
+    for row in apart:
+        tasks = f" ({', '.join(map(plain, row.tasks))})" if row.tasks else ""
+        console.print(Text.assemble((f"  {_cut(row.name, 40)}", "bold"), f" {row.card[:8]}{tasks}"))
+        for reason in row.reasons:
+            console.print(Text(f"    {row.kind}: {plain(reason)}", "yellow"))
 
 
 def _cut(text: str, width: int = _NAME) -> str:
@@ -204,9 +213,9 @@ def _markdown(board: Leaderboard) -> Iterator[str]:
                     f"| {markdown_text(_signer(row))} | {row.card[:16]} |"
                 )
             yield ""
-        for one in group.references:
-            between = _interval(one.lower, one.upper, "")
-            yield f"- {_kind(one)}: {markdown_text(one.name)} {one.value:.4f}{f' ({between})' if between else ''}"
+        for entry in group.references:
+            between = _interval(entry.lower, entry.upper, "")
+            yield f"- {_kind(entry)}: {markdown_text(entry.name)} {entry.value:.4f}{f' ({between})' if between else ''}"
         for note in (*group.notes, _legend(group)):
             yield f"\n{plain(note)}"
     if board.apart:
@@ -266,8 +275,8 @@ def _records(board: Leaderboard) -> Iterator[dict[str, Any]]:
                     "highest_run": max(values),
                     **{name: getattr(row, name) for name in _COLUMNS if name != "runs" and hasattr(row, name)},
                 }
-        for one in group.references:
-            own = {name: getattr(one, name) for name in ("name", "kind", "value", "lower", "upper", "card")}
+        for reference in group.references:
+            own = {name: getattr(reference, name) for name in ("name", "kind", "value", "lower", "upper", "card")}
             yield {**shared, "section": "reference", **own}
     for card in board.apart:
         yield {

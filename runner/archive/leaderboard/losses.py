@@ -53,41 +53,43 @@ def rebuild(
             )
         except UserError as problem:
             return Rebuilt({}, {}, (f"Not rebuilt from predictions: {problem.faults[0].message}",))
-    found = selection.data[f"{measures.dataset}/{measures.split}"]["sha256"]
-    if found != measures.data_sha256:
-        return Rebuilt({}, {}, (f"Not rebuilt from predictions: the data here is {found[:16]}…, not the cards'.",))
+    data_sha256 = selection.data[f"{measures.dataset}/{measures.split}"]["sha256"]
+    if data_sha256 != measures.data_sha256:
+        return Rebuilt(
+            {}, {}, (f"Not rebuilt from predictions: the data here is {data_sha256[:16]}…, not the cards'.",)
+        )
     losses: dict[str, Array] = {}
     refused: dict[str, str] = {}
     without = 0
     tolerance = selection.benchmark.scoring.recompute_tolerance
-    for done, one in enumerate(cards, start=1):
+    for done, candidate in enumerate(cards, start=1):
         observe(done, len(cards))
-        if one.predictions is None:
+        if candidate.predictions is None:
             without += 1
             continue
         try:
-            column = _losses(store, one, selection)
+            column = _losses(store, candidate, selection)
         except UserError as problem:
-            refused[one.card] = f"its predictions: {problem.faults[0].message}"
+            refused[candidate.card] = f"its predictions: {problem.faults[0].message}"
             continue
         mean = float(column.mean())
-        if abs(mean - one.value) > tolerance * max(1.0, abs(mean)):
-            refused[one.card] = f"it says {one.value:.6f}, its predictions give {mean:.6f}"
+        if abs(mean - candidate.value) > tolerance * max(1.0, abs(mean)):
+            refused[candidate.card] = f"it says {candidate.value:.6f}, its predictions give {mean:.6f}"
         else:
-            losses[one.card] = column
+            losses[candidate.card] = column
     notes = [f"{without} of {len(cards)} rows have no predictions in the archive."] if without else []
     if not losses:
         return Rebuilt({}, refused, tuple(notes))
     spec = selection.benchmark.scoring.intervals
     shared = shared_by(selection.tasks[0], selection.benchmark.scoring)
     drawn = bootstrap_means(np.column_stack(list(losses.values())), spec.draws, spec.seed, shared)
-    return Rebuilt({card: drawn[:, place] for place, card in enumerate(losses)}, refused, tuple(notes))
+    return Rebuilt({card: drawn[:, number] for number, card in enumerate(losses)}, refused, tuple(notes))
 
 
-def _losses(store: Store, one: Candidate, selection: Selection) -> Array:
+def _losses(store: Store, candidate: Candidate, selection: Selection) -> Array:
     """(items,) the primary metric of each item."""
-    assert one.predictions is not None
-    content = objects.read(store, FILES["predictions"], one.predictions)
+    assert candidate.predictions is not None
+    content = objects.read(store, FILES["predictions"], candidate.predictions)
     with TemporaryDirectory() as folder:
         path = Path(folder) / filenames.PREDICTIONS
         path.write_bytes(content)

@@ -44,7 +44,7 @@ def standings(
     """
     sign = 1.0 if lower_is_better else -1.0
     losses = sign * np.asarray(values, dtype=np.float64)
-    column = np.array([-1 if place is None else place for place in paired], dtype=np.intp)
+    column = np.array([-1 if index is None else index for index in paired], dtype=np.intp)
     with_column = np.flatnonzero(column >= 0)
     among = len(with_column) * (len(with_column) - 1) // 2
     other = len(losses) * (len(losses) - 1) // 2 - among
@@ -52,23 +52,23 @@ def standings(
     ends = _widened(losses, sign * np.asarray(bounds, dtype=np.float64).reshape(-1, 2), other, alpha, level)
     pairs = _Pairs(sign * draws[:, column[with_column]], 1 - alpha) if among else None
     order = np.argsort(losses, kind="stable")
-    found = []
-    for place, row in enumerate(order):
+    rows = []
+    for position, row in enumerate(order):
         better, worse = ends[:, 1] < ends[row, 0], ends[:, 0] > ends[row, 1]
         if pairs is not None and column[row] >= 0:
             gaps = losses[with_column] - losses[row]
             far = np.abs(gaps) > pairs.margin(int(np.searchsorted(with_column, row)))
             better[with_column], worse[with_column] = far & (gaps < 0), far & (gaps > 0)
-        found.append(
+        rows.append(
             Rank(
                 row=int(row),
                 rank=1 + int((losses < losses[row]).sum()),
                 best=1 + int(better.sum()),
                 worst=len(losses) - int(worse.sum()),
-                tied=place > 0 and not bool(better[order[place - 1]]),
+                tied=position > 0 and not bool(better[order[position - 1]]),
             )
         )
-    return found
+    return rows
 
 
 def _widened(losses: Array, bounds: Array, pairs: int, alpha: float, level: float) -> Array:

@@ -41,15 +41,15 @@ def largest(counts: list[int]) -> int:
     return counts.index(max(counts))
 
 
-def pairs(split: str, actions: int, wanted: int) -> list[tuple[int, int]]:
-    """`wanted` different pairs of different actions, in either order but never in both."""
+def pairs(split: str, actions: int, count: int) -> list[tuple[int, int]]:
+    """`count` different pairs of different actions, in either order but never in both."""
     random = generator("pairs", split)
-    found: dict[frozenset[int], tuple[int, int]] = {}
-    while len(found) < wanted:
+    distinct: dict[frozenset[int], tuple[int, int]] = {}
+    while len(distinct) < count:
         first, second = below(random, actions), below(random, actions)
         if first != second:
-            found.setdefault(frozenset((first, second)), (first, second))
-    return list(found.values())
+            distinct.setdefault(frozenset((first, second)), (first, second))
+    return list(distinct.values())
 
 
 def five_votes(random: Random, chance_first: float) -> list[int]:
@@ -87,11 +87,11 @@ def urn(random: Random, shares: list[float], votes: int) -> list[int]:
     for drawn in range(votes):
         weights = [CONCENTRATION * share + count for share, count in zip(shares, counts, strict=True)]
         point = random.random() * (CONCENTRATION + drawn)
-        chosen = 0
-        while chosen < len(weights) - 1 and point >= weights[chosen]:
-            point -= weights[chosen]
-            chosen += 1
-        counts[chosen] += 1
+        label = 0
+        while label < len(weights) - 1 and point >= weights[label]:
+            point -= weights[label]
+            label += 1
+        counts[label] += 1
     return counts
 
 
@@ -159,13 +159,13 @@ def main(folder: Path) -> None:
     """Write `{train,dev,test}.sample-{dilemmas,anecdotes}.jsonl` into `folder`."""
     ratings = yaml.safe_load((HERE / "actions.yaml").read_text(encoding="utf-8"))
     document = yaml.safe_load((HERE / "stories.yaml").read_text(encoding="utf-8"))
-    for split, wanted in DILEMMAS.items():
+    for split, count in DILEMMAS.items():
         actions = list(ratings[split].items())
         write(
             folder / f"{split}.sample-dilemmas.jsonl",
             [
                 dilemma(split, number, pair, actions)
-                for number, pair in enumerate(pairs(split, len(actions), wanted), start=1)
+                for number, pair in enumerate(pairs(split, len(actions), count), start=1)
             ],
         )
         write(

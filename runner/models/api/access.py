@@ -82,9 +82,9 @@ def _checked(text: str, where: str) -> str:
     return key
 
 
-def redacted(text: str, key: str | None, most: int = 300) -> str:
+def redacted(text: str, key: str | None, limit: int = 300) -> str:
     """What a service says, in one line of printable characters, without the key and what looks like one."""
     if key is not None:  # before anything is cut, so that no half of it stays
         text = text.replace(key, "[key]")
     text = _LOOKS_LIKE_A_KEY.sub("[key]", text[: 1 << 16])
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:most]
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:limit]

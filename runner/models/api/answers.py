@@ -42,7 +42,7 @@ class Scored:
     answer_mass: float
 
 
-def score(told: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:
+def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:
     """The score of each label from the first token of its surface forms.
 
     A label has the probability of all told tokens that are one of its forms; with `any_spacing` white space around
@@ -52,21 +52,23 @@ def score(told: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) ->
     A told token that begins a form, as white space might, could go on to it, so that its probability is added. That
     bound is the label's score. Raises `Unusable` (`API_NO_OPTION`) if that holds for all labels.
     """
-    forms = [{_plain(form, any_spacing) for form in each} for each in options]
-    tokens = [(_plain(text, any_spacing), log_prob) for text, log_prob in told.tokens]
+    forms = [{_plain(form, any_spacing) for form in option_forms} for option_forms in options]
+    tokens = [(_plain(text, any_spacing), log_prob) for text, log_prob in top_logprobs.tokens]
     # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was told.
-    own = [[log_prob for text, log_prob in tokens if text in each] for each in forms]
+    own = [[log_prob for text, log_prob in tokens if text in option_forms] for option_forms in forms]
     if not any(own):
-        likeliest = max(told.tokens, key=lambda token: token[1])[0]
-        message = f"none of the options is among the {len(told.tokens)} tokens told; the likeliest is {likeliest!r}"
+        likeliest = max(top_logprobs.tokens, key=lambda token: token[1])[0]
+        message = (
+            f"none of the options is among the {len(top_logprobs.tokens)} tokens told; the likeliest is {likeliest!r}"
+        )
         raise Unusable("API_NO_OPTION", message, again=False)
-    floor = min((log_prob for _, log_prob in _without_drawn(told)), default=0.0)
-    left = math.log(max(1.0 - math.fsum(math.exp(log_prob) for _, log_prob in tokens), _ROUNDING))
+    floor = min((log_prob for _, log_prob in _without_drawn(top_logprobs)), default=0.0)
+    log_rest = math.log(max(1.0 - math.fsum(math.exp(log_prob) for _, log_prob in tokens), _ROUNDING))
     scores, bounded = [], []
     for label, log_probs in enumerate(own):
         if not log_probs:
             begun = [log_prob for text, log_prob in tokens if any(form.startswith(text) for form in forms[label])]
-            log_probs = [min(floor, left), *begun]
+            log_probs = [min(floor, log_rest), *begun]
             bounded.append(label)
         scores.append(log_sum(log_probs))
     told_of_options = math.fsum(math.exp(log_prob) for log_probs in own for log_prob in log_probs)
@@ -83,9 +85,13 @@ def _plain(text: str, any_spacing: bool) -> str:
     return text.strip() if any_spacing else text
 
 
-def _without_drawn(told: Told) -> Sequence[tuple[str, float]]:
-    least = min(told.tokens, key=lambda token: token[1])
-    return [token for token in told.tokens if token is not least] if least[0] == told.drawn else told.tokens
+def _without_drawn(top_logprobs: Told) -> Sequence[tuple[str, float]]:
+    least_likely = min(top_logprobs.tokens, key=lambda token: token[1])
+    return (
+        [token for token in top_logprobs.tokens if token is not least_likely]
+        if least_likely[0] == top_logprobs.drawn
+        else top_logprobs.tokens
+    )
 
 
 # --- what services say, which is not trusted -----------------------------------------------------------------------
@@ -142,14 +148,14 @@ def _text(token: Mapping[str, Any]) -> str:
 def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None) -> Told:
     if not 1 <= len(tokens) <= _MOST_TOLD:
         raise _malformed(f"{len(tokens):,} tokens are told, 1 to {_MOST_TOLD} were expected")
-    kept = []
+    log_probs = []
     for text, value in tokens:
         log_prob = _log_prob(value)
         if log_prob > _UNTOLD:
-            kept.append((text, log_prob))
-    if not kept or math.fsum(math.exp(log_prob) for _, log_prob in kept) > 1 + 1e-3:
+            log_probs.append((text, log_prob))
+    if not log_probs or math.fsum(math.exp(log_prob) for _, log_prob in log_probs) > 1 + 1e-3:
         raise _malformed("the probabilities of the tokens are not those of one distribution")
-    return Told(tuple(kept), drawn)
+    return Told(tuple(log_probs), drawn)
 
 
 def _log_prob(value: Any) -> float:

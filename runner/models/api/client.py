@@ -81,10 +81,10 @@ class Client:
             else self._openai.completions.with_raw_response.create
         )
 
-    def ask(self, question: Mapping[str, Any], read: Callable[[Any], T]) -> T:
-        """What `read` makes of the service's answer to `question`, the parameters of the interface.
+    def ask(self, question: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
+        """What `parse` makes of the service's answer to `question`, the parameters of the interface.
 
-        Transient failures, and answers of which `read` says by `Unusable` that asking again might help, are met by
+        Transient failures, and answers of which `parse` says by `Unusable` that asking again might help, are met by
         waiting and asking again: for as long as the service says, or for a random time that doubles. Raises `Unusable`
         for what concerns this question only, `BackendError` for what concerns the service, `Stopped` after `close`.
         """
@@ -94,7 +94,7 @@ class Client:
             with self._counting:
                 self.requests += 1
             try:
-                return read(self._answer(question))
+                return parse(self._answer(question))
             except Unusable as problem:
                 if not problem.again or attempt == self._attempts:
                     raise Unusable(problem.code, self.told(problem.message), again=False) from None
@@ -130,8 +130,8 @@ class Client:
 
     def _backoff(self, attempt: int) -> float:
         """Seconds that double with each attempt, drawn between half and all of them so that clients part ways."""
-        most = min(_LONGEST_BACKOFF, self._patience.between * _MOST_FACTOR**attempt)
-        return most * random.uniform(0.5, 1.0)
+        longest = min(_LONGEST_BACKOFF, self._patience.between * _MOST_FACTOR**attempt)
+        return longest * random.uniform(0.5, 1.0)
 
     def _wait_for(self, problem: openai.APIStatusError, attempt: int) -> float:
         """Seconds to wait after this status, or raises what it means."""
@@ -141,20 +141,22 @@ class Client:
             message = f"The service refuses the key or the model (HTTP {status})."
             hint = "Check the key that is given, and what it may be used for."
             raise BackendError(Fault("API_KEY_REFUSED", message, hint=hint)) from None
-        said = self.told(problem.message)
+        service_message = self.told(problem.message)
         if status in _TRANSIENT and code != "insufficient_quota":
-            told = _retry_after(problem.response.headers)
-            if told is not None and told > self._patience.most_told:
-                message = f"The service asks to wait {told:,.0f} seconds (HTTP {status})."
+            retry_after = _retry_after(problem.response.headers)
+            if retry_after is not None and retry_after > self._patience.most_told:
+                message = f"The service asks to wait {retry_after:,.0f} seconds (HTTP {status})."
                 raise BackendError(Fault("API_BUSY", message, hint="Run the same command again then.")) from None
             if attempt == self._attempts:
-                message = f"The service failed {attempt} times in a row, last with HTTP {status}: {said}"
+                message = f"The service failed {attempt} times in a row, last with HTTP {status}: {service_message}"
                 hint = "Run the same command again later; --api-concurrency asks less at once."
                 raise BackendError(Fault("API_FAILED", message, hint=hint)) from None
-            return self._backoff(attempt) if told is None else told + self._backoff(1)
+            return self._backoff(attempt) if retry_after is None else retry_after + self._backoff(1)
         if code in ("context_length_exceeded", "content_filter"):
-            raise Unusable("API_REFUSAL", f"the service refused the prompt ({code}): {said}", again=False) from None
-        message = f"The service answered with HTTP {status}: {said}"
+            raise Unusable(
+                "API_REFUSAL", f"the service refused the prompt ({code}): {service_message}", again=False
+            ) from None
+        message = f"The service answered with HTTP {status}: {service_message}"
         hint = "Check model, api, base_url and top_logprobs in the submission."
         raise BackendError(Fault("API_REQUEST", message, hint=hint)) from None
 
@@ -162,8 +164,8 @@ class Client:
         cause = problem.__cause__ or problem
         late = isinstance(problem, openai.APITimeoutError)
         what = "did not answer in time" if late else "could not be reached or broke the connection off"
-        said = self.told(str(cause)) or type(cause).__name__
-        message = f"The service {what}, {self._attempts} times in a row: {said}."
+        reason = self.told(str(cause)) or type(cause).__name__
+        message = f"The service {what}, {self._attempts} times in a row: {reason}."
         return BackendError(Fault("API_UNREACHABLE", message, hint="Run the same command again to go on from there."))
 
 

@@ -27,13 +27,15 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
     fixed: dict[str, Any] = {"model": service.model, "temperature": 1, "top_p": 1, "n": 1}
     if service.api == "chat":
         # The official service has renamed it for all its models; the servers that follow it know the old name.
-        most = "max_completion_tokens" if service.base_url == DEFAULT_BASE_URL else "max_tokens"
+        limit_name = "max_completion_tokens" if service.base_url == DEFAULT_BASE_URL else "max_tokens"
         messages = [{"role": "user", "content": sent}]
-        return [{**fixed, "messages": messages, most: 1, "logprobs": True, "top_logprobs": service.top_logprobs}]
+        return [{**fixed, "messages": messages, limit_name: 1, "logprobs": True, "top_logprobs": service.top_logprobs}]
     fixed["max_tokens"] = 1
     if service.echo:
         return [
-            {**fixed, "prompt": sent + form, "echo": True, "logprobs": 1} for each in prompt.options for form in each
+            {**fixed, "prompt": sent + form, "echo": True, "logprobs": 1}
+            for option in prompt.options
+            for form in option
         ]
     return [{**fixed, "prompt": sent, "logprobs": service.top_logprobs}]
 
@@ -46,7 +48,9 @@ def option_faults(service: ServiceRef, prompt: Prompt) -> Iterator[Fault]:
         )
         yield Fault("API_OPTIONS", message)
     forms = [
-        (label, form if service.echo else form.strip()) for label, each in enumerate(prompt.options) for form in each
+        (label, form if service.echo else form.strip())
+        for label, option in enumerate(prompt.options)
+        for form in option
     ]
     if not service.echo:
         for _, form in forms:

@@ -59,8 +59,8 @@ class Service:
 
         Raises `InvalidInput` with the faults of `option_faults`.
         """
-        found = [fault for prompt in prompts for fault in option_faults(self._service, prompt)]
-        if faults := list({fault.message: fault for fault in found}.values()):
+        prompt_faults = [fault for prompt in prompts for fault in option_faults(self._service, prompt)]
+        if faults := list({fault.message: fault for fault in prompt_faults}.values()):
             raise InvalidInput(*faults[:_MOST_FAULTS])
         size = self._access.concurrency
         return [list(range(start, min(start + size, len(prompts)))) for start in range(0, len(prompts), size)]
@@ -97,34 +97,34 @@ class Service:
         return future
 
     def _predict(self, prompt: Prompt) -> Prediction:
-        told = _Told()
+        metadata = _Told()
         keep: int | None = None
         counts: tuple[int, ...] | None = None
         try:
-            scored, counts, keep = self._fitting(prompt, told)
+            scored, counts, keep = self._fitting(prompt, metadata)
         except Stopped:
             raise BackendError(Fault("API_STOPPED", "The run was stopped.")) from None
         except Unusable as problem:
             scored = self._unanswerable(prompt, problem)
         finally:
             with self._counting:
-                tokens = told.usage or (0, 0)
+                tokens = metadata.usage or (0, 0)
                 self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
         return Prediction(
             **prompt.key._asdict(),
             prompt_sha256=prompt_sha256(prompt),
             log_scores=scored.log_scores,
-            prompt_tokens=None if self._service.echo else told.prompt_tokens,
+            prompt_tokens=None if self._service.echo else metadata.prompt_tokens,
             token_counts=counts,
             truncated=keep is not None,
             answer_mass=scored.answer_mass,
             bounded=scored.bounded,
-            usage=told.usage,
-            model_version=told.model,
-            system_fingerprint=told.fingerprint,
+            usage=metadata.usage,
+            model_version=metadata.model,
+            system_fingerprint=metadata.fingerprint,
         )
 
-    def _fitting(self, prompt: Prompt, told: _Told) -> tuple[Scored, tuple[int, ...] | None, int | None]:
+    def _fitting(self, prompt: Prompt, metadata: _Told) -> tuple[Scored, tuple[int, ...] | None, int | None]:
         """Scores, tokens of the options, and how much of the story was kept (None: all) to meet `max_tokens`.
 
         There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is asked again
@@ -132,9 +132,9 @@ class Service:
         """
         keep: int | None = None
         for _ in range(_MOST_CUTS):
-            told.prompt_tokens = None
-            scored, counts = self._ask(prompt, keep, told)
-            tokens = told.prompt_tokens
+            metadata.prompt_tokens = None
+            scored, counts = self._ask(prompt, keep, metadata)
+            tokens = metadata.prompt_tokens
             if tokens is None or tokens <= prompt.max_tokens:
                 return scored, counts, keep
             if prompt.shorten is None or keep == 0:
@@ -144,42 +144,42 @@ class Service:
             keep = max(
                 0, length - math.ceil((tokens - prompt.max_tokens) * len(text(prompt, keep)) / tokens * 1.05) - 8
             )
-        message = f"the prompt has {told.prompt_tokens:,} tokens, at most {prompt.max_tokens:,} were expected"
+        message = f"the prompt has {metadata.prompt_tokens:,} tokens, at most {prompt.max_tokens:,} were expected"
         raise Unusable("PROMPT_TOO_LONG", message, again=False)
 
-    def _ask(self, prompt: Prompt, keep: int | None, told: _Told) -> tuple[Scored, tuple[int, ...] | None]:
+    def _ask(self, prompt: Prompt, keep: int | None, metadata: _Told) -> tuple[Scored, tuple[int, ...] | None]:
         """Scores, and how many tokens the options have where that is known."""
         requests = questions(self._service, prompt, keep)
         if not self._service.echo:
-            first = self._client.ask(requests[0], lambda reply: told_of(self._noted(reply, told)))
+            first = self._client.ask(requests[0], lambda reply: told_of(self._noted(reply, metadata)))
             return score(first, prompt.options, any_spacing=self._service.api == "chat"), None
         sent = asked(prompt, keep)
-        forms = [form for each in prompt.options for form in each]
+        forms = [form for option in prompt.options for form in option]
 
         def tail(form: str) -> Callable[[Any], tuple[float, int]]:
-            return lambda reply: echoed(self._noted(reply, told), sent, form)
+            return lambda reply: echoed(self._noted(reply, metadata), sent, form)
 
-        found = [self._client.ask(request, tail(form)) for request, form in zip(requests, forms, strict=True)]
-        left = iter(found)
-        by_label = [[next(left) for _ in each] for each in prompt.options]
+        form_scores = [self._client.ask(request, tail(form)) for request, form in zip(requests, forms, strict=True)]
+        remaining = iter(form_scores)
+        by_label = [[next(remaining) for _ in option] for option in prompt.options]
         scores = tuple(log_sum([value for value, _ in parts]) for parts in by_label)
         counts = tuple(max(number for _, number in parts) for parts in by_label)
         return Scored(scores, (), min(1.0, math.fsum(map(math.exp, scores)))), counts
 
-    def _noted(self, reply: Any, told: _Told) -> Any:
+    def _noted(self, reply: Any, metadata: _Told) -> Any:
         """`reply`, after adding up what it cost, whether it is usable or not, and noting who gave it."""
         if (usage := usage_of(reply)) is not None:
-            before = told.usage or (0, 0)
-            told.usage = (before[0] + usage[0], before[1] + usage[1])
-            told.prompt_tokens = max(told.prompt_tokens or 0, usage[0])
-        told.model = self._name(reply, "model") or told.model
-        told.fingerprint = self._name(reply, "system_fingerprint") or told.fingerprint
+            before = metadata.usage or (0, 0)
+            metadata.usage = (before[0] + usage[0], before[1] + usage[1])
+            metadata.prompt_tokens = max(metadata.prompt_tokens or 0, usage[0])
+        metadata.model = self._name(reply, "model") or metadata.model
+        metadata.fingerprint = self._name(reply, "system_fingerprint") or metadata.fingerprint
         return reply
 
     def _name(self, reply: Any, field: str) -> str:
         """What the service calls the model or its configuration, as a row may hold it; empty where it says nothing."""
-        told = self._client.told(name_of(reply, field) or "")
-        return told.encode("ascii", "backslashreplace").decode("ascii")[:200]
+        name = self._client.told(name_of(reply, field) or "")
+        return name.encode("ascii", "backslashreplace").decode("ascii")[:200]
 
     def _unanswerable(self, prompt: Prompt, problem: Unusable) -> Scored:
         """Equal scores that say nothing, where that is allowed; otherwise `BackendError`."""

@@ -38,6 +38,8 @@ def default_sizes(base: Any) -> Sizes:
     alone = kind != "cpu" or quantization.describe(base) is not None
     lanes = 1 if alone else threads_for(torch.get_num_threads())
     output: int = base.get_output_embeddings().weight.numel()
-    layers: int = sum(each.numel() for name, each in base.base_model.named_parameters() if ".layers." in f".{name}")
+    layers: int = sum(
+        parameter.numel() for name, parameter in base.base_model.named_parameters() if ".layers." in f".{name}"
+    )
     tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SOME_SECONDS) / layers)
     return Sizes(_BATCH_TOKENS[kind], lanes * math.ceil(tokens / _BATCH_TOKENS[kind] / lanes), lanes)

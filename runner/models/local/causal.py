@@ -42,12 +42,12 @@ def open_causal(
     batch_tokens: int | None,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    chosen = devices.choose_all(device)
-    if chosen[0].type == "cpu":
+    model_devices = devices.choose_all(device)
+    if model_devices[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = load_tokenizer(model_folder)
     named = submission.model
-    model = loading.load_model(model_folder, dtype or named.dtype, *chosen, quantization=named.quantization)
+    model = loading.load_model(model_folder, dtype or named.dtype, *model_devices, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
@@ -106,10 +106,10 @@ class Causal:
         if encoded and self._first_prompt_ids is None:
             ids = encoded[0].prefix.tolist()
             self._first_prompt_ids = ids[:_ENDS], ids[-_ENDS:]
-        found = self._batches(prompts, encoded)
+        batches = self._batches(prompts, encoded)
         step = self._batches_per_step
         return [
-            *([number for batch in found[at : at + step] for number in batch] for at in range(0, len(found), step)),
+            *([number for batch in batches[at : at + step] for number in batch] for at in range(0, len(batches), step)),
             *generation.batches(prompts, encoded, self._max_tokens_that_fit),
         ]
 
@@ -121,21 +121,23 @@ class Causal:
                 if prompt.template not in self._beginnings:
                     begins = np.array(self._encoder.beginning(prompt), dtype=np.int32)
                     self._beginnings[prompt.template] = begins if len(begins) >= LEAST_SHARED else _NOTHING
-        highest = max((max(int(each.prefix.max()), *map(max, each.tails), 0) for each in encoded), default=0)
+        highest = max((max(int(prompt.prefix.max()), *map(max, prompt.tails), 0) for prompt in encoded), default=0)
         loading.check_vocabulary(self._base, highest)
         return encoded
 
-    def predict(self, prompts: Sequence[Prompt], read: Sequence[EncodedPrompt] | None = None) -> Iterator[Prediction]:
-        """One prediction per prompt, in order; `read` is what `read` made of them.
+    def predict(
+        self, prompts: Sequence[Prompt], encodings: Sequence[EncodedPrompt] | None = None
+    ) -> Iterator[Prediction]:
+        """One prediction per prompt, in order; `encodings` is what `read` made of them.
 
         Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `OUT_OF_MEMORY` where not even one prompt fits.
         """
-        encoded = self.read(prompts) if read is None else read
+        encoded = self.read(prompts) if encodings is None else encodings
         answers: dict[int, Prediction] = {}
         with devices.inference_mode():
-            found = self._batches(prompts, encoded)
-            for at in range(0, len(found), self._batches_per_step):
-                hidden = self._read(found[at : at + self._batches_per_step], prompts, encoded)
+            batches = self._batches(prompts, encoded)
+            for at in range(0, len(batches), self._batches_per_step):
+                hidden = self._read(batches[at : at + self._batches_per_step], prompts, encoded)
                 for number, forms in self._score(hidden, encoded):
                     answers[number] = to_prediction.from_forms(prompts[number], encoded[number], forms)
             write_one = partial(self._write, prompts=prompts, encoded=encoded)
@@ -150,8 +152,8 @@ class Causal:
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         """Batches of the prompts whose options are read; see `writing.batches` for the others."""
-        read = [number for number, prompt in enumerate(prompts) if prompt.writing is None]
-        beginnings = [self._beginning(prompts[number], encoded[number]) for number in read]
+        numbers = [number for number, prompt in enumerate(prompts) if prompt.writing is None]
+        beginnings = [self._beginning(prompts[number], encoded[number]) for number in numbers]
         groups: dict[bytes, int] = {}
         rests = [
             Suffix(
@@ -159,9 +161,9 @@ class Causal:
                 encoded[number].prefix[len(past) :],
                 sum(len(tail) - 1 for tail in encoded[number].tails),
             )
-            for number, past in zip(read, beginnings, strict=True)
+            for number, past in zip(numbers, beginnings, strict=True)
         ]
-        return [[read[place] for place in batch] for batch in packed_batches(rests, self._max_tokens_that_fit)]
+        return [[numbers[index] for index in batch] for batch in packed_batches(rests, self._max_tokens_that_fit)]
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
         """The tokens with which prompts of its template begin, if this one does."""
@@ -175,35 +177,37 @@ class Causal:
         self, batches: Sequence[Sequence[int]], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
     ) -> list["_Read"]:
         """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
-        found = []
+        outputs = []
         base = self._base
         with attention.packed_attention(base.config), skip_unscored_positions(base.base_model):
             by_beginning = groupby(
                 batches, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
             )
             for past, alike in by_beginning:
-                read_one = partial(self._read_one, encoded=encoded, past=past, kept=self._keys_values(past))
-                found += self._halving(read_one, list(alike), encoded)
-        return found
+                read_one = partial(self._read_one, encoded=encoded, past=past, prefix_kv=self._keys_values(past))
+                outputs += self._halving(read_one, list(alike), encoded)
+        return outputs
 
     def _read_one(
-        self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, kept: attention.KeysValues
+        self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, prefix_kv: attention.KeysValues
     ) -> "_Read":
         packed = pack([encoded[number] for number in batch], len(_tokens(past)))
-        return _Read(batch, packed, self._forward(packed, kept))
+        return _Read(batch, packed, self._forward(packed, prefix_kv))
 
     def _write(
         self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
     ) -> dict[int, Prediction]:
         """What the model writes after each prompt of a batch."""
         members = [prompts[number].writing for number in batch]
-        most = [one.max_new_tokens for one in members if one is not None]
+        limits = [writing.max_new_tokens for writing in members if writing is not None]
         with self._tokenizing:
             ends = generation.special_tokens(self._tokenizer, self._base.config)
-            found = generation.write(self._base, self._tokenizer, [encoded[number] for number in batch], most, ends)
+            generations = generation.write(
+                self._base, self._tokenizer, [encoded[number] for number in batch], limits, ends
+            )
         return {
-            number: to_prediction.from_text(prompts[number], encoded[number], one)
-            for number, one in zip(batch, found, strict=True)
+            number: to_prediction.from_text(prompts[number], encoded[number], answer)
+            for number, answer in zip(batch, generations, strict=True)
         }
 
     def _halving(
@@ -217,19 +221,19 @@ class Causal:
             )
 
         try:
-            found = parallel_map(in_parts, batches, self._threads)
+            results = parallel_map(in_parts, batches, self._threads)
         except BackendError:
             if self._threads == 1:
                 raise
             # What does not fit beside others may fit alone.
             self._threads = 1
-            found = parallel_map(in_parts, batches, 1)
+            results = parallel_map(in_parts, batches, 1)
         # Batches of equal size come after it, which would be tried in vain.
-        self._max_tokens_that_fit = max(1, self._max_tokens_that_fit // max(map(len, found)))
-        return [part for parts in found for part in parts]
+        self._max_tokens_that_fit = max(1, self._max_tokens_that_fit // max(map(len, results)))
+        return [part for parts in results for part in parts]
 
-    def _forward(self, packed: Packed, kept: attention.KeysValues, *, keep: bool = False) -> Tensor:
-        """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `kept`."""
+    def _forward(self, packed: Packed, prefix: attention.KeysValues, *, keep: bool = False) -> Tensor:
+        """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `prefix`."""
         places = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
         with scored_at(places, len(packed.ids)):
@@ -237,48 +241,51 @@ class Causal:
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
-                packing=attention.Batch(packed, kept, keep, last_layer_idx=model.layers[-1].self_attn.layer_idx),
+                packing=attention.Batch(packed, prefix, keep, last_layer_idx=model.layers[-1].self_attn.layer_idx),
             ).last_hidden_state
-        found: Tensor = states[0, places.to(states.device)]
-        return found
+        scored_states: Tensor = states[0, places.to(states.device)]
+        return scored_states
 
     def _keys_values(self, past: bytes) -> attention.KeysValues:
         """Keys and values of the shared beginning; those of the last one are kept."""
         if not past:
             return {}
         if self._prefix_cache[0] != past:
-            kept: attention.KeysValues = {}
+            prefix_kv: attention.KeysValues = {}
             whole = pack_prefix(_tokens(past))
             devices.split_on_oom(
-                lambda _: self._forward(whole, kept, keep=True),
+                lambda _: self._forward(whole, prefix_kv, keep=True),
                 [len(whole.ids)],
                 self._device,
                 lambda tokens: f"beginning of {tokens:,} tokens",
             )
-            self._prefix_cache = past, kept
+            self._prefix_cache = past, prefix_kv
         return self._prefix_cache[1]
 
-    def _score(self, read: Sequence["_Read"], encoded: Sequence[EncodedPrompt]) -> Iterator[tuple[int, list[float]]]:
+    def _score(self, outputs: Sequence["_Read"], encoded: Sequence[EncodedPrompt]) -> Iterator[tuple[int, list[float]]]:
         """For each prompt that was read its number and the log-probability of each of its forms."""
-        first = np.cumsum([0, *(len(each.states) for each in read)])
+        first = np.cumsum([0, *(len(batch_output.states) for batch_output in outputs)])
         which = [
-            np.unique(each.packed.scored_positions, return_inverse=True)[1] + start
-            for each, start in zip(read, first[:-1], strict=True)
+            np.unique(batch_output.packed.scored_positions, return_inverse=True)[1] + start
+            for batch_output, start in zip(outputs, first[:-1], strict=True)
         ]
         output = self._base.get_output_embeddings()
-        states = torch.cat([each.states for each in read])
-        targets = np.concatenate([each.packed.target_ids for each in read])
+        states = torch.cat([batch_output.states for batch_output in outputs])
+        targets = np.concatenate([batch_output.packed.target_ids for batch_output in outputs])
         log_probs = lm_head.log_probs(
             output,
             states,
             torch.from_numpy(np.concatenate(which)),
             torch.from_numpy(targets),
         )
-        by_token = np.split(log_probs.double().cpu().numpy(), np.cumsum([len(each.packed.target_ids) for each in read]))
-        for each, values in zip(read, by_token, strict=False):
-            forms = np.bincount(each.packed.option_index, weights=values)
-            ends = np.cumsum([len(encoded[number].tails) for number in each.batch])
-            yield from zip(each.batch, map(np.ndarray.tolist, np.split(forms, ends[:-1])), strict=True)
+        by_token = np.split(
+            log_probs.double().cpu().numpy(),
+            np.cumsum([len(batch_output.packed.target_ids) for batch_output in outputs]),
+        )
+        for batch_output, values in zip(outputs, by_token, strict=False):
+            forms = np.bincount(batch_output.packed.option_index, weights=values)
+            ends = np.cumsum([len(encoded[number].tails) for number in batch_output.batch])
+            yield from zip(batch_output.batch, map(np.ndarray.tolist, np.split(forms, ends[:-1])), strict=True)
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return devices.put_on(self._device, torch.from_numpy(array))

@@ -33,19 +33,19 @@ def choose(device: str | None) -> torch.device:
     if device is None:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
+        torch_device = torch.device(device)
     except RuntimeError:
-        chosen = None
-    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        torch_device = None
+    if torch_device is None or torch_device.type not in ("cpu", "cuda"):
         raise BackendError(Fault("DEVICE", f"There is no device {device!r}; cpu, cuda or cuda:N was expected."))
-    if chosen.type == "cpu":
+    if torch_device.type == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise BackendError(Fault("DEVICE", f"The device is {device}, but {_why_not()}", hint=_HINT))
     count = torch.cuda.device_count()
-    if (chosen.index or 0) >= count:
+    if (torch_device.index or 0) >= count:
         raise BackendError(Fault("DEVICE", f"The device is {device}, but there are only {count} CUDA devices."))
-    return torch.device("cuda", chosen.index or 0)
+    return torch.device("cuda", torch_device.index or 0)
 
 
 def choose_all(device: str | None) -> tuple[torch.device, ...]:
@@ -54,11 +54,11 @@ def choose_all(device: str | None) -> tuple[torch.device, ...]:
     Raises `BackendError` (`DEVICE`) if one is not there, comes twice, or is a CPU.
     """
     names = [device] if device is None else device.split("+")
-    found = tuple(map(choose, names))
-    if len(found) > 1 and (len(set(found)) < len(found) or any(each.type != "cuda" for each in found)):
+    devices = tuple(map(choose, names))
+    if len(devices) > 1 and (len(set(devices)) < len(devices) or any(entry.type != "cuda" for entry in devices)):
         message = f"The device is {device}, but a model is spread over different CUDA devices only: cuda:0+cuda:1."
         raise BackendError(Fault("DEVICE", message))
-    return found
+    return devices
 
 
 def devices_of(model: torch.nn.Module) -> tuple[torch.device, ...]:
@@ -77,21 +77,21 @@ def examine(device: str | None) -> list[tuple[str, str, str, str | None]]:
         several = choose_all(device)
     except BackendError as problem:
         return [("device", "fail", fault.message, fault.hint) for fault in problem.faults]
-    chosen = several[0]
-    if chosen.type == "cpu":
+    first_device = several[0]
+    if first_device.type == "cpu":
         message = f"the CPU, with {torch.get_num_threads()} threads"
         if device is None and nvidia_driver.is_present():
             state = "warn" if torch.version.cuda is None else "fail"
             return [("device", state, f"{message}: {_why_not()}", f"{_HINT} Or choose it: --device cpu.")]
         hint = "Give --device cuda on a machine with a GPU (a container needs --gpus all); small models do without."
         return [("device", "ok" if device else "warn", message, hint)]
-    found: list[tuple[str, str, str, str | None]] = []
-    for each in several:
-        free, total = torch.cuda.mem_get_info(each)
+    findings: list[tuple[str, str, str, str | None]] = []
+    for gpu in several:
+        free, total = torch.cuda.mem_get_info(gpu)
         state = "ok" if free > total // 2 else "warn"
-        message = f"{torch.cuda.get_device_name(each)}, {free >> 20:,} of {total >> 20:,} MiB free"
-        found.append(("device", state, message, "Another process holds its memory; see nvidia-smi."))
-    return found
+        message = f"{torch.cuda.get_device_name(gpu)}, {free >> 20:,} of {total >> 20:,} MiB free"
+        findings.append(("device", state, message, "Another process holds its memory; see nvidia-smi."))
+    return findings
 
 
 _HINT = "See nvidia-smi; a container needs --gpus all, and a driver that runs the CUDA version of torch."
@@ -119,11 +119,11 @@ def describe(device: torch.device) -> dict[str, Any]:
         "float32_matmul_precision": "highest",
     }
     if device.type == "cuda":
-        found = torch.cuda.get_device_properties(device)
+        properties = torch.cuda.get_device_properties(device)
         facts |= {
             "cublas_workspace_config": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
-            "compute_capability": f"{found.major}.{found.minor}",
-            "memory_bytes": found.total_memory,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "memory_bytes": properties.total_memory,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "driver": nvidia_driver.version(),
             "driver_cuda": nvidia_driver.newest_cuda(),
@@ -163,8 +163,8 @@ def inference_mode() -> Iterator[None]:
 
 def is_out_of_memory(problem: RuntimeError) -> bool:
     """Whether `problem` says that memory ran out, on a CUDA device or the CPU."""
-    told = ("can't allocate memory", "Cannot allocate memory")
-    return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in told)
+    messages = ("can't allocate memory", "Cannot allocate memory")
+    return isinstance(problem, torch.OutOfMemoryError) or any(words in str(problem) for words in messages)
 
 
 def split_on_oom(

@@ -37,10 +37,10 @@ def open_encoder(
     head = submission.model.head
     if head is None:
         raise ValueError("an encoder has a head")
-    chosen = devices.choose(device)
+    torch_device = devices.choose(device)
     tokenizer = load_tokenizer(model_folder)
     brought = loading.brought_by(adapter_folder)
-    model = loading.load_encoder(model_folder, head, dtype or submission.model.dtype, chosen, brought)
+    model = loading.load_encoder(model_folder, head, dtype or submission.model.dtype, torch_device, brought)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
     return Encoder(model, tokenizer, head, batch_tokens)
@@ -74,56 +74,60 @@ class Encoder:
         """
         inputs, encoded = self.read(prompts)
         members: dict[tuple[Texts, ...], list[int]] = {}
-        for number, read in enumerate(inputs):
-            members.setdefault(tuple(read), []).append(number)
-        lengths = [sum(len(encoded[texts].ids) for texts in set(read)) for read in members]
+        for number, prompt_texts in enumerate(inputs):
+            members.setdefault(tuple(prompt_texts), []).append(number)
+        lengths = [sum(len(encoded[texts].ids) for texts in set(prompt_texts)) for prompt_texts in members]
         alike = list(members.values())
-        return [[number for each in batch for number in alike[each]] for batch in batches(lengths, self._batch_tokens)]
+        return [
+            [number for index in batch for number in alike[index]] for batch in batches(lengths, self._batch_tokens)
+        ]
 
-    def predict(self, prompts: Sequence[Prompt], read: _Read | None = None) -> Iterator[Prediction]:
-        """One prediction per prompt, in order; a text that several of them read is read once. `read` is `read`'s.
+    def predict(self, prompts: Sequence[Prompt], encodings: _Read | None = None) -> Iterator[Prediction]:
+        """One prediction per prompt, in order; a text that several of them read is read once. `encodings` is `read`'s.
 
         Raises `BackendError`: `LOGITS_NON_FINITE` naming the item, `CONCENTRATION` where a model's own is not a
         positive number, `OUT_OF_MEMORY` where not even one text fits.
         """
-        inputs, encoded = self.read(prompts) if read is None else read
+        inputs, encoded = self.read(prompts) if encodings is None else encodings
         distinct = list(encoded)
-        found: dict[Texts, NDArray[np.float64]] = {}
+        scores_by_text: dict[Texts, NDArray[np.float64]] = {}
         with devices.inference_mode():
-            for batch in batches([len(each.ids) for each in encoded.values()], self._batch_tokens):
+            for batch in batches([len(encoding.ids) for encoding in encoded.values()], self._batch_tokens):
                 scores = self._score([encoded[distinct[number]] for number in batch])
-                found |= zip((distinct[number] for number in batch), scores, strict=True)
+                scores_by_text |= zip((distinct[number] for number in batch), scores, strict=True)
         for prompt, texts in zip(prompts, inputs, strict=True):
             columns = outputs_of(prompt.labels, self._head, self._base.config)
-            logits = np.concatenate([found[each][columns] for each in texts])
-            yield _prediction(prompt, logits, [encoded[each] for each in texts], self._head)
+            logits = np.concatenate([scores_by_text[text][columns] for text in texts])
+            yield _prediction(prompt, logits, [encoded[text] for text in texts], self._head)
 
     def read(self, prompts: Sequence[Prompt]) -> _Read:
         """What each prompt reads, and each text that is read, encoded; raises as `plan` does."""
-        read: list[list[Texts]] = []
+        inputs: list[list[Texts]] = []
         faults: dict[Fault, None] = {}  # each once, in order
         for prompt in prompts:
             try:
                 outputs_of(prompt.labels, self._head, self._base.config)
-                read.append(inputs_of(prompt, self._head))
+                inputs.append(inputs_of(prompt, self._head))
             except InvalidInput as problem:
                 faults |= dict.fromkeys(problem.faults)
         if faults:
             raise InvalidInput(*list(faults)[:_MOST_FAULTS])
-        distinct = list(dict.fromkeys(texts for each in read for texts in each))
+        distinct = list(dict.fromkeys(texts for prompt_texts in inputs for texts in prompt_texts))
         encoded = encode_texts(distinct, self._tokenizer, self._head.max_tokens)
-        loading.check_vocabulary(self._base, max((max(each.ids) for each in encoded), default=0))
-        return read, dict(zip(distinct, encoded, strict=True))
+        loading.check_vocabulary(self._base, max((max(encoding.ids) for encoding in encoded), default=0))
+        return inputs, dict(zip(distinct, encoded, strict=True))
 
     def _score(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:
         """(texts, outputs) logits; a batch that does not fit into memory is halved."""
-        parts = devices.split_on_oom(self._forward, texts, self._device, lambda one: f"text of {len(one.ids):,} tokens")
+        parts = devices.split_on_oom(
+            self._forward, texts, self._device, lambda encoding: f"text of {len(encoding.ids):,} tokens"
+        )
         return np.concatenate(parts)
 
     def _forward(self, texts: Sequence[EncodedTexts]) -> NDArray[np.float64]:
         logits = self._base(**arranged(texts, self._base.config, self._head.kind, self._device)).logits
-        found: NDArray[np.float64] = logits.double().cpu().numpy()
-        return found
+        scores: NDArray[np.float64] = logits.double().cpu().numpy()
+        return scores
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
         """A context in which the bare base model answers, or None where there is no adapter."""
@@ -135,7 +139,7 @@ class Encoder:
     def describe(self) -> Mapping[str, Any]:
         """JSON facts: the architecture, the head and what it reads, the device."""
         config, head = self._base.config, self._head
-        named = [str(config.id2label[place]) for place in sorted(config.id2label)]
+        named = [str(config.id2label[index]) for index in sorted(config.id2label)]
         return {
             "backend": "encoder",
             **model_info.of_architecture(self._base),
@@ -164,7 +168,7 @@ class Encoder:
 
 
 def _prediction(
-    prompt: Prompt, logits: NDArray[np.float64], read: Sequence[EncodedTexts], head: HeadSpec
+    prompt: Prompt, logits: NDArray[np.float64], encodings: Sequence[EncodedTexts], head: HeadSpec
 ) -> Prediction:
     """From one logit per label to a prediction; `LOGITS_NON_FINITE` unless all are finite."""
     where = f"item {prompt.item_id} ({prompt.prompt_id})"
@@ -177,13 +181,13 @@ def _prediction(
         if not 0 < concentration < np.inf:
             message = f"The model's own concentration for {where} is exp({logsumexp(logits):.1f}), no usable number."
             raise BackendError(Fault("CONCENTRATION", message))
-    lengths = [len(each.ids) for each in read]
+    lengths = [len(encoding.ids) for encoding in encodings]
     return Prediction(
         **prompt.key._asdict(),
         log_scores=tuple(log_softmax(logits).tolist()),
         prompt_sha256=prompt_sha256(prompt),
         prompt_tokens=sum(lengths),
         token_counts=tuple(lengths) if head.kind == "ranking" else None,
-        truncated=any(each.truncated for each in read),
+        truncated=any(encoding.truncated for encoding in encodings),
         concentration=concentration,
     )

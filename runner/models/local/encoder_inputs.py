@@ -42,7 +42,7 @@ def outputs_of(labels: Sequence[str], head: HeadSpec, config: Any) -> list[int]:
     """
     if head.kind == "ranking":
         return [0]
-    named = [str(config.id2label[place]) for place in sorted(config.id2label)]
+    named = [str(config.id2label[index]) for index in sorted(config.id2label)]
     if sorted(named) != sorted(labels):
         message = f"The head's outputs are called {', '.join(named)}, the task's labels {', '.join(labels)}."
         hint = "Write the labels into id2label of config.json, or under `head.labels`, in the order of the outputs."
@@ -56,15 +56,15 @@ def arranged(texts: Sequence[EncodedTexts], config: Any, kind: str, device: torc
     For a ranking head each is (texts, 1, width): every text is a question of one choice. Positions are given, since
     RoBERTa would otherwise find them by what is filler, and take the filler's own letters in a text for it.
     """
-    width = max(len(each.ids) for each in texts)
+    width = max(len(text.ids) for text in texts)
     first = first_position(config)
     ids = torch.full((len(texts), width), int(config.pad_token_id or 0))
     mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
-    for row, each in enumerate(texts):
-        ids[row, : len(each.ids)] = torch.tensor(each.ids)
-        mask[row, : len(each.ids)] = 1
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = torch.tensor(text.ids)
+        mask[row, : len(text.ids)] = 1
         if config.type_vocab_size > 1:
-            segments[row, : len(each.ids)] = torch.tensor(each.segments)
+            segments[row, : len(text.ids)] = torch.tensor(text.segments)
     positions = torch.arange(first, first + width).expand(ids.shape)
-    found = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments, "position_ids": positions}
-    return {name: (each[:, None] if kind == "ranking" else each).to(device) for name, each in found.items()}
+    tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments, "position_ids": positions}
+    return {name: (tensor[:, None] if kind == "ranking" else tensor).to(device) for name, tensor in tensors.items()}

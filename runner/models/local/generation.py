@@ -35,18 +35,20 @@ def special_tokens(tokenizer: Any, config: Any) -> frozenset[int]:
 def batches(prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], budget: int) -> list[list[int]]:
     """Indexes of the prompts that ask for a written answer, each once, in batches of at most `budget` tokens with the
     answers and what fills them up; the longest first, so that too little memory is found at once."""
-    asked = [
-        (number, len(each.prefix) + prompt.writing.max_new_tokens)
-        for number, (prompt, each) in enumerate(zip(prompts, encoded, strict=True))
+    requests = [
+        (number, len(encoding.prefix) + prompt.writing.max_new_tokens)
+        for number, (prompt, encoding) in enumerate(zip(prompts, encoded, strict=True))
         if prompt.writing is not None
     ]
-    return [[asked[place][0] for place in batch] for batch in padded.batches([width for _, width in asked], budget)]
+    return [
+        [requests[index][0] for index in batch] for batch in padded.batches([width for _, width in requests], budget)
+    ]
 
 
 def write(
-    base: Any, tokenizer: Any, prompts: Sequence[EncodedPrompt], most: Sequence[int], ends: frozenset[int]
+    base: Any, tokenizer: Any, prompts: Sequence[EncodedPrompt], limits: Sequence[int], ends: frozenset[int]
 ) -> list[Generation]:
-    """The most probable continuation, one token after the other, of each prompt, in at most `most` tokens.
+    """The most probable continuation, one token after the other, of each prompt, in at most `limits` tokens.
 
     `base` is a transformers causal language model. The prompts are filled up on the left, the filler hidden by the
     mask and the positions counted without it. The library's own `generate` is not used: it takes the argmax of logits
@@ -62,9 +64,9 @@ def write(
     ids, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache()
-    found: list[list[int]] = [[] for _ in prompts]
+    outputs: list[list[int]] = [[] for _ in prompts]
     log_probs = [0.0] * len(prompts)
-    writing = [limit > 0 for limit in most]
+    writing = [limit > 0 for limit in limits]
     while True:
         states: Tensor = base.base_model(
             input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
@@ -72,9 +74,9 @@ def write(
         tokens, likely = lm_head.most_probable(base.get_output_embeddings(), states)
         for row, (token, log_prob) in enumerate(zip(tokens.tolist(), likely.tolist(), strict=True)):
             if writing[row]:
-                found[row].append(token)
+                outputs[row].append(token)
                 log_probs[row] += log_prob
-                over = token in ends or "\n" in tokenizer.decode(found[row]) or len(found[row]) >= most[row]
+                over = token in ends or "\n" in tokenizer.decode(outputs[row]) or len(outputs[row]) >= limits[row]
                 writing[row] = not over
         if not any(writing):
             break
@@ -82,11 +84,11 @@ def write(
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         positions = positions[:, -1:] + 1
     return [
-        Generation(_text(tokenizer, one, ends), len(one), log_prob)
-        for one, log_prob in zip(found, log_probs, strict=True)
+        Generation(_text(tokenizer, tokens, ends), len(tokens), log_prob)
+        for tokens, log_prob in zip(outputs, log_probs, strict=True)
     ]
 
 
 def _text(tokenizer: Any, tokens: list[int], ends: frozenset[int]) -> str:
-    kept = tokens[:-1] if tokens[-1] in ends else tokens
-    return str(tokenizer.decode(kept, clean_up_tokenization_spaces=False)).partition("\n")[0]
+    body = tokens[:-1] if tokens[-1] in ends else tokens
+    return str(tokenizer.decode(body, clean_up_tokenization_spaces=False)).partition("\n")[0]

@@ -26,16 +26,16 @@ def log_probs(head: nn.Module, states: Tensor, which: Tensor, targets: Tensor) -
     running log-sum-exp, so that memory does not grow with the vocabulary; any other head is called as it is, with
     its parameters as float32, for a few states at a time.
     """
-    states, which, targets = (_beside(head, each) for each in (states, which, targets))
+    states, which, targets = (_beside(head, tensor) for tensor in (states, which, targets))
     states = states.float()
     if path_of(head) == "chunked":
         return _chunked(head, states, which, targets)
-    found = torch.empty(len(targets), dtype=torch.float32, device=states.device)
+    target_log_probs = torch.empty(len(targets), dtype=torch.float32, device=states.device)
     for start, logits in _whole(head, states):
-        chosen = torch.nonzero((which >= start) & (which < start + _STATE_CHUNK))[:, 0]
-        rows = which[chosen] - start
-        found[chosen] = logits[rows, targets[chosen]] - torch.logsumexp(logits, dim=1)[rows]
-    return found
+        selected = torch.nonzero((which >= start) & (which < start + _STATE_CHUNK))[:, 0]
+        rows = which[selected] - start
+        target_log_probs[selected] = logits[rows, targets[selected]] - torch.logsumexp(logits, dim=1)[rows]
+    return target_log_probs
 
 
 def most_probable(head: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def _whole(head: nn.Module, states: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor) -> Tensor:
     total = torch.full((len(states),), -torch.inf, device=states.device)
-    found = torch.zeros(len(targets), device=states.device)
+    target_logits = torch.zeros(len(targets), device=states.device)
     for start, stop in _pieces(head.weight):
         bias = None if head.bias is None else head.bias[start:stop].float()
         weight = head.weight[start:stop].float()
@@ -92,6 +92,6 @@ def _chunked(head: Any, states: Tensor, which: Tensor, targets: Tensor) -> Tenso
             logits = nn.functional.linear(states[first:last], weight, bias)
             sums.append(torch.logsumexp(logits, dim=1))
             picked = logits[(which - first).clamp(0, last - first - 1), (targets - start).clamp(0, stop - start - 1)]
-            found = torch.where(inside & (which >= first) & (which < last), picked, found)
+            target_logits = torch.where(inside & (which >= first) & (which < last), picked, target_logits)
         total = torch.logaddexp(total, torch.cat(sums))
-    return found - total[which]
+    return target_logits - total[which]

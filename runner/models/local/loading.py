@@ -103,8 +103,8 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
     if quantization is not None:
         more["quantization_config"] = quantized.loading_settings(quantization, DTYPES[dtype])
         quantized.check_finite(folder)
-    model, found = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
-    _check_keys(folder, **found)
+    model, loading_info = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
+    _check_keys(folder, **loading_info)
     if any(value.device not in on for value in model.parameters()):
         message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
         raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
@@ -124,22 +124,24 @@ def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device,
     """
     config = load_config(folder, ENCODERS)
     if head.kind == "classification" and head.labels is not None:
-        named = [config.id2label[place] for place in sorted(config.id2label)]
+        named = [config.id2label[index] for index in sorted(config.id2label)]
         unnamed = all(str(name).startswith("LABEL_") for name in named)
         if not unnamed and named != list(head.labels):
             message = f"id2label says {', '.join(map(str, named))}, submission.yaml {', '.join(head.labels)}."
             hint = "Delete `labels` from submission.yaml: config.json says them."
             raise BackendError(Fault("HEAD_LABELS", message, file=str(folder / "config.json"), hint=hint))
         config.id2label = dict(enumerate(head.labels))
-        config.label2id = {label: place for place, label in enumerate(head.labels)}
+        config.label2id = {label: index for index, label in enumerate(head.labels)}
     kind = AutoModelForMultipleChoice if head.kind == "ranking" else AutoModelForSequenceClassification
-    model, found = _load(kind, folder, config, dtype, device)
-    headless = {key for key in found["missing_keys"] if key.split(".")[0] in brought}
+    model, loading_info = _load(kind, folder, config, dtype, device)
+    headless = {key for key in loading_info["missing_keys"] if key.split(".")[0] in brought}
     _check_keys(
         folder,
-        missing_keys=found["missing_keys"] - headless,
-        unexpected_keys={key for key in found["unexpected_keys"] if not (headless and key.startswith(_PRETRAINING))},
-        mismatched_keys=found["mismatched_keys"],
+        missing_keys=loading_info["missing_keys"] - headless,
+        unexpected_keys={
+            key for key in loading_info["unexpected_keys"] if not (headless and key.startswith(_PRETRAINING))
+        },
+        mismatched_keys=loading_info["mismatched_keys"],
     )
     for name, value in model.named_parameters():
         if name in headless:
@@ -151,8 +153,8 @@ def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device,
     return model.eval().requires_grad_(False)
 
 
-def _as_float32(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.float() for each in given)
+def _as_float32(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(tensor.float() for tensor in args)
 
 
 def brought_by(adapter_folder: Path | None) -> frozenset[str]:
@@ -170,23 +172,23 @@ def _load(
     """A model and which tensors were missing, left over, or of another shape."""
     placed: dict[str, Any] = {}
     if len(on) > 1:
-        placed = {"device_map": "balanced", "max_memory": {each.index: devices.room(each) for each in on}}
+        placed = {"device_map": "balanced", "max_memory": {gpu.index: devices.room(gpu) for gpu in on}}
     elif on[0].type != "cpu" or "quantization_config" in more:
         placed = {"device_map": {"": on[0]}}
     with translate_errors("LOAD_WEIGHTS", "The weights cannot be loaded", folder), quiet():
-        model, found = kind.from_pretrained(
+        model, loading_info = kind.from_pretrained(
             folder,
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
             attn_implementation=ATTENTION,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are reported in `found`, and refused
+            ignore_mismatched_sizes=True,  # they are reported in `loading_info`, and refused
             **_SAFE,
             **placed,
             **more,
         )
-    return model, {name: set(found[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    return model, {name: set(loading_info[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
 
 
 def _check_keys(folder: Path, missing_keys: set[str], unexpected_keys: set[str], mismatched_keys: set[Any]) -> None:
@@ -257,6 +259,6 @@ def _key_faults(file: Path, what: str, keys: list[str], code: str = "LOAD_KEYS")
 
 
 def _check_finite(model: Any, folder: Path) -> None:
-    found = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
-    if found:
-        raise BackendError(*_key_faults(folder, "hold NaN or infinity", found, "WEIGHTS_NON_FINITE"))
+    names = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    if names:
+        raise BackendError(*_key_faults(folder, "hold NaN or infinity", names, "WEIGHTS_NON_FINITE"))

@@ -88,10 +88,12 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
 
         tokenizer = load_tokenizer(folder)
         for prompt in prompts:
-            read = encode_texts(inputs_of(prompt, submission.model.head), tokenizer, submission.model.head.max_tokens)
+            encodings = encode_texts(
+                inputs_of(prompt, submission.model.head), tokenizer, submission.model.head.max_tokens
+            )
             yield {
-                "texts": [{"token_ids": list(each.ids), "truncated": each.truncated} for each in read],
-                "truncated": any(each.truncated for each in read),
+                "texts": [{"token_ids": list(encoding.ids), "truncated": encoding.truncated} for encoding in encodings],
+                "truncated": any(encoding.truncated for encoding in encodings),
             }
         return
     form: Format = "chat" if submission.model.format == "chat" else "plain"

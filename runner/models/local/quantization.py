@@ -63,9 +63,9 @@ def check(model: Any, form: str, dtype: torch.dtype, folder: Path) -> None:
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear) and layer is not head and not _is_form(layer, form, dtype)
     ]
-    found = sum(isinstance(layer, nn.Linear) and layer is not head for layer in model.modules())
-    if wrong or not found:
-        message = f"{len(wrong)} of {found} linear layers are not {form} after loading: {', '.join(wrong[:_SHOWN])}."
+    count = sum(isinstance(layer, nn.Linear) and layer is not head for layer in model.modules())
+    if wrong or not count:
+        message = f"{len(wrong)} of {count} linear layers are not {form} after loading: {', '.join(wrong[:_SHOWN])}."
         raise BackendError(Fault("QUANTIZATION", message, str(folder)))
 
 

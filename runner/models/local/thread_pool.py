@@ -39,7 +39,7 @@ def parallel_map(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int)
     try:
         # OpenMP keeps this number for each thread, MKL one for all: so it is set anew, by new threads, each time.
         with ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (threads // lanes,)) as pool:
-            found = list(pool.map(alone, parts[:many]))
+            results = list(pool.map(alone, parts[:many]))
     finally:
         torch.set_num_threads(threads)
-    return found + parallel_map(do, parts[many:], lanes)
+    return results + parallel_map(do, parts[many:], lanes)

@@ -13,12 +13,12 @@ from runner.tasks.prompts import prompt_sha256
 from runner.tasks.verbalized import scores_or_none
 
 
-def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Generation) -> Prediction:
+def from_text(prompt: Prompt, encoded: EncodedPrompt, generation: Generation) -> Prediction:
     """From what the model wrote to one prediction; `LOGITS_NON_FINITE` where that had no probability."""
-    if prompt.writing is None or not np.isfinite(found.log_prob):
+    if prompt.writing is None or not np.isfinite(generation.log_prob):
         message = f"The model gives what follows item {prompt.item_id} ({prompt.prompt_id}) no finite probability."
         raise BackendError(Fault("LOGITS_NON_FINITE", message))
-    text = found.text[:MAX_TEXT]
+    text = generation.text[:MAX_TEXT]
     return Prediction(
         **prompt.key._asdict(),
         log_scores=scores_or_none(text, prompt.writing),
@@ -26,8 +26,8 @@ def from_text(prompt: Prompt, encoded: EncodedPrompt, found: Generation) -> Pred
         prompt_tokens=len(encoded.prefix),
         truncated=encoded.truncated,
         text=text,
-        text_tokens=found.tokens,
-        text_log_prob=found.log_prob,
+        text_tokens=generation.tokens,
+        text_log_prob=generation.log_prob,
     )
 
 

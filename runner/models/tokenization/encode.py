@@ -63,13 +63,13 @@ def encode_with(reader: PromptEncoder, prompts: Iterable[Prompt], limit: int) ->
     faulty = 0
     waiting = iter(prompts)
     while chunk := list(islice(waiting, _AT_ONCE)):
-        for found in _encode_chunk(chunk, reader, limit):
-            if isinstance(found, EncodedPrompt):
-                encoded.append(found)
+        for result in _encode_chunk(chunk, reader, limit):
+            if isinstance(result, EncodedPrompt):
+                encoded.append(result)
                 continue
             faulty += 1
             if faulty <= _MOST_FAULTS:
-                faults.append(found)
+                faults.append(result)
     if faulty > _MOST_FAULTS:
         faults.append(Fault("MORE_FAULTS", f"{faulty - _MOST_FAULTS:,} more prompts have a fault."))
     if faults:
@@ -85,7 +85,9 @@ def _encode_chunk(prompts: Sequence[Prompt], reader: PromptEncoder, limit: int) 
             written.append(reader.write(prompt, None))
         except PromptError as problem:
             written.append(problem.fault)
-    ids = iter(reader.ids([one for each in written if not isinstance(each, Fault) for one in each]))
+    ids = iter(
+        reader.ids([text for prompt_texts in written if not isinstance(prompt_texts, Fault) for text in prompt_texts])
+    )
     for number, (prompt, texts) in enumerate(zip(prompts, written, strict=True)):
         if isinstance(texts, Fault):
             yield texts
@@ -110,8 +112,8 @@ def _settle(prompt: Prompt, ids: list[list[int]], reader: PromptEncoder, limit: 
             message = f"{describe(prompt)} has {longest:,} tokens, {which}; at most {limit:,} were expected."
             raise PromptError(Fault("PROMPT_TOO_LONG", message))
         ids = shortened
-    for each in ids:
-        reader.check_bos(prompt, each)
+    for token_ids in ids:
+        reader.check_bos(prompt, token_ids)
     return _split(prompt, ids, truncated)
 
 
@@ -123,20 +125,20 @@ def _shorten(prompt: Prompt, reader: PromptEncoder, limit: int, longest: int) ->
     """
     if prompt.shorten is None:
         return None
-    found = reader.ids(reader.write(prompt, 0))
-    if max(map(len, found)) > limit:
+    token_ids = reader.ids(reader.write(prompt, 0))
+    if max(map(len, token_ids)) > limit:
         return None
     fits, too_many = 0, len(prompt.values[prompt.shorten])
     guess = too_many * limit // longest
     while too_many - fits > 1:
         keep = guess if fits < guess < too_many else (fits + too_many) // 2
         guess = 0
-        tried = reader.ids(reader.write(prompt, keep))
-        if max(map(len, tried)) <= limit:
-            fits, found = keep, tried
+        shorter = reader.ids(reader.write(prompt, keep))
+        if max(map(len, shorter)) <= limit:
+            fits, token_ids = keep, shorter
         else:
             too_many = keep
-    return found
+    return token_ids
 
 
 def _split(prompt: Prompt, ids: list[list[int]], truncated: bool) -> EncodedPrompt:
@@ -145,15 +147,15 @@ def _split(prompt: Prompt, ids: list[list[int]], truncated: bool) -> EncodedProm
     # The first and the last in lexical order part from each other no later than any two do.
     first, last = min(ids), max(ids)
     shared = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    tails = tuple(tuple(each[shared:]) for each in whole)
+    tails = tuple(tuple(ids[shared:]) for ids in whole)
     forms = [form for forms in prompt.options for form in forms]
     order = sorted(range(len(tails)), key=lambda number: tails[number])
-    for one, other in zip([None, *order], order, strict=False):
-        if one is None and not tails[other]:
+    for previous, other in zip([None, *order], order, strict=False):
+        if previous is None and not tails[other]:
             message = f"The option {forms[other]!r} adds no token to {describe(prompt)}."
             raise PromptError(Fault("JOIN_AMBIGUOUS", message))
-        if one is not None and tails[one] == tails[other][: len(tails[one])]:
-            message = f"The option {forms[one]!r} begins the option {forms[other]!r} in {describe(prompt)}."
+        if previous is not None and tails[previous] == tails[other][: len(tails[previous])]:
+            message = f"The option {forms[previous]!r} begins the option {forms[other]!r} in {describe(prompt)}."
             hint = "Their probabilities would overlap; end the options in a way that sets them apart."
             raise PromptError(Fault("JOIN_AMBIGUOUS", message, hint=hint))
     if not shared:

@@ -42,12 +42,17 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_tokens: i
         backend.enable_truncation(max_tokens, strategy="longest_first", direction="right")
         backend.encode_special_tokens = True
         try:
-            found = backend.encode_batch([each[0] if len(each) == 1 else each for each in texts])
+            encodings = backend.encode_batch([text[0] if len(text) == 1 else text for text in texts])
         finally:
             backend.encode_special_tokens = False
             backend.no_truncation()
-    if nothing := [" and ".join(map(repr, text)) for text, each in zip(texts, found, strict=True) if not each.ids]:
+    if nothing := [
+        " and ".join(map(repr, text)) for text, encoding in zip(texts, encodings, strict=True) if not encoding.ids
+    ]:
         hint = "Save it with the special tokens that it puts around a text."
         message = f"The tokenizer gives no token at all for {len(nothing):,} texts, the first {nothing[0][:80]}."
         raise InvalidInput(Fault("TOKENIZER_REWRITES", message, hint=hint))
-    return [EncodedTexts(tuple(each.ids), tuple(each.type_ids), bool(each.overflowing)) for each in found]
+    return [
+        EncodedTexts(tuple(encoding.ids), tuple(encoding.type_ids), bool(encoding.overflowing))
+        for encoding in encodings
+    ]

@@ -79,12 +79,12 @@ class PromptEncoder:
         rendered = self._render(question)
         before, after = self._scaffold
         # Templates of the field trim the message; what is trimmed is not part of the item's words.
-        shown = question if before + question + after == rendered else question.strip()
-        if not shown or rendered.count(shown) != 1:
-            message = f"The chat template shows the text of {describe(prompt)} {rendered.count(shown)} times, not once."
+        body = question if before + question + after == rendered else question.strip()
+        if not body or rendered.count(body) != 1:
+            message = f"The chat template shows the text of {describe(prompt)} {rendered.count(body)} times, not once."
             raise self._blamed(Fault("TEMPLATE_DROPS_TEXT", message), prompt, question, rendered)
-        item = rendered.index(shown)
-        end = item + len(shown)
+        item = rendered.index(body)
+        end = item + len(body)
         if (rendered[:item], rendered[end:]) != self._scaffold:
             message = f"Around {describe(prompt)} the chat template writes something else than around another text."
             raise self._blamed(Fault("TEMPLATE_READS_TEXT", message), prompt, question, rendered)
@@ -95,18 +95,18 @@ class PromptEncoder:
         """Token ids of each text, with a BOS before it where it needs one and has none."""
         backend = self._tokenizer.backend_tokenizer
         if self._form == "plain":
-            found = _encode(backend, [each.text for each in texts], split_special=True)
+            token_ids = _encode(backend, [rendered.text for rendered in texts], split_special=True)
         else:
-            found = _encode(backend, [each.text for each in texts], split_special=False)
-            spelt = [number for number, each in enumerate(texts) if self._spells_special(each)]
+            token_ids = _encode(backend, [rendered.text for rendered in texts], split_special=False)
+            spelt = [number for number, rendered in enumerate(texts) if self._spells_special(rendered)]
             if spelt:
                 aliased, original = self._aliased
                 again = _encode(aliased, [self._alias(texts[number]) for number in spelt], split_special=True)
                 for number, ids in zip(spelt, again, strict=True):
-                    found[number] = [original.get(token, token) for token in ids]
+                    token_ids[number] = [original.get(token, token) for token in ids]
         if self._bos is None or not self._adds_bos:
-            return found
-        return [ids if ids[:1] == [self._bos] else [self._bos, *ids] for ids in found]
+            return token_ids
+        return [ids if ids[:1] == [self._bos] else [self._bos, *ids] for ids in token_ids]
 
     def beginning(self, prompt: Prompt) -> list[int]:
         """Token ids with which prompts of this template begin, whatever fills it: what made ones have in common.
@@ -115,8 +115,8 @@ class PromptEncoder:
         template's last token, and its prompt begin otherwise.
         """
         try:
-            made = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
-            ids = self.ids([self.write(each, None)[0] for each in made])
+            probe_prompts = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
+            ids = self.ids([self.write(probe_prompt, None)[0] for probe_prompt in probe_prompts])
         except PromptError:
             return []
         first, last = min(ids), max(ids)  # in lexical order: they part no later than any two do

@@ -12,37 +12,37 @@ def rewritten(backend: Any, text: str) -> str | None:
     """
     normalizer = backend.normalizer
     if normalizer is not None:
-        given, found = _essence(text), _essence(_normalised(normalizer, text))
-        if given != found:
-            at = next((n for n, pair in enumerate(zip(given, found, strict=False)) if pair[0] != pair[1]), 0)
+        original, normalized = _essence(text), _essence(_normalised(normalizer, text))
+        if original != normalized:
+            at = next((n for n, pair in enumerate(zip(original, normalized, strict=False)) if pair[0] != pair[1]), 0)
             start = max(0, at - 10)
-            return f"turns {given[start : at + 20]!r} into {found[start : at + 20]!r}"
-    read = [False] * len(text)
+            return f"turns {original[start : at + 20]!r} into {normalized[start : at + 20]!r}"
+    covered = [False] * len(text)
     for start, end in backend.encode(text, add_special_tokens=False).offsets:
-        read[start:end] = [True] * (end - start)
-    for character, seen in zip(text, read, strict=True):
-        if not seen and _counts(character):
+        covered[start:end] = [True] * (end - start)
+    for character, is_covered in zip(text, covered, strict=True):
+        if not is_covered and _counts(character):
             return f"leaves out {character!r}"
     return None
 
 
 def _normalised(normalizer: Any, text: str) -> str:
     """What the normaliser makes of `text`, bytes that it spells as letters read as what they spell."""
-    found: str = normalizer.normalize_str(text)
+    normalized: str = normalizer.normalize_str(text)
     if "ByteLevel" not in repr(normalizer):
-        return found
+        return normalized
     spelt = _byte_letters()
     try:
-        return bytes(spelt[character] for character in found).decode()
+        return bytes(spelt[character] for character in normalized).decode()
     except (KeyError, UnicodeDecodeError):
-        return found
+        return normalized
 
 
 def _byte_letters() -> dict[str, int]:
     """The letters by which byte-level tokenizers spell bytes (the table of GPT-2): printable ones by themselves."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
 def _essence(text: str) -> str:

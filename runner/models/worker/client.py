@@ -115,10 +115,10 @@ class Worker:
                 "memory_bytes": limits.memory_bytes,
             }
             self._process.send(opening, limits.start_seconds, "starting")
-            found = self._process.receive(limits.start_seconds, "starting").get("item")
+            states = self._process.receive(limits.start_seconds, "starting").get("item")
             # What this process took away before it could be hostile.
             scrubbed = dict.fromkeys(("environment", "file_descriptors"), sandbox.ACTIVE)
-            self.isolation = {**scrubbed, **self._fit(protocol.states_of, found, "starting")}
+            self.isolation = {**scrubbed, **self._fit(protocol.states_of, states, "starting")}
         except BaseException:
             self.close()
             raise
@@ -141,24 +141,24 @@ class Worker:
             "dtype": dtype,
             "batch_tokens": batch_tokens,
         }
-        found = self._ask([request], self._limits.load_seconds, "loading the model")
-        self._has_adapter = self._fit(protocol.facts_of, found, "loading the model").get("adapter") is True
+        facts = self._ask([request], self._limits.load_seconds, "loading the model")
+        self._has_adapter = self._fit(protocol.facts_of, facts, "loading the model").get("adapter") is True
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """See `Backend.plan`; also raises `InvalidInput` `TEMPLATE_LIMIT` and `TOKENIZER_LIMIT`."""
-        with self._reading(len(prompts)) as (bounds, seconds, doing):
-            found = self._ask(
-                [{**part, **bounds, "do": "plan"} for part in protocol.in_chunks(prompts)], seconds, doing
+        with self._reading(len(prompts)) as (bounds, seconds, activity):
+            batches = self._ask(
+                [{**part, **bounds, "do": "plan"} for part in protocol.in_chunks(prompts)], seconds, activity
             )
-        return self._fit(partial(protocol.batches_of, prompts=len(prompts)), found, "reading the prompts")
+        return self._fit(partial(protocol.batches_of, prompts=len(prompts)), batches, "reading the prompts")
 
     def tokens(self, submission: Submission, folder: Path, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
         """See `models.local.open.show_tokens`; the tokenizer and config.json are those in `folder`."""
         here = replace(submission, model=replace(submission.model, path=str(folder.resolve()), repository=None))
         task = {"do": "tokens", "submission": protocol.submission_row(here)}
-        with self._reading(len(prompts)) as (bounds, seconds, doing):
+        with self._reading(len(prompts)) as (bounds, seconds, activity):
             requests = [{**part, **bounds, **task} for part in protocol.in_chunks(prompts)]
-            rows = list(self._items(requests, seconds, doing, len(prompts)))
+            rows = list(self._items(requests, seconds, activity, len(prompts)))
         yield from (self._fit(protocol.facts_of, row, "reading the prompts") for row in rows)
 
     def predict(self, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
@@ -172,19 +172,19 @@ class Worker:
         `None` among them is no step: there is none to be read ahead yet. Raises what `predict` does; left before its
         end, the process is ended.
         """
-        asked: deque[Sequence[Prompt]] = deque()
+        pending: deque[Sequence[Prompt]] = deque()
         try:
             for step in steps:
                 if step is not None:
                     for part in protocol.in_chunks(step):
                         self._process.send({**part, "do": "predict"}, self._limits.call_seconds, _PREDICTING)
-                    asked.append(step)
-                if len(asked) > 1 or (asked and step is None):
-                    yield asked[0], self._predictions(asked.popleft())
-            while asked:
-                yield asked[0], self._predictions(asked.popleft())
+                    pending.append(step)
+                if len(pending) > 1 or (pending and step is None):
+                    yield pending[0], self._predictions(pending.popleft())
+            while pending:
+                yield pending[0], self._predictions(pending.popleft())
         finally:
-            if asked:  # what it still answers would be taken for the answer to something else
+            if pending:  # what it still answers would be taken for the answer to something else
                 self.close()
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
@@ -199,16 +199,16 @@ class Worker:
 
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`; told by the process, and checked for form only."""
-        doing = "describing the model"
+        activity = "describing the model"
         return self._fit(
-            protocol.description_of, self._ask([{"do": "describe"}], self._limits.call_seconds, doing), doing
+            protocol.description_of, self._ask([{"do": "describe"}], self._limits.call_seconds, activity), activity
         )
 
     def peak_memory_bytes(self) -> int | None:
         """See `Backend.peak_memory_bytes`."""
-        doing = "telling its memory"
+        activity = "telling its memory"
         return self._fit(
-            protocol.number_of, self._ask([{"do": "peak memory"}], self._limits.call_seconds, doing), doing
+            protocol.number_of, self._ask([{"do": "peak memory"}], self._limits.call_seconds, activity), activity
         )
 
     def kill(self) -> None:
@@ -221,37 +221,37 @@ class Worker:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _predictions(self, asked: Sequence[Prompt]) -> list[Prediction]:
+    def _predictions(self, prompts: Sequence[Prompt]) -> list[Prediction]:
         """The answers to the step that was asked first of those that wait."""
-        rows = list(self._items([], self._limits.call_seconds, _PREDICTING, len(asked)))
+        rows = list(self._items([], self._limits.call_seconds, _PREDICTING, len(prompts)))
         return [
-            self._fit(partial(protocol.prediction_of, asked=prompt), row, _PREDICTING)
-            for row, prompt in zip(rows, asked, strict=True)
+            self._fit(partial(protocol.prediction_of, prompt=prompt), row, _PREDICTING)
+            for row, prompt in zip(rows, prompts, strict=True)
         ]
 
-    def _ask(self, requests: Sequence[Mapping[str, Any]], seconds: float, doing: str) -> Any:
+    def _ask(self, requests: Sequence[Mapping[str, Any]], seconds: float, activity: str) -> Any:
         """The one answer to `requests`, which are one request in parts."""
-        waiting = self._items(requests, seconds, doing, 0)
+        waiting = self._items(requests, seconds, activity, 0)
         try:
             next(waiting)
         except StopIteration as end:
             return end.value
-        raise self._process.refuse("an item", doing)
+        raise self._process.refuse("an item", activity)
 
     def _items(
-        self, requests: Sequence[Mapping[str, Any]], seconds: float, doing: str, count: int
+        self, requests: Sequence[Mapping[str, Any]], seconds: float, activity: str, count: int
     ) -> Generator[Any, None, Any]:
         """The `count` items of an answer; its end is what the generator returns."""
         for request in requests:
-            self._process.send(request, seconds, doing)
+            self._process.send(request, seconds, activity)
         for number in range(count + 1):
-            ((kind, value),) = self._process.receive(seconds, doing).items()
+            ((kind, value),) = self._process.receive(seconds, activity).items()
             if kind == "error":
-                raise self._fit(protocol.error_of, value, doing)
+                raise self._fit(protocol.error_of, value, activity)
             if kind == "ok" and number == count:
                 return value
             if kind == "ok" or number == count:
-                raise self._process.refuse(f"{number:,} items or more instead of {count:,}", doing)
+                raise self._process.refuse(f"{number:,} items or more instead of {count:,}", activity)
             yield value
 
     @contextmanager
@@ -265,9 +265,9 @@ class Worker:
                 raise
             raise InvalidInput(replace(problem.faults[0], code="TOKENIZER_LIMIT")) from None
 
-    def _fit(self, check: Callable[[Any], T], value: Any, doing: str) -> T:
+    def _fit(self, check: Callable[[Any], T], value: Any, activity: str) -> T:
         """What `check` makes of a value that the process gave; if it does not fit, the process is ended."""
         try:
             return check(value)
         except protocol.ProtocolError as problem:
-            raise self._process.refuse(str(problem), doing) from None
+            raise self._process.refuse(str(problem), activity) from None

@@ -59,12 +59,12 @@ def restrict(grants: Iterable[tuple[str | Path, int]]) -> Sequence[int]:
     held: list[int] = []
     passing = [rules]
     try:
-        for place, rights in grants:
+        for path, rights in grants:
             try:
-                handle = os.open(place, os.O_PATH | os.O_CLOEXEC)
+                handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
-            (held if Path(place).is_relative_to("/proc") else passing).append(handle)
+            (held if Path(path).is_relative_to("/proc") else passing).append(handle)
             allowed = rights & handled & (-1 if stat.S_ISDIR(os.fstat(handle).st_mode) else _FILE_RIGHTS)
             rule = _Beneath(allowed, handle)
             _call(_ADD_RULE, ctypes.c_int(rules), ctypes.c_int(_PATH_BENEATH), ctypes.byref(rule), ctypes.c_uint32(0))
@@ -79,8 +79,8 @@ def _call(number: int, *arguments: object) -> int:
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "syscall"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    found: int = library.syscall(ctypes.c_long(number), *arguments)
-    if found < 0:
+    result: int = library.syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return found
+    return result

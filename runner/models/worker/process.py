@@ -96,20 +96,20 @@ class Process:
         """The only place where the child may write."""
         return self._folder
 
-    def send(self, message: Mapping[str, Any], seconds: float, doing: str) -> None:
+    def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
         """Give the child a message; raises `BackendError` as `receive` does."""
         waiting = memoryview(protocol.to_line(message))
         deadline = time.monotonic() + seconds
         while waiting:
-            self._wait(deadline, doing, sending=True)
+            self._wait(deadline, activity, sending=True)
             try:
                 waiting = waiting[os.write(self._to, waiting) :]
             except BlockingIOError:
                 continue
             except BrokenPipeError:
-                raise self._lost(doing) from None
+                raise self._lost(activity) from None
 
-    def receive(self, seconds: float, doing: str) -> dict[str, Any]:
+    def receive(self, seconds: float, activity: str) -> dict[str, Any]:
         """The child's next message: an item, ok, or an error.
 
         Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one, `WORKER_MEMORY` and `WORKER_CRASH`
@@ -120,24 +120,24 @@ class Process:
         while (end := self._read.find(b"\n", searched)) < 0:
             searched = len(self._read)
             if searched > protocol.MOST_BYTES:
-                raise self.refuse(f"a line of more than {protocol.MOST_BYTES >> 20} MiB", doing)
-            self._wait(deadline, doing)
+                raise self.refuse(f"a line of more than {protocol.MOST_BYTES >> 20} MiB", activity)
+            self._wait(deadline, activity)
             with contextlib.suppress(BlockingIOError):
-                found = os.read(self._from, 1 << 20)
-                if not found:
-                    raise self._lost(doing)
-                self._read += found
+                chunk = os.read(self._from, 1 << 20)
+                if not chunk:
+                    raise self._lost(activity)
+                self._read += chunk
         line = bytes(self._read[:end])
         del self._read[: end + 1]
         try:
             return protocol.message_of(line)
         except protocol.ProtocolError as problem:
-            raise self.refuse(str(problem), doing) from None
+            raise self.refuse(str(problem), activity) from None
 
-    def refuse(self, what: str, doing: str) -> BackendError:
+    def refuse(self, what: str, activity: str) -> BackendError:
         """End a child that said `what`; the error to raise."""
         self.close()
-        message = f"The process that holds the model answered with {what}, while {doing}."
+        message = f"The process that holds the model answered with {what}, while {activity}."
         return BackendError(Fault("WORKER_REPLY", message))
 
     def kill(self) -> None:
@@ -160,7 +160,7 @@ class Process:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _wait(self, deadline: float, doing: str, *, sending: bool = False) -> None:
+    def _wait(self, deadline: float, activity: str, *, sending: bool = False) -> None:
         """Until the child can be written to or has written, keeping what it says on standard error."""
         with selectors.DefaultSelector() as selector:
             event = selectors.EVENT_WRITE if sending else selectors.EVENT_READ
@@ -168,10 +168,10 @@ class Process:
             stderr = selector.register(self._stderr, selectors.EVENT_READ)
             while True:
                 # A child that is never silent makes something ready for ever, so the clock is asked each time.
-                left = deadline - time.monotonic()
-                ready = selector.select(left) if left > 0 else []
+                remaining = deadline - time.monotonic()
+                ready = selector.select(remaining) if remaining > 0 else []
                 if not ready:
-                    raise self._too_late(doing)
+                    raise self._too_late(activity)
                 if stderr in [key for key, _ in ready] and not self._listen():
                     selector.unregister(self._stderr)
                 if any(key is not stderr for key, _ in ready):
@@ -181,37 +181,37 @@ class Process:
         """Take what is on standard error, but not for ever; false once it is closed."""
         try:
             for _ in range(_READS_AT_ONCE):
-                found = os.read(self._stderr, 1 << 16)
-                if not found:
+                chunk = os.read(self._stderr, 1 << 16)
+                if not chunk:
                     return False
-                self._said = (self._said + found)[-_KEPT_OF_STDERR:]
+                self._said = (self._said + chunk)[-_KEPT_OF_STDERR:]
         except BlockingIOError:
             pass
         return True
 
-    def _too_late(self, doing: str) -> BackendError:
+    def _too_late(self, activity: str) -> BackendError:
         # The interpreter writes where it is when it is aborted, even from within a library that does not return.
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(signal.SIGABRT)
         self._exit_code(2)
-        message = f"The process that holds the model did not answer in time while {doing}, and was ended."
+        message = f"The process that holds the model did not answer in time while {activity}, and was ended."
         return self._told("WORKER_TIMEOUT", message)
 
-    def _lost(self, doing: str) -> BackendError:
+    def _lost(self, activity: str) -> BackendError:
         """Why the child is gone, from how it ended and what it said last."""
         code = self._exit_code(5)
-        said = self._said.decode(errors="replace")
+        stderr_text = self._said.decode(errors="replace")
         if code is None:
             message = "closed its pipe"
         elif code < 0:
             message = f"was ended by {signal.Signals(-code).name}"
         else:
             message = f"ended with exit code {code}"
-        of_memory = code == -signal.SIGKILL or any(sign in said for sign in _SIGNS_OF_MEMORY)
+        of_memory = code == -signal.SIGKILL or any(sign in stderr_text for sign in _SIGNS_OF_MEMORY)
         reason = ", most likely for want of memory" if of_memory else ""
         return self._told(
             "WORKER_MEMORY" if of_memory else "WORKER_CRASH",
-            f"The process that holds the model {message} while {doing}{reason}.",
+            f"The process that holds the model {message} while {activity}{reason}.",
         )
 
     def _exit_code(self, seconds: float) -> int | None:
@@ -223,9 +223,9 @@ class Process:
 
     def _told(self, code: str, message: str) -> BackendError:
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
-        told = " | ".join(printable(line)[:_LINE_TOLD] for line in lines[-_LINES_TOLD:])
+        last_lines = " | ".join(printable(line)[:_LINE_TOLD] for line in lines[-_LINES_TOLD:])
         self.close()
-        return BackendError(Fault(code, message, hint=f"Its last words: {told}" if told else None))
+        return BackendError(Fault(code, message, hint=f"Its last words: {last_lines}" if last_lines else None))
 
     def _leave_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -237,8 +237,8 @@ def _private_folder() -> tuple[Path, int]:
 
     Folders that processes left which were killed are removed first. Raises `OSError`.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}????????"):
-        _remove_if_left(left)
+    for leftover in Path(tempfile.gettempdir()).glob(f"{_FOLDER}????????"):
+        _remove_if_left(leftover)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -272,11 +272,13 @@ def _environment(folder: Path, threads: int | None) -> dict[str, str]:
     # Read when the libraries are loaded; MKL's own variable would win over the general one, tokenizers use Rayon.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
     counted = dict.fromkeys(names, str(threads)) if threads else {}
-    kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_FROM)}
+    inherited = {
+        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_FROM)
+    }
     own = str(folder)
     return {
         "PYTHONHASHSEED": "0",
-        **kept,
+        **inherited,
         **counted,
         "HOME": own,
         "TMPDIR": own,

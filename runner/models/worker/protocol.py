@@ -91,12 +91,12 @@ def error_row(error: UserError) -> Json:
 def message_of(line: bytes) -> Json:
     """An object with exactly one of `item`, `ok` and `error`; raises `ProtocolError`."""
     try:
-        found = strict_json.parse(line, max_bytes=MOST_BYTES, max_depth=16)
+        message = strict_json.parse(line, max_bytes=MOST_BYTES, max_depth=16)
     except strict_json.JsonFault as problem:
         raise ProtocolError(f"no JSON ({problem.message})") from None
-    if not isinstance(found, dict) or len(found) != 1 or next(iter(found)) not in ("item", "ok", "error"):
+    if not isinstance(message, dict) or len(message) != 1 or next(iter(message)) not in ("item", "ok", "error"):
         raise ProtocolError("neither an item, nor ok, nor an error")
-    return found
+    return message
 
 
 def error_of(row: Any) -> UserError:
@@ -119,31 +119,35 @@ def _fault_of(row: Any) -> Fault:
         raise ProtocolError("a fault whose texts are none")
     if not all(value is None or (type(value) is int and value > 0) for value in places.values()):
         raise ProtocolError("a fault at no line or column")
-    shown: Json = {name: value if value is None else _shown(value) for name, value in texts.items()}
-    return Fault(row["code"], _shown(row["message"]), **shown, **places)
+    safe_texts: Json = {name: value if value is None else _shown(value) for name, value in texts.items()}
+    return Fault(row["code"], _shown(row["message"]), **safe_texts, **places)
 
 
 def _shown(text: str) -> str:
     return printable(text[:_MOST_TEXT])[:_MOST_TEXT]
 
 
-def prediction_of(row: Any, asked: Prompt) -> Prediction:
-    """The answer to `asked` and to nothing else, one score per label, or what its text says; raises `ProtocolError`."""
+def prediction_of(row: Any, prompt: Prompt) -> Prediction:
+    """The answer to `prompt` alone, one score per label, or what its text says; raises `ProtocolError`."""
     try:
-        found = from_row(row)
+        prediction = from_row(row)
     except ValueError as problem:
         raise ProtocolError(f"a prediction with a fault: {problem}") from None
-    if found.key != asked.key or found.prompt_sha256 != prompt_sha256(asked):
+    if prediction.key != prompt.key or prediction.prompt_sha256 != prompt_sha256(prompt):
         raise ProtocolError("an answer to another prompt than was asked")
-    if asked.writing is None and found.log_scores is not None and len(found.log_scores) != len(asked.options):
-        raise ProtocolError(f"{len(found.log_scores)} scores for {len(asked.options)} labels")
+    if (
+        prompt.writing is None
+        and prediction.log_scores is not None
+        and len(prediction.log_scores) != len(prompt.options)
+    ):
+        raise ProtocolError(f"{len(prediction.log_scores)} scores for {len(prompt.options)} labels")
     for name in ("token_counts", "bounded", "usage"):  # a row that no reader of predictions would take
-        held = getattr(found, name)
+        held = getattr(prediction, name)
         if held is not None and len(held) > _MOST_VALUES:
-            raise ProtocolError(f"{len(held):,} values of {name} for {len(asked.options)} labels")
-    if (departure := verbalized.disagreement(found, asked.writing, 0.0)) is not None:
+            raise ProtocolError(f"{len(held):,} values of {name} for {len(prompt.options)} labels")
+    if (departure := verbalized.disagreement(prediction, prompt.writing, 0.0)) is not None:
         raise ProtocolError(f"an answer that {departure}")
-    return found
+    return prediction
 
 
 def batches_of(value: Any, prompts: int) -> list[list[int]]:

@@ -21,27 +21,27 @@ T = TypeVar("T")
 _MOST_TOLD = 80
 
 
-def device_names(given: str | None) -> list[str | None]:
+def device_names(devices: str | None) -> list[str | None]:
     """The devices of a comma list, one for each copy of the model; one None where nothing is given.
 
     Raises `BackendError` (`DEVICE`) for a list with an empty name, with devices of several kinds, or with a CUDA
     device twice. Whether a device is there is known to the process that opens it.
     """
-    if given is None or "," not in given:
-        return [given]
-    names = [name.strip() for name in given.split(",")]
+    if devices is None or "," not in devices:
+        return [devices]
+    names = [name.strip() for name in devices.split(",")]
     faults = []
     if not all(names):
         faults.append("has an empty name")
     if len({name.partition(":")[0] for name in names if name}) > 1:
         faults.append("mixes kinds of devices, whose answers would round differently")
-    each = [one for name in names for one in name.split("+")]  # a copy may be spread over several
-    cuda = ["cuda:0" if name == "cuda" else name for name in each if name.startswith("cuda")]
+    all_names = [device for name in names for device in name.split("+")]  # a copy may be spread over several
+    cuda = ["cuda:0" if name == "cuda" else name for name in all_names if name.startswith("cuda")]
     if twice := sorted({name for name in cuda if cuda.count(name) > 1}):
         faults.append(f"names {', '.join(twice)} more than once")
     if faults:
         hint = "Name each CUDA device once, as in cuda:0,cuda:1; cpu may repeat."
-        raise BackendError(*(Fault("DEVICE", f"The list of devices {given!r} {what}.", hint=hint) for what in faults))
+        raise BackendError(*(Fault("DEVICE", f"The list of devices {devices!r} {what}.", hint=hint) for what in faults))
     return [*names]
 
 
@@ -102,9 +102,12 @@ class Replicas:
     def isolation(self) -> Mapping[str, str]:
         """The protections that all have; of one that some lack, why."""
         states = [worker.isolation for worker in self.workers]
-        names = sorted({name for each in states for name in each})
-        found = {name: [each.get(name, "unavailable") for each in states] for name in names}
-        return {name: next((state for state in each if state != ACTIVE), ACTIVE) for name, each in found.items()}
+        names = sorted({name for copy_states in states for name in copy_states})
+        states_by_name = {name: [copy_states.get(name, "unavailable") for copy_states in states] for name in names}
+        return {
+            name: next((state for state in values if state != ACTIVE), ACTIVE)
+            for name, values in states_by_name.items()
+        }
 
     def load(self, *what: Any) -> None:
         """See `Worker.load`."""
@@ -135,18 +138,18 @@ class Replicas:
         Raises what `Worker.predict` does, as soon as one fails, and `KeyboardInterrupt`: all are ended then, and what
         any of them had finished is given first.
         """
-        left = deque(steps)
+        remaining = deque(steps)
 
         def next_steps() -> Iterator[Sequence[Prompt] | None]:
             ahead = False
             while True:
                 # Of the last ones none is given out ahead: whichever is free first takes it.
-                if ahead and len(left) <= len(self.workers):
+                if ahead and len(remaining) <= len(self.workers):
                     ahead = False
                     yield None
                     continue
                 try:
-                    step = left.popleft()
+                    step = remaining.popleft()
                 except IndexError:
                     return
                 ahead = True
@@ -167,9 +170,9 @@ class Replicas:
         first, *others = [worker.describe() for worker in self.workers]
         for worker, other in zip(self.workers[1:], others, strict=True):
             if other != first:
-                place, here, there = _difference(first, other)
+                path, here, there = _difference(first, other)
                 message = (
-                    f"The copies of the model differ in {_told('.'.join(place))}: {_told(here)} on "
+                    f"The copies of the model differ in {_told('.'.join(path))}: {_told(here)} on "
                     f"{self.workers[0].device}, {_told(there)} on {worker.device}."
                 )
                 raise BackendError(Fault("DEVICES_DIFFER", message, hint="Run on equal devices, or on one of them."))
@@ -191,16 +194,16 @@ class Replicas:
 
     def _at_once(self, do: Callable[[Worker], Iterable[T]]) -> Iterator[T]:
         """What `do` gives of each worker, in a thread for each, as it comes; at a failure or a stop see `share`."""
-        told: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+        results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
 
         def tell(worker: Worker) -> None:
             try:
-                for found in do(worker):
-                    told.put((found,))
+                for result in do(worker):
+                    results.put((result,))
             except BaseException as problem:  # handed to the thread that waits for it
-                told.put(problem)
+                results.put(problem)
             else:
-                told.put(None)
+                results.put(None)
 
         self._threads = []
         for worker in self.workers:
@@ -211,32 +214,34 @@ class Replicas:
         running = len(self._threads)
         while running and failure is None:
             try:
-                found = told.get()
+                result = results.get()
             except KeyboardInterrupt as stop:
-                found = stop
-            if found is None:
+                result = stop
+            if result is None:
                 running -= 1
-            elif isinstance(found, BaseException):
-                failure = found
+            elif isinstance(result, BaseException):
+                failure = result
             else:
-                yield found[0]
+                yield result[0]
         if failure is not None:
             self.close()
-            while not told.empty():
-                if isinstance(found := told.get(), tuple):
-                    yield found[0]
+            while not results.empty():
+                if isinstance(result := results.get(), tuple):
+                    yield result[0]
             raise failure
 
 
-def _difference(one: Any, other: Any) -> tuple[list[str], Any, Any]:
+def _difference(first: Any, other: Any) -> tuple[list[str], Any, Any]:
     """Where two JSON values that differ do so first, and what stands there."""
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return [], one, other
+    if not (isinstance(first, Mapping) and isinstance(other, Mapping)):
+        return [], first, other
     name = next(
-        name for name in sorted({*one, *other}) if (name in one, one.get(name)) != (name in other, other.get(name))
+        name
+        for name in sorted({*first, *other})
+        if (name in first, first.get(name)) != (name in other, other.get(name))
     )
-    place, here, there = _difference(one.get(name), other.get(name))
-    return [name, *place], here, there
+    path, here, there = _difference(first.get(name), other.get(name))
+    return [name, *path], here, there
 
 
 def _told(value: Any) -> str:

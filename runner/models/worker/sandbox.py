@@ -70,7 +70,7 @@ _MODEL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft"
 
 def may_use_cuda(device: str | None) -> bool:
     """Whether a run on `device` (None: the first CUDA device, or the CPU) could meet a CUDA driver on this machine."""
-    return device != "cpu" and any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/dxg"))
+    return device != "cpu" and any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/dxg"))
 
 
 def protect(
@@ -87,50 +87,50 @@ def protect(
         _limits(cuda, memory_bytes, there)
         missing = ("no_new_privileges", "capabilities", "files", "network", "processes", "signals", "parent_death")
         return {**there, **dict.fromkeys(missing, f"unavailable: the system is {sys.platform}")}
-    found: dict[str, str] = {}
-    _limits(cuda, memory_bytes, found)
-    found["no_new_privileges"] = _tried(lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
-    found["capabilities"] = _tried(_drop_capabilities)
-    found["parent_death"] = _tried(lambda: _die_with(parent))
+    states: dict[str, str] = {}
+    _limits(cuda, memory_bytes, states)
+    states["no_new_privileges"] = _tried(lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
+    states["capabilities"] = _tried(_drop_capabilities)
+    states["parent_death"] = _tried(lambda: _die_with(parent))
     known = landlock.version()
     if known:
-        found["files"] = _tried(lambda: _held.extend(landlock.restrict(_grants(folders, own, cuda))))
+        states["files"] = _tried(lambda: _held.extend(landlock.restrict(_grants(folders, own, cuda))))
     else:
-        found["files"] = "unavailable: the kernel has no Landlock"
+        states["files"] = "unavailable: the kernel has no Landlock"
     if seccomp.supported():
         filtered = _tried(lambda: seccomp.install(local_sockets=cuda))
     else:
         filtered = f"unavailable: no filter is known for the processor {os.uname().machine}"
-    found |= dict.fromkeys(("network", "processes", "signals"), filtered)
-    return {name: _attempted(name, state) for name, state in sorted(found.items())}
+    states |= dict.fromkeys(("network", "processes", "signals"), filtered)
+    return {name: _attempted(name, state) for name, state in sorted(states.items())}
 
 
 _held: list[int] = []
 
 
-def _limits(cuda: bool, memory_bytes: int | None, found: dict[str, str]) -> None:
+def _limits(cuda: bool, memory_bytes: int | None, states: dict[str, str]) -> None:
     """No core dumps, no files to speak of, and no more memory than is good."""
-    found["core_dumps"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    states["core_dumps"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
     # Some bytes must be: the library for temporary files tries its folder. CUDA's driver caches what it compiles.
-    most = _CUDA_FILE_BYTES if cuda else _FILE_BYTES
-    found["disk"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+    file_bytes = _CUDA_FILE_BYTES if cuda else _FILE_BYTES
+    states["disk"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)))
     if cuda:
-        found["memory"] = "not with CUDA: it reserves more address space than there is memory"
+        states["memory"] = "not with CUDA: it reserves more address space than there is memory"
     elif memory_bytes is None:
-        found["memory"] = "unavailable: no limit was asked for"
+        states["memory"] = "unavailable: no limit was asked for"
     else:
         limit = memory_bytes
-        found["memory"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
+        states["memory"] = _tried(lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
 
 
 def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Path | str, int]]:
     yield own, landlock.OWN
-    read: list[Path | str] = [*folders, *_python(), *_LIBRARIES, *_KERNEL]
-    for place in read:
-        yield place, landlock.READ
-    for stated in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
-        if stated.startswith("/"):
-            yield stated, landlock.READ
+    paths: list[Path | str] = [*folders, *_python(), *_LIBRARIES, *_KERNEL]
+    for path in paths:
+        yield path, landlock.READ
+    for entry in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+        if entry.startswith("/"):
+            yield entry, landlock.READ
     for device in _DEVICES:
         yield device, landlock.DEVICE
     if cuda:
@@ -150,9 +150,9 @@ def _python() -> Iterator[Path]:
             yield entry
 
 
-def _is_folder(place: Path) -> bool:
+def _is_folder(path: Path) -> bool:
     with suppress(PermissionError):
-        return place.is_dir()
+        return path.is_dir()
     return False
 
 

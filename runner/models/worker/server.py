@@ -56,13 +56,13 @@ def main(parent: int) -> None:
 def _listen(take: Callable[[Json, list[Prompt]], None]) -> None:
     """Hand each request with all its prompts to `take`; this process ends with the pipe, whatever it is doing."""
     try:
-        asked: list[Prompt] = []
+        prompts: list[Prompt] = []
         for line in sys.stdin.buffer:
             request = json.loads(line)
-            asked += map(protocol.prompt_of, request.get("prompts", ()))
+            prompts += map(protocol.prompt_of, request.get("prompts", ()))
             if not request.get("more"):
-                take(request, asked)
-                asked = []
+                take(request, prompts)
+                prompts = []
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -77,19 +77,19 @@ def _serve(say: Say) -> None:
 
     def take(request: Json, prompts: list[Prompt]) -> None:
         # The next prompts may be here while the model still computes: they are read meanwhile.
-        read = reader.submit(backend.read, prompts) if backend and request["do"] == "predict" else None
-        waiting.put((request, prompts, read))
+        encodings = reader.submit(backend.read, prompts) if backend and request["do"] == "predict" else None
+        waiting.put((request, prompts, encodings))
 
     threading.Thread(target=_listen, args=(take,), daemon=True).start()
     with ExitStack() as adapter_off:
         while True:
-            request, prompts, read = waiting.get()
+            request, prompts, encodings = waiting.get()
             try:
                 if request["do"] == "load":
                     backend = _load(request)
                     answer: Any = {"adapter": backend.without_adapter() is not None}
                 else:
-                    answer = _answer(request, backend, prompts, read, adapter_off, say)
+                    answer = _answer(request, backend, prompts, encodings, adapter_off, say)
                 say({"ok": answer})
             except UserError as problem:
                 say({"error": protocol.error_row(problem)})
@@ -114,7 +114,7 @@ def _answer(
     request: Json,
     backend: LocalBackend | None,
     prompts: list[Prompt],
-    read: Future[Any] | None,
+    encodings: Future[Any] | None,
     adapter_off: ExitStack,
     say: Say,
 ) -> Any:
@@ -132,7 +132,7 @@ def _answer(
             with _bounded(request["seconds"], request["bytes"]):
                 return backend.plan(prompts)
         case "predict":
-            for prediction in backend.predict(prompts, read.result() if read else None):
+            for prediction in backend.predict(prompts, encodings.result() if encodings else None):
                 say({"item": to_row(prediction)})
             return None
         case "adapter off":
@@ -167,8 +167,8 @@ def _bounded(seconds: float, more_bytes: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     used = _data_bytes()
     if used is not None:
-        most = used + more_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (most if before[1] < 0 else min(most, before[1]), before[1]))
+        limit = used + more_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] < 0 else min(limit, before[1]), before[1]))
     signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -205,13 +205,13 @@ def _data_bytes() -> int | None:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), None)
 
 
-def _memory_limit(folders: list[Path], given: int | None) -> int:
+def _memory_limit(folders: list[Path], memory_bytes: int | None) -> int:
     """What the machine or the control group has, and the files of the model on top: they are mapped, not read."""
-    if given is not None:
-        return given
-    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory_bytes is not None:
+        return memory_bytes
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # no control group, or `max`
-        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return most + sum(
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return total + sum(
         file.stat().st_size for folder in folders if folder.is_dir() for file in folder.iterdir() if file.is_file()
     )

@@ -81,9 +81,9 @@ def _notes(opened: OpenCard, name: str, estimate: dict[str, Any]) -> str:
 def _lost(opened: OpenCard) -> tuple[str, ...]:
     submission = opened.card["submission"]
     home = submission["adapter"] or submission["model"]
-    place = home["repository"] or "the repository where the weights will lie (they are in a folder here)"
+    destination = home["repository"] or "the repository where the weights will lie (they are in a folder here)"
     lost = [
-        f"Put the folder .eval_results into {place}.",
+        f"Put the folder .eval_results into {destination}.",
         "hf-eval-results holds one number per task: the primary metric. Direction and interval stand in its notes "
         "only, so a leaderboard that puts the largest first puts the worst first.",
         "It has no place for the signature: readers need the card itself. Its own verifyToken is for runs on the Hub's "

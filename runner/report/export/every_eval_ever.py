@@ -96,13 +96,13 @@ def _model(opened: OpenCard, model_id: str) -> dict[str, Any]:
     submission = opened.card["submission"]
     model = submission["model"] or {}
     adapter = submission["adapter"] or {}
-    found: dict[str, Any] = {"name": submission["name"], "id": model_id}
+    entry: dict[str, Any] = {"name": submission["name"], "id": model_id}
     if "/" in model_id:
-        found["developer"] = model_id.split("/")[0]
+        entry["developer"] = model_id.split("/")[0]
     versions = (model.get("facts") or {}).get("versions") or {}
     if isinstance(versions.get("transformers"), str):
-        found["inference_engine"] = {"name": "transformers", "version": versions["transformers"]}
-    found["additional_details"] = _texts(
+        entry["inference_engine"] = {"name": "transformers", "version": versions["transformers"]}
+    entry["additional_details"] = _texts(
         {
             "deployment_type": "unknown" if not model or model.get("backend") == "api" else "self_deployed",
             "model_availability": "unknown",
@@ -118,7 +118,7 @@ def _model(opened: OpenCard, model_id: str) -> dict[str, Any]:
             "predictions_from_file": None if model else True,
         }
     )
-    return found
+    return entry
 
 
 def _result(opened: OpenCard, name: str, task: dict[str, Any], metric: str, estimate: dict[str, Any]) -> dict[str, Any]:

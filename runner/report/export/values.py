@@ -36,9 +36,11 @@ def refuse_equal_paths(files: Sequence[Exported]) -> None:
 
 def portable(name: str) -> str:
     """A stranger's name as one part of a path that every file system takes and that cannot lead elsewhere."""
-    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-" for letter in name)
-    kept = kept.strip(".-") or "unnamed"
-    return f"{kept}-" if kept.split(".")[0].upper() in _RESERVED else kept
+    safe_name = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-" for letter in name
+    )
+    safe_name = safe_name.strip(".-") or "unnamed"
+    return f"{safe_name}-" if safe_name.split(".")[0].upper() in _RESERVED else safe_name
 
 
 _RESERVED = frozenset(

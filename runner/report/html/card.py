@@ -109,11 +109,11 @@ def card_page(
     `differences` are the items to show per task; None if there are none to show, and `without` says why.
     """
     card = opened.card
-    shown = differences or {}
+    items_by_task = differences or {}
     source = {
         "card": card,
         "environment": opened.environment,
-        "items": {name: [one.to_json() for one in found] for name, found in shown.items()},
+        "items": {name: [item.to_json() for item in items] for name, items in items_by_task.items()},
     }
     return page(
         "card.html.j2",
@@ -122,12 +122,12 @@ def card_page(
         opened=opened,
         card=card,
         report=opened.report,
-        tasks=[_task(name, task, opened.primary, shown.get(name, ())) for name, task in card["tasks"].items()],
+        tasks=[_task(name, task, opened.primary, items_by_task.get(name, ())) for name, task in card["tasks"].items()],
         level=_level(card),
         glance=_glance(card["tasks"]),
         environment=list(_leaves(opened.environment or {}, "")),
         command=verify_command(card),
-        differences=bool(shown),
+        differences=bool(items_by_task),
         without=without,
         unprotected=isolation.missing(card),
     )
@@ -163,7 +163,7 @@ def _task(name: str, task: Json, primary: str | None, differences: Sequence[Diff
         curves=tuple(
             _curve(label, task["reliability"][label]) for label in task["labels"] if label in task["reliability"]
         ),
-        items=tuple(_item(one, task["labels"]) for one in differences),
+        items=tuple(_item(item, task["labels"]) for item in differences),
     )
 
 
@@ -220,12 +220,12 @@ def _finding(skill: Json | None) -> str:
     if skill is None or skill["value"] is None:
         return "none"
     lower, upper = _ends(skill)
-    least, most = (skill["value"], skill["value"]) if lower is None or upper is None else (lower, upper)
-    if most < 0:
+    low, high = (skill["value"], skill["value"]) if lower is None or upper is None else (lower, upper)
+    if high < 0:
         return "worse"
-    if least <= 0:
+    if low <= 0:
         return "unclear"
-    return "beyond" if least >= 1 else "between"
+    return "beyond" if low >= 1 else "between"
 
 
 def _groups(task: Json, primary: str | None) -> tuple[tuple[str, tuple[Row, ...]], ...]:
@@ -249,14 +249,14 @@ def _groups(task: Json, primary: str | None) -> tuple[tuple[str, tuple[Row, ...]
 
 def _strata(kind: str, strata: Json, primary: str) -> Strata:
     """The primary metric of each stratum with its ceiling, where it was measured."""
-    found: list[float | None] = []
+    values: list[float | None] = []
     lower_is_better = True
     for stratum in strata.values():
         estimate = stratum["metrics"].get(primary)
         if estimate is not None:
-            found += [estimate["value"], *_ends(estimate), stratum["ceiling"]]
+            values += [estimate["value"], *_ends(estimate), stratum["ceiling"]]
             lower_is_better = estimate["lower_is_better"]
-    scale = scale_over(found, lower_is_better=lower_is_better) if any(one is not None for one in found) else None
+    scale = scale_over(values, lower_is_better=lower_is_better) if any(value is not None for value in values) else None
     return Strata(
         kind=kind,
         title=words.STRATA.get(kind, kind),

@@ -29,18 +29,18 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> bytes:
     panels = [_panel("Training loss", losses, steps, dots=False)]
     for name in next((row["evaluation"] for row in rows if "evaluation" in row), {}):
         if name != "selection":
-            found = [(row["step"], row["evaluation"][name]) for row in rows if "evaluation" in row]
-            panels.append(_panel(f"Cross-entropy of {name}, evaluated", found, steps, dots=True))
+            points = [(row["step"], row["evaluation"][name]) for row in rows if "evaluation" in row]
+            panels.append(_panel(f"Cross-entropy of {name}, evaluated", points, steps, dots=True))
     ticks = [(steps.at(value), label) for value, label in steps.ticks()]
     return drawing("loss.svg.j2", panels=panels, ticks=ticks, steps=last).encode()
 
 
-def _panel(title: str, found: Sequence[tuple[int, float]], steps: Scale, *, dots: bool) -> Panel:
+def _panel(title: str, points: Sequence[tuple[int, float]], steps: Scale, *, dots: bool) -> Panel:
     # Upside down, since an SVG counts from the top.
-    scale = scale_over([value for _, value in found], lower_is_better=True)
+    scale = scale_over([value for _, value in points], lower_is_better=True)
     return Panel(
         title=title,
-        points=tuple((steps.at(step), scale.at(value)) for step, value in found),
+        points=tuple((steps.at(step), scale.at(value)) for step, value in points),
         values=tuple((scale.at(value), label) for value, label in scale.ticks(3)),
         dots=dots,
     )

@@ -38,7 +38,9 @@ def _group(number: int, group: Group) -> GroupView:
         group=group,
         words=words.words(group.metric),
         ticks=tuple((scale.at(value), label) for value, label in scale.ticks()),
-        marks=tuple((one.name, scale.at(one.value)) for one in group.references if one.kind != "file"),
+        marks=tuple(
+            (reference.name, scale.at(reference.value)) for reference in group.references if reference.kind != "file"
+        ),
         sections=tuple(
             (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows))
             for section in group.sections
@@ -51,7 +53,7 @@ def _scale(group: Group) -> Scale:
 
     Without references, over all rows.
     """
-    ends = [one.value for one in group.references if one.kind != "file"]
+    ends = [reference.value for reference in group.references if reference.kind != "file"]
     if len(set(ends)) < 2:
         ends += [row.value for section in group.sections for row in section.rows]
     return scale_over(ends, lower_is_better=group.lower_is_better)

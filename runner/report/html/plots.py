@@ -69,9 +69,9 @@ def scale_over(values: Iterable[float | None], *, lower_is_better: bool | None) 
     return Scale(high, low) if lower_is_better else Scale(low, high)
 
 
-def _round_step(least: float) -> float:
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
+def _round_step(minimum: float) -> float:
+    power = 10.0 ** math.floor(math.log10(minimum))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= minimum * (1 - 1e-9))
 
 
 def _label(value: float, digits: int) -> str:

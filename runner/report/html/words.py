@@ -123,7 +123,7 @@ def words(name: str) -> Words:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Metrics in the order in which they are explained here, the unknown last: a signed card sorts its names."""
-    places = {name: place for place, name in enumerate(_WORDS)}
+    places = {name: index for index, name in enumerate(_WORDS)}
     return sorted(names, key=lambda name: (places.get(_plain(name), len(places)), name))
 
 

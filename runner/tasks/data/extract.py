@@ -39,17 +39,17 @@ class BadArchive(Exception):
     """The file is no archive that can be read to its end within the limits; the argument says why."""
 
 
-def extract(archive: Path, wanted: Mapping[str, Path], limits: Limits | None = None) -> dict[str, str]:
+def extract(archive: Path, destinations: Mapping[str, Path], limits: Limits | None = None) -> dict[str, str]:
     """Write each wanted member of a gzip-compressed tar file to the path given for it; say why, for those not written.
 
-    `wanted` maps names inside the archive, such as `dilemmas/dev.scruples-dilemmas.jsonl`, to paths that must not
+    `destinations` maps names inside the archive, such as `dilemmas/dev.scruples-dilemmas.jsonl`, to paths that must not
     exist. Only these paths are ever written, so no name in the archive can lead anywhere; only regular files count,
     so neither can links. The archive is read once from its beginning, and no further than the last wanted member.
     What was written is not checked: its digest is for the caller to compare. Raises `BadArchive` (what was written
     until then stays); an `OSError` that leaves is about the disk.
     """
     limits = limits or Limits()
-    refused = dict.fromkeys(wanted, "it is not in the archive")
+    refused = dict.fromkeys(destinations, "it is not in the archive")
     with gzip.open(archive) as unzipped:
         stream = _Forward(unzipped, limits)
         with _damage_told():
@@ -64,7 +64,7 @@ def extract(archive: Path, wanted: Mapping[str, Path], limits: Limits | None = N
             elif not 0 <= member.size <= limits.member:
                 refused[name] = f"it has {member.size:,} bytes, at most {limits.member:,} are taken"
             else:
-                _copy(stream, member, wanted[name])
+                _copy(stream, member, destinations[name])
                 del refused[name]
             if not refused:
                 break
@@ -82,17 +82,17 @@ def _members(tar: tarfile.TarFile, limits: Limits) -> Iterator[tarfile.TarInfo]:
 
 
 def _copy(stream: "_Forward", member: tarfile.TarInfo, path: Path) -> None:
-    left = member.size
+    remaining = member.size
     with path.open("xb") as target:
         with _damage_told():
             stream.seek(member.offset_data)
-        while left:
+        while remaining:
             with _damage_told():
-                block = stream.read(min(left, _BLOCK))
+                block = stream.read(min(remaining, _BLOCK))
             if not block:
                 raise BadArchive("it ends within a file")
             target.write(block)
-            left -= len(block)
+            remaining -= len(block)
         target.flush()
         os.fsync(target.fileno())
 

@@ -83,9 +83,9 @@ def _fetch_dataset(
             with FileLock(folder / f".{dataset.name}.lock", timeout=0):
                 # Looked at again: another process may have finished between the first look and the lock.
                 before = {data.split: _state(dataset, data, folder) for data in splits}
-                wanted = [data for data in splits if before[data.split][1] != "present"]
-                if wanted:
-                    _bring(dataset, {d.split: before[d.split][0] for d in wanted}, folder, progress, patience, limits)
+                missing = [data for data in splits if before[data.split][1] != "present"]
+                if missing:
+                    _bring(dataset, {d.split: before[d.split][0] for d in missing}, folder, progress, patience, limits)
         except Timeout:
             message = f"Another process is fetching {dataset.name} into {folder}."
             raise Interrupted(Fault("DATA_LOCKED", message, hint="Run the command again when it is done.")) from None
@@ -114,7 +114,7 @@ def _bring(
         raise ValueError(f"{dataset.name} has no url")
     part = folder / f"{dataset.name}.part"
 
-    def told(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         if progress is not None:
             progress(dataset.name, done, total)
 
@@ -125,7 +125,7 @@ def _bring(
     }
     faults = []
     try:
-        download(dataset.url, part, patience, told)
+        download(dataset.url, part, patience, report)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
         refused = extract(part, {members[split]: path for split, path in unchecked.items()}, limits)
@@ -135,11 +135,11 @@ def _bring(
                 faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} does not give {member}: {refused[member]}."))
                 continue
             kind, expected = pin(dataset.splits[split])
-            found = digest_of_file(kind, unchecked[split])
-            if found == expected:
+            digest = digest_of_file(kind, unchecked[split])
+            if digest == expected:
                 _give_name(unchecked[split], target)
                 continue
-            message = f"{member} in {dataset.url} has {kind} {found}, expected {expected}; it was not kept."
+            message = f"{member} in {dataset.url} has {kind} {digest}, expected {expected}; it was not kept."
             faults.append(Fault("DATA_DIGEST", message, hint="The release has changed, or it was altered on the way."))
     except BadArchive as error:
         hint = "What was downloaded is discarded; run the command again."

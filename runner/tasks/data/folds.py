@@ -16,10 +16,10 @@ def fold_of(rows: int, number: int, seed: int) -> list[int]:
     the same folds again. Their sizes differ by at most one.
     """
     order = sorted(range(rows), key=lambda row: sha256_bytes(f"{seed}:{row + 1}".encode()))
-    found = [0] * rows
-    for place, row in enumerate(order):
-        found[row] = place % number + 1
-    return found
+    folds = [0] * rows
+    for position, row in enumerate(order):
+        folds[row] = position % number + 1
+    return folds
 
 
 def taken(rows: Sequence[Any], folds: FoldSpec) -> list[bool]:
@@ -29,7 +29,7 @@ def taken(rows: Sequence[Any], folds: FoldSpec) -> list[bool]:
     a row of another fold. A path that leads to nothing in a row shares nothing.
     """
     fold = fold_of(len(rows), folds.number, folds.seed)
-    kept = [one in folds.take for one in fold]
-    values = [{json.dumps(found) for path in folds.apart for found in value_at(row, path)} for row in rows]
-    others = set[str]().union(*(found for found, mine in zip(values, kept, strict=True) if not mine))
-    return [mine and others.isdisjoint(found) for mine, found in zip(kept, values, strict=True)]
+    in_folds = [number in folds.take for number in fold]
+    values = [{json.dumps(value) for path in folds.apart for value in value_at(row, path)} for row in rows]
+    others = set[str]().union(*(row_values for row_values, mine in zip(values, in_folds, strict=True) if not mine))
+    return [mine and others.isdisjoint(row_values) for mine, row_values in zip(in_folds, values, strict=True)]

@@ -85,7 +85,7 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         report("DATA_ROWS", message, None, hint=hint)
 
     parsed: list[Any] = []
-    found: list[tuple[int, Item | Skipped]] = []
+    numbered: list[tuple[int, Item | Skipped]] = []
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -110,20 +110,20 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         if first != number:
             report("DATA_DUPLICATE_ID", f"The id {item.id!r} was given before, on line {first}.", number)
         elif any(item.counts):
-            found.append((number, item))
+            numbered.append((number, item))
         elif task.without_votes == "skip":
-            found.append((number, Skipped(item.id, number, f"nobody voted for any of {', '.join(task.labels)}")))
+            numbered.append((number, Skipped(item.id, number, f"nobody voted for any of {', '.join(task.labels)}")))
         else:
             report("DATA_NO_VOTES", f"Nobody voted for any of {', '.join(task.labels)}.", number)
     if data.folds is not None and not faults:
         own = taken(parsed, data.folds)
-        found = [each for each in found if own[each[0] - 1]]
+        numbered = [entry for entry in numbered if own[entry[0] - 1]]
         if sum(own) != data.folds.rows:
             message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
             hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
             report("DATA_ROWS", message, None, hint=hint)
-    items = [each for _, each in found if isinstance(each, Item)]
-    skipped = [each for _, each in found if isinstance(each, Skipped)]
+    items = [entry for _, entry in numbered if isinstance(entry, Item)]
+    skipped = [entry for _, entry in numbered if isinstance(entry, Skipped)]
     if skipped and not items and not faults:
         report("DATA_NO_VOTES", f"None of the {len(lines):,} rows has a vote, so there is nothing to score.", None)
 
@@ -136,11 +136,11 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
 
 def _require_pinned(data: DataFile, path: Path, content: bytes) -> None:
     kind, expected = pin(data)
-    found = digest_of_bytes(kind, content)
-    if found == expected:
+    actual = digest_of_bytes(kind, content)
+    if actual == expected:
         return
     hint = "Run `benchmark data check`, then `benchmark data fetch` to replace the file by the released one."
     if b"\r\n" in content and digest_of_bytes(kind, content.replace(b"\r\n", b"\n")) == expected:
         hint = "Its line ends were changed from LF to CRLF, as some tools do on the way: turn them back."
-    message = f"This is not the declared {data.split} split of {data.dataset}: {kind} {found}, expected {expected}."
+    message = f"This is not the declared {data.split} split of {data.dataset}: {kind} {actual}, expected {expected}."
     raise InvalidInput(Fault("DATA_DIGEST", message, file=str(path), hint=hint))

@@ -17,8 +17,8 @@ def default_data_dir() -> Path:
     The cache is `$XDG_CACHE_HOME` where that is an absolute path (the XDG base directory specification tells programs
     to ignore it otherwise), else `~/.cache`. Raises `InvalidInput` (DATA_MISSING) for a user without a home.
     """
-    if stated := os.environ.get("BENCHMARK_DATA_DIR"):
-        return Path(stated)
+    if setting := os.environ.get("BENCHMARK_DATA_DIR"):
+        return Path(setting)
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         try:

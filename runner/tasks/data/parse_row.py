@@ -27,26 +27,26 @@ def read_item(row: Any, task: Task, report: Report) -> Item | None:
     """
     faults = 0
 
-    def told(code: str, message: str, where: str) -> None:
+    def report_fault(code: str, message: str, where: str) -> None:
         nonlocal faults
         faults += 1
         report(code, message, where)
 
     if not isinstance(row, dict):
-        told("DATA_FIELD", f"A row is an object, {_describe(row)} was found.", "$")
+        report_fault("DATA_FIELD", f"A row is an object, {_describe(row)} was found.", "$")
         return None
-    item_id = _text(row, task.item.id, told, may_be_empty=False)
-    fields = {name: _text(row, path, told, may_be_empty=True) for name, path in task.item.fields.items()}
+    item_id = _text(row, task.item.id, report_fault, may_be_empty=False)
+    fields = {name: _text(row, path, report_fault, may_be_empty=True) for name, path in task.item.fields.items()}
     if fields and not any(text is None or text for text in fields.values()):
-        told("DATA_FIELD", f"Nothing to ask about: {' and '.join(fields)} are all empty.", "$")
-    counts = _votes(row, task.item.votes, task.labels, told, may_be_null=False)
-    panel = task.item.panel and _votes(row, task.item.panel, task.labels, told, may_be_null=True)
-    group = task.item.group and _text(row, task.item.group, told, may_be_empty=False)
+        report_fault("DATA_FIELD", f"Nothing to ask about: {' and '.join(fields)} are all empty.", "$")
+    counts = _votes(row, task.item.votes, task.labels, report_fault, may_be_null=False)
+    panel = task.item.panel and _votes(row, task.item.panel, task.labels, report_fault, may_be_null=True)
+    group = task.item.group and _text(row, task.item.group, report_fault, may_be_empty=False)
     if faults or item_id is None or counts is None:
         return None
-    kept = {name: text for name, text in fields.items() if text is not None}
+    texts = {name: text for name, text in fields.items() if text is not None}
     shared = tuple(json.dumps(value) for path in task.item.clusters for value in value_at(row, path))
-    return Item(item_id, kept, counts, panel if panel and any(panel) else None, group or None, shared)
+    return Item(item_id, texts, counts, panel if panel and any(panel) else None, group or None, shared)
 
 
 def _follow(row: Any, dotted: str) -> tuple[Any, str]:
@@ -111,20 +111,20 @@ def _votes(
             message = f"{len(value)} counts were found, {len(labels)} were expected: {', '.join(labels)}."
             report("DATA_VOTES", message, where)
             return None
-        found = {f"{where}[{index}]": count for index, count in enumerate(value)}
+        counts = {f"{where}[{index}]": count for index, count in enumerate(value)}
     elif isinstance(value, dict):
         if not _has_exactly(value, labels, report, where):
             return None
-        found = {f"{where}.{label}": value[label] for label in labels}
+        counts = {f"{where}.{label}": value[label] for label in labels}
     else:
         message = f"An array of counts, or an object from label to count, was expected; {_describe(value)} was found."
         report("DATA_VOTES", message, where)
         return None
     # type() and not isinstance(): true is an int to Python, and no number of people.
-    wrong = {place: count for place, count in found.items() if type(count) is not int or count < 0}
-    for place, count in wrong.items():
-        report("DATA_VOTES", f"A whole number of votes, 0 or more, was expected; {_describe(count)} was found.", place)
-    return None if wrong else tuple(found.values())
+    wrong = {path: count for path, count in counts.items() if type(count) is not int or count < 0}
+    for path, count in wrong.items():
+        report("DATA_VOTES", f"A whole number of votes, 0 or more, was expected; {_describe(count)} was found.", path)
+    return None if wrong else tuple(counts.values())
 
 
 def _has_exactly(votes: Mapping[str, Any], labels: tuple[str, ...], report: Report, where: str) -> bool:

@@ -53,31 +53,31 @@ def stats(items: Iterable[Item], labels: Sequence[str], group: str | None = None
     has no votes (`load_items` lets neither through).
     """
     everything = tuple(items)
-    chosen = everything if group is None else tuple(item for item in everything if item.group == group)
-    if not chosen:
+    selected = everything if group is None else tuple(item for item in everything if item.group == group)
+    if not selected:
         if group is None or not everything:
             raise ValueError("there are no items to describe")
         known = ", ".join(sorted({item.group for item in everything if item.group is not None})) or "none"
         raise InvalidInput(Fault("DATA_FIELD", f"No item is of the group {group!r}; the groups are: {known}."))
 
-    totals = [sum(item.counts) for item in chosen]
+    totals = [sum(item.counts) for item in selected]
     if not all(totals):
         raise ValueError("an item without votes has no distribution to describe")
-    shares = [[count / total for count in item.counts] for item, total in zip(chosen, totals, strict=True)]
-    leaders = [[k for k, count in enumerate(item.counts) if count == max(item.counts)] for item in chosen]
+    shares = [[count / total for count in item.counts] for item, total in zip(selected, totals, strict=True)]
+    leaders = [[k for k, count in enumerate(item.counts) if count == max(item.counts)] for item in selected]
     alone = Counter(first for first, *others in leaders if not others)
-    patterns = Counter(tuple(sorted(item.counts, reverse=True)) for item in chosen)
-    texts = {name: [item.fields[name] for item in chosen] for name in chosen[0].fields}
-    groups = Counter(item.group for item in chosen if item.group is not None)
+    patterns = Counter(tuple(sorted(item.counts, reverse=True)) for item in selected)
+    texts = {name: [item.fields[name] for item in selected] for name in selected[0].fields}
+    groups = Counter(item.group for item in selected if item.group is not None)
     return SplitStats(
-        items=len(chosen),
+        items=len(selected),
         groups=dict(sorted(groups.items())),
-        with_panel=sum(item.panel is not None for item in chosen),
+        with_panel=sum(item.panel is not None for item in selected),
         votes=_spread(totals),
         label_shares={label: statistics.fmean(h[k] for h in shares) for k, label in enumerate(labels)},
         plurality={label: alone[k] for k, label in enumerate(labels)},
         ties=sum(len(leading) > 1 for leading in leaders),
-        unanimous=sum(max(item.counts) == total for item, total in zip(chosen, totals, strict=True)),
+        unanimous=sum(max(item.counts) == total for item, total in zip(selected, totals, strict=True)),
         patterns=(
             {"-".join(map(str, votes)): times for votes, times in sorted(patterns.items(), reverse=True)}
             if len(set(totals)) == 1
@@ -85,8 +85,8 @@ def stats(items: Iterable[Item], labels: Sequence[str], group: str | None = None
         ),
         agreement=statistics.fmean(map(max, shares)),
         entropy=statistics.fmean(sum(-share * math.log(share) for share in h if share) for h in shares),
-        words={name: _spread([len(text.split()) for text in found]) for name, found in texts.items()},
-        empty={name: sum(not text for text in found) for name, found in texts.items()},
+        words={name: _spread([len(text.split()) for text in values]) for name, values in texts.items()},
+        empty={name: sum(not text for text in values) for name, values in texts.items()},
     )
 
 

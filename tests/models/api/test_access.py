@@ -82,7 +82,7 @@ def test_what_a_service_says_is_shown_without_the_key() -> None:
     assert len(redacted("x" * 10_000, None)) == 300
     assert "secret" not in redacted("x" * 290 + key, key)
     for length in (65536, 65530, 8190, 299):
-        assert "very" not in redacted("y" * length + key, key, most=1 << 20)
+        assert "very" not in redacted("y" * length + key, key, limit=1 << 20)
 
 
 def test_the_row_of_gpt_4o_is_valid_and_asks_the_official_service(root: Path) -> None:

@@ -36,10 +36,10 @@ class Batch:
         at_places = layer == self.last_layer_idx
         if (device, at_places) not in self._arranged:
             if device.type == "cpu":
-                found = for_blocks(self.packed, heads, at_places=at_places)
+                arrangement = for_blocks(self.packed, heads, at_places=at_places)
             else:
-                found = for_padded_calls(self.packed, at_places=at_places)
-            self._arranged[device, at_places] = found.to(device)
+                arrangement = for_padded_calls(self.packed, at_places=at_places)
+            self._arranged[device, at_places] = arrangement.to(device)
         return self._arranged[device, at_places]
 
 
@@ -66,16 +66,21 @@ def attend(
         raise ValueError("scores that are capped are not supported")
     scale = options.get("scaling")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    kept = packing.prefix_kv.get(module.layer_idx)
+    prefix_kv = packing.prefix_kv.get(module.layer_idx)
     if packing.write_prefix:
         packing.prefix_kv[module.layer_idx] = key[0].contiguous(), value[0].contiguous()
     arranged = packing.arranged(query.device, query.shape[1], module.layer_idx)
     answer = _in_blocks if query.device.type == "cpu" else _in_padded_calls
-    return answer(query[0], key[0], value[0], arranged, kept, scale)[None], None
+    return answer(query[0], key[0], value[0], arranged, prefix_kv, scale)[None], None
 
 
 def _in_blocks(
-    queries: Tensor, keys: Tensor, values: Tensor, arranged: Blocks, kept: tuple[Tensor, Tensor] | None, scale: float
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    arranged: Blocks,
+    prefix_kv: tuple[Tensor, Tensor] | None,
+    scale: float,
 ) -> Tensor:
     """(tokens, heads, size) of `queries` (heads, tokens, size); keys and values may have fewer heads.
 
@@ -83,14 +88,14 @@ def _in_blocks(
     leaves out the keys behind it. Scores are products in float32 whatever the dtype: rounded to bfloat16 they made the
     log-scores of small models an eighth less exact.
     """
-    if kept is not None:
-        kept = kept[0].float(), kept[1]
-    answers = [_short(queries, keys, values, part, kept, scale) for part in arranged.together]
-    found = _in_order(answers, arranged, queries)
+    if prefix_kv is not None:
+        prefix_kv = prefix_kv[0].float(), prefix_kv[1]
+    answers = [_short(queries, keys, values, part, prefix_kv, scale) for part in arranged.together]
+    output = _in_order(answers, arranged, queries)
     for segment in arranged.long:
         own = queries[:, segment.start : segment.stop]
-        _long(found[segment.start : segment.stop], _float(own).mul_(scale), keys, values, segment, kept)
-    return found
+        _long(output[segment.start : segment.stop], _float(own).mul_(scale), keys, values, segment, prefix_kv)
+    return output
 
 
 def _in_order(answers: list[Tensor], arranged: Blocks, queries: Tensor) -> Tensor:
@@ -106,58 +111,58 @@ def _float(states: Tensor) -> Tensor:
 
 
 def _long(
-    found: Tensor,
+    output: Tensor,
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
     segment: Segment,
-    kept: tuple[Tensor, Tensor] | None,
+    prefix_kv: tuple[Tensor, Tensor] | None,
 ) -> None:
-    """Put what the `queries` (heads, tokens, size) of `segment` find into `found` (tokens, heads, size).
+    """Put what the `queries` (heads, tokens, size) of `segment` find into `output` (tokens, heads, size).
 
     `keys` and `values` are those of the whole row.
     """
     heads, groups, (tokens, size) = len(keys), len(queries) // len(keys), queries.shape[1:]
     # (heads, groups of heads that share keys, tokens, size)
-    asked = queries.view(heads, groups, tokens, size)
-    own_keys = _joined(keys, segment.ranges, kept[0] if kept else None, torch.float32)
-    own_values = _joined(values, segment.ranges, kept[1] if kept else None, values.dtype)
+    grouped_queries = queries.view(heads, groups, tokens, size)
+    own_keys = _joined(keys, segment.ranges, prefix_kv[0] if prefix_kv else None, torch.float32)
+    own_values = _joined(values, segment.ranges, prefix_kv[1] if prefix_kv else None, values.dtype)
     ahead = own_keys.shape[1] - tokens
     upper = torch.full((BLOCK, BLOCK), -torch.inf).triu(1)
     for start in range(0, tokens, BLOCK):
         stop = min(start + BLOCK, tokens)
-        seen = ahead + stop
-        scores = torch.bmm(asked[:, :, start:stop].flatten(1, 2), own_keys[:, :seen].transpose(1, 2))
-        by_group = scores.view(heads, groups, stop - start, seen)
+        visible = ahead + stop
+        scores = torch.bmm(grouped_queries[:, :, start:stop].flatten(1, 2), own_keys[:, :visible].transpose(1, 2))
+        by_group = scores.view(heads, groups, stop - start, visible)
         if segment.branches is None:
             by_group[..., ahead + start :] += upper[: stop - start, : stop - start]
         else:
             by_group[..., ahead:] += torch.from_numpy(attention_bias(segment.branches, start, stop))
-        given = torch.bmm(torch.softmax(scores, dim=-1).to(values.dtype), own_values[:, :seen])
-        by_token = given.view(heads, groups, stop - start, size).permute(2, 0, 1, 3)
-        found[start:stop].view(by_token.shape).copy_(by_token)
+        context = torch.bmm(torch.softmax(scores, dim=-1).to(values.dtype), own_values[:, :visible])
+        by_token = context.view(heads, groups, stop - start, size).permute(2, 0, 1, 3)
+        output[start:stop].view(by_token.shape).copy_(by_token)
 
 
 def _short(
-    queries: Tensor, keys: Tensor, values: Tensor, part: Padded, kept: tuple[Tensor, Tensor] | None, scale: float
+    queries: Tensor, keys: Tensor, values: Tensor, part: Padded, prefix_kv: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
-    """(segments · most queries, heads, size): the segments of `part` together; what is kept is read once for all."""
+    """(segments · max_queries, heads, size): the segments of `part` together; what is kept is read once for all."""
     heads, groups, size = len(keys), len(queries) // len(keys), queries.shape[2]
-    several, most = part.queries.shape
+    several, max_queries = part.queries.shape
     own = _gathered(queries, part.queries, groups, torch.float32).mul_(scale).view(heads * several, -1, size)
     own_keys = _gathered(keys, part.keys, 1, torch.float32).view(heads * several, -1, size)
     own_values = _gathered(values, part.keys, 1, values.dtype).view(heads * several, -1, size)
-    past = 0 if kept is None else kept[0].shape[1]
-    scores = torch.bmm(own, own_keys.transpose(1, 2)).view(heads, several, groups, most, -1)
+    past = 0 if prefix_kv is None else prefix_kv[0].shape[1]
+    scores = torch.bmm(own, own_keys.transpose(1, 2)).view(heads, several, groups, max_queries, -1)
     scores += part.hidden[:, None]
-    if kept is not None:
-        of_kept = torch.bmm(own.view(heads, -1, size), kept[0].transpose(1, 2))
+    if prefix_kv is not None:
+        of_kept = torch.bmm(own.view(heads, -1, size), prefix_kv[0].transpose(1, 2))
         scores = torch.cat([of_kept.view(*scores.shape[:-1], past), scores], dim=-1)
-    weights = torch.softmax(scores, dim=-1).to(values.dtype).view(heads * several, groups * most, -1)
-    found = torch.bmm(weights[..., past:], own_values)
-    if kept is not None:
-        found += torch.bmm(weights[..., :past].reshape(heads, -1, past), kept[1]).view(found.shape)
-    return found.view(heads, several, groups, most, size).permute(1, 3, 0, 2, 4).flatten(2, 3).flatten(0, 1)
+    weights = torch.softmax(scores, dim=-1).to(values.dtype).view(heads * several, groups * max_queries, -1)
+    context = torch.bmm(weights[..., past:], own_values)
+    if prefix_kv is not None:
+        context += torch.bmm(weights[..., :past].reshape(heads, -1, past), prefix_kv[1]).view(context.shape)
+    return context.view(heads, several, groups, max_queries, size).permute(1, 3, 0, 2, 4).flatten(2, 3).flatten(0, 1)
 
 
 def _gathered(states: Tensor, places: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
@@ -170,42 +175,47 @@ def _gathered(states: Tensor, places: Tensor, groups: int, dtype: torch.dtype) -
     return torch.empty(rows.shape, dtype=dtype).copy_(rows)
 
 
-def _after(kept: Tensor, states: Tensor) -> Tensor:
-    return torch.cat([kept, states], dim=1)
+def _after(prefix: Tensor, states: Tensor) -> Tensor:
+    return torch.cat([prefix, states], dim=1)
 
 
-def _joined(states: Tensor, ranges: tuple[Range, ...], kept: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _joined(states: Tensor, ranges: tuple[Range, ...], prefix: Tensor | None, dtype: torch.dtype) -> Tensor:
     """(heads, tokens, size): what is kept and the tokens of `ranges` one after the other, contiguous."""
     parts = [states[:, start:stop] for start, stop in ranges]
-    if kept is not None:
-        parts.insert(0, kept)
-    found = torch.empty(len(states), sum(part.shape[1] for part in parts), states.shape[2], dtype=dtype)
+    if prefix is not None:
+        parts.insert(0, prefix)
+    output = torch.empty(len(states), sum(part.shape[1] for part in parts), states.shape[2], dtype=dtype)
     start = 0
     for part in parts:
         # One slice at a time: with gradients, views that come several at once cannot be written to.
-        found[:, start : start + part.shape[1]].copy_(part)
+        output[:, start : start + part.shape[1]].copy_(part)
         start += part.shape[1]
-    return found
+    return output
 
 
 def _in_padded_calls(
-    queries: Tensor, keys: Tensor, values: Tensor, arranged: Blocks, kept: tuple[Tensor, Tensor] | None, scale: float
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    arranged: Blocks,
+    prefix_kv: tuple[Tensor, Tensor] | None,
+    scale: float,
 ) -> Tensor:
     """As `_in_blocks`, in the dtype of `queries` and by the library's attention for the device: few launches."""
     groups = len(queries) // len(keys)
     answers = []
-    if kept is not None:
-        keys, values = _after(kept[0], keys), _after(kept[1], values)
+    if prefix_kv is not None:
+        keys, values = _after(prefix_kv[0], keys), _after(prefix_kv[1], values)
     for part in arranged.together:
         # With a mask, kernels for shared keys fall back to a slow form, so they are repeated.
         own_keys, own_values = (
             states[:, part.keys].transpose(0, 1).repeat_interleave(groups, dim=1) for states in (keys, values)
         )
-        asked = queries[:, part.queries].transpose(0, 1)
-        found = torch.nn.functional.scaled_dot_product_attention(
-            asked, own_keys, own_values, attn_mask=part.hidden[:, None].to(asked.dtype), scale=scale
+        part_queries = queries[:, part.queries].transpose(0, 1)
+        context = torch.nn.functional.scaled_dot_product_attention(
+            part_queries, own_keys, own_values, attn_mask=part.hidden[:, None].to(part_queries.dtype), scale=scale
         )
-        answers.append(found.transpose(1, 2).flatten(0, 1))
+        answers.append(context.transpose(1, 2).flatten(0, 1))
     return _in_order(answers, arranged, queries)
 
 

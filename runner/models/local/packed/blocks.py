@@ -33,7 +33,7 @@ class Padded:
 
     def to(self, device: torch.device) -> "Padded":
         """The same on `device`."""
-        return Padded(*(devices.put_on(device, each) for each in (self.queries, self.keys, self.hidden)))
+        return Padded(*(devices.put_on(device, tensor) for tensor in (self.queries, self.keys, self.hidden)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,7 @@ class Blocks:
 
     def to(self, device: torch.device) -> "Blocks":
         """The same on `device`."""
-        return Blocks([each.to(device) for each in self.together], self.long, devices.put_on(device, self.order))
+        return Blocks([part.to(device) for part in self.together], self.long, devices.put_on(device, self.order))
 
 
 def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
@@ -57,14 +57,16 @@ def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
     `at_places`: only the answers at the places of the batch are wanted, and so what has few of them is filled up too.
     What is kept is not among the keys: all segments together are multiplied with it.
     """
-    asked = _query_ranges(packed, at_places)
+    query_ranges = _query_ranges(packed, at_places)
     fits: Callable[[QueryRange], bool] = _is_few if at_places else _is_short
     scores = _SCORES // heads
     # Of few queries it is the keys that need room.
-    least = BLOCK if at_places else 1
-    alike = bucket_by_size(list(filter(fits, asked)), 0, 1.2)
-    together = [part for members in alike for part in _pieces(members, packed.prefix_len, scores, least)]
-    return _blocks(together, [each.segment for each in asked if not fits(each)], 0, len(packed.ids))
+    min_queries = BLOCK if at_places else 1
+    alike = bucket_by_size(list(filter(fits, query_ranges)), 0, 1.2)
+    together = [part for members in alike for part in _pieces(members, packed.prefix_len, scores, min_queries)]
+    return _blocks(
+        together, [query_range.segment for query_range in query_ranges if not fits(query_range)], 0, len(packed.ids)
+    )
 
 
 def for_padded_calls(packed: Packed, *, at_places: bool) -> Blocks:
@@ -86,79 +88,86 @@ class QueryRange:
     segment: Segment
     tokens: Ints
 
-    def seen(self, kept: int) -> int:
+    def seen(self, prefix_len: int) -> int:
         """Keys that the segment's last token sees, if it has no branches."""
-        return kept + sum(stop - start for start, stop in self.segment.ranges)
+        return prefix_len + sum(stop - start for start, stop in self.segment.ranges)
 
 
 def _query_ranges(packed: Packed, at_places: bool) -> list[QueryRange]:
     if not at_places:
-        return [QueryRange(each, np.arange(each.stop - each.start)) for each in packed.segments]
+        return [QueryRange(segment, np.arange(segment.stop - segment.start)) for segment in packed.segments]
     places = np.unique(packed.scored_positions)
-    found = [
-        QueryRange(each, places[slice(*np.searchsorted(places, (each.start, each.stop)))] - each.start)
-        for each in packed.segments
+    query_ranges = [
+        QueryRange(segment, places[slice(*np.searchsorted(places, (segment.start, segment.stop)))] - segment.start)
+        for segment in packed.segments
     ]
-    return [each for each in found if len(each.tokens)]
+    return [query_range for query_range in query_ranges if len(query_range.tokens)]
 
 
-def _is_short(asked: QueryRange) -> bool:
-    return len(asked.tokens) <= _SHORT and asked.seen(0) <= 2 * _SHORT
+def _is_short(query_range: QueryRange) -> bool:
+    return len(query_range.tokens) <= _SHORT and query_range.seen(0) <= 2 * _SHORT
 
 
-def _is_few(asked: QueryRange) -> bool:
-    return len(asked.tokens) <= BLOCK or _is_short(asked)
+def _is_few(query_range: QueryRange) -> bool:
+    return len(query_range.tokens) <= BLOCK or _is_short(query_range)
 
 
-def bucket_by_size(asked: Sequence[QueryRange], kept: int, most: float) -> list[list[QueryRange]]:
-    """What is asked in groups whose numbers of queries, and of keys, are within a factor of about `most`."""
-    found: list[list[QueryRange]] = []
-    least = (0, 0)
-    for each in sorted(asked, key=lambda each: (each.seen(kept), len(each.tokens))):
-        size = (len(each.tokens), each.seen(kept))
-        if found and all(now <= most * low + 4 for now, low in zip(size, least, strict=True)):
-            found[-1].append(each)
-            least = min(least[0], size[0]), least[1]
+def bucket_by_size(query_ranges: Sequence[QueryRange], prefix_len: int, ratio: float) -> list[list[QueryRange]]:
+    """What is asked in groups whose numbers of queries, and of keys, are within a factor of about `ratio`."""
+    groups: list[list[QueryRange]] = []
+    smallest = (0, 0)
+    for query_range in sorted(
+        query_ranges, key=lambda query_range: (query_range.seen(prefix_len), len(query_range.tokens))
+    ):
+        size = (len(query_range.tokens), query_range.seen(prefix_len))
+        if groups and all(now <= ratio * low + 4 for now, low in zip(size, smallest, strict=True)):
+            groups[-1].append(query_range)
+            smallest = min(smallest[0], size[0]), smallest[1]
         else:
-            found.append([each])
-            least = size
-    return found
+            groups.append([query_range])
+            smallest = size
+    return groups
 
 
-def _pieces(asked: list[QueryRange], kept: int, scores: int, least: int) -> Iterator[list[QueryRange]]:
+def _pieces(
+    query_ranges: list[QueryRange], prefix_len: int, scores: int, min_queries: int
+) -> Iterator[list[QueryRange]]:
     """What is of about one size in parts that have at most so many `scores` for a head, or one segment."""
-    queries = max(least, *(len(each.tokens) for each in asked))
-    several = max(1, scores // (queries * max(each.seen(kept) for each in asked)))
-    for start in range(0, len(asked), several):
-        yield asked[start : start + several]
+    queries = max(min_queries, *(len(query_range.tokens) for query_range in query_ranges))
+    several = max(1, scores // (queries * max(query_range.seen(prefix_len) for query_range in query_ranges)))
+    for start in range(0, len(query_ranges), several):
+        yield query_ranges[start : start + several]
 
 
-def _blocks(together: list[list[QueryRange]], long: list[Segment], kept: int, tokens: int) -> Blocks:
+def _blocks(together: list[list[QueryRange]], long: list[Segment], prefix_len: int, tokens: int) -> Blocks:
     order = np.zeros(tokens, dtype=np.int64)
     start = 0
     for members in together:
-        most = max(len(each.tokens) for each in members)
-        for each in members:
-            order[each.segment.start + each.tokens] = start + np.arange(len(each.tokens))
-            start += most
-    return Blocks([_pad(members, kept) for members in together], long, torch.from_numpy(order))
+        max_queries = max(len(query_range.tokens) for query_range in members)
+        for query_range in members:
+            order[query_range.segment.start + query_range.tokens] = start + np.arange(len(query_range.tokens))
+            start += max_queries
+    return Blocks([_pad(members, prefix_len) for members in together], long, torch.from_numpy(order))
 
 
-def _pad(asked: list[QueryRange], kept: int) -> Padded:
+def _pad(query_ranges: list[QueryRange], prefix_len: int) -> Padded:
     lines = [
-        np.concatenate([np.arange(kept), *(np.arange(*each) + kept for each in one.segment.ranges)]) for one in asked
+        np.concatenate([np.arange(prefix_len), *(np.arange(*span) + prefix_len for span in query_range.segment.ranges)])
+        for query_range in query_ranges
     ]
-    most = max(len(each.tokens) for each in asked)
-    queries = np.zeros((len(asked), most), dtype=np.int64)
-    keys = np.zeros((len(asked), max(map(len, lines))), dtype=np.int64)
-    sees = np.zeros((len(asked), most, keys.shape[1]), dtype=bool)
+    max_queries = max(len(query_range.tokens) for query_range in query_ranges)
+    queries = np.zeros((len(query_ranges), max_queries), dtype=np.int64)
+    keys = np.zeros((len(query_ranges), max(map(len, lines))), dtype=np.int64)
+    sees = np.zeros((len(query_ranges), max_queries, keys.shape[1]), dtype=bool)
     sees[..., 0] = True  # so that what is nobody's answer is finite
-    for number, (one, line) in enumerate(zip(asked, lines, strict=True)):
-        wanted, own = len(one.tokens), one.segment.stop - one.segment.start
-        queries[number, :wanted] = one.segment.start + one.tokens
+    for number, (query_range, line) in enumerate(zip(query_ranges, lines, strict=True)):
+        count, own = len(query_range.tokens), query_range.segment.stop - query_range.segment.start
+        queries[number, :count] = query_range.segment.start + query_range.tokens
         keys[number, : len(line)] = line
-        sees[number, :wanted, : len(line) - own] = True
-        sees[number, :wanted, len(line) - own : len(line)] = causal_mask(one.segment.branches, one.tokens, own)
+        sees[number, :count, : len(line) - own] = True
+        sees[number, :count, len(line) - own : len(line)] = causal_mask(
+            query_range.segment.branches, query_range.tokens, own
+        )
     return Padded(
         queries=torch.from_numpy(queries),
         keys=torch.from_numpy(keys),

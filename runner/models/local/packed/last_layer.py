@@ -45,17 +45,17 @@ def scored_at(places: Tensor, tokens: int) -> Iterator[None]:
         _LOOKED_AT.reset(before)
 
 
-def _take(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _take(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     looked_at = _LOOKED_AT.get()
     if looked_at is None:
-        return given
-    states, *rest = given
+        return args
+    states, *rest = args
     return states[:, looked_at[0].to(states.device)], *rest
 
 
-def _put(_: nn.Module, __: Any, found: Tensor) -> Tensor:
+def _put(_: nn.Module, __: Any, output: Tensor) -> Tensor:
     looked_at = _LOOKED_AT.get()
     if looked_at is None:
-        return found
+        return output
     places, tokens = looked_at
-    return found.new_zeros(1, tokens, found.shape[2]).index_copy_(1, places.to(found.device), found)
+    return output.new_zeros(1, tokens, output.shape[2]).index_copy_(1, places.to(output.device), output)

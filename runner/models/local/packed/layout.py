@@ -64,10 +64,10 @@ class Packed:
     """(scores,) the surface form that the token belongs to, counted through the whole batch."""
 
 
-def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
+def pack(prompts: Sequence[EncodedPrompt], prefix_len: int) -> Packed:
     """Lay out prompts whose first `prefix_len` tokens are at hand; each must have at least one more."""
-    row = _Row(kept)
-    order, shared = in_order([prompt.prefix[kept:] for prompt in prompts])
+    row = _Row(prefix_len)
+    order, shared = in_order([prompt.prefix[prefix_len:] for prompt in prompts])
     first_form = np.cumsum([0, *(len(prompt.tails) for prompt in prompts)])
 
     def grow(low: int, high: int, depth: int, before: tuple[Range, ...]) -> None:
@@ -78,7 +78,7 @@ def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
             return
         common = min(shared[low + 1 : high])
         if common - depth >= LEAST_SHARED:
-            before = row.add(prompts[order[low]].prefix[kept + depth : kept + common], depth, before)
+            before = row.add(prompts[order[low]].prefix[prefix_len + depth : prefix_len + common], depth, before)
             depth = common
         at = low
         for number in range(low + 1, high + 1):
@@ -89,7 +89,7 @@ def pack(prompts: Sequence[EncodedPrompt], kept: int) -> Packed:
     grow(0, len(prompts), 0, ())
     places, targets, owners = np.array(row.scored, dtype=np.int64).T
     ids, positions = np.concatenate(row.ids).astype(np.int64), np.concatenate(row.positions).astype(np.int64)
-    return Packed(kept, ids, positions, tuple(row.segments), places, targets, owners)
+    return Packed(prefix_len, ids, positions, tuple(row.segments), places, targets, owners)
 
 
 def pack_prefix(tokens: NDArray[np.int32]) -> Packed:
@@ -142,5 +142,5 @@ def _end(row: _Row, prompt: EncodedPrompt, depth: int, before: tuple[Range, ...]
         start = row.length
     for number, tail in enumerate(prompt.tails, start=owner):
         places = (last, *range(start, start + len(tail) - 1))
-        row.scored.extend((place, token, number) for place, token in zip(places, tail, strict=True))
+        row.scored.extend((position, token, number) for position, token in zip(places, tail, strict=True))
         start += len(tail) - 1

@@ -34,10 +34,10 @@ def in_order(rests: Sequence[NDArray[np.int32]]) -> tuple[list[int], list[int]]:
     order = sorted(range(len(rests)), key=lambda number: rests[number].astype(">i4").tobytes())
     shared = [0] * len(order)
     for at in range(1, len(order)):
-        one, other = rests[order[at - 1]], rests[order[at]]
-        most = min(len(one), len(other)) - 1
-        differs = np.flatnonzero(one[:most] != other[:most])
-        shared[at] = int(differs[0]) if len(differs) else most
+        previous, other = rests[order[at - 1]], rests[order[at]]
+        longest = min(len(previous), len(other)) - 1
+        differs = np.flatnonzero(previous[:longest] != other[:longest])
+        shared[at] = int(differs[0]) if len(differs) else longest
     return order, shared
 
 
@@ -55,21 +55,21 @@ def packed_batches(rests: Sequence[Suffix], budget: int) -> list[list[int]]:
     def longest(numbers: Sequence[int]) -> int:
         return max(rests[number].tokens for number in numbers)
 
-    found: list[list[int]] = []
+    batches: list[list[int]] = []
     for members in sorted(groups.values(), key=longest, reverse=True):
-        left = 0
+        budget_left = 0
         families = _families(members, rests)
         for family in sorted(families, key=lambda family: longest([number for number, _ in family]), reverse=True):
             whole = sum(rests[number].tokens - shared for number, shared in family)
-            alone = left < whole <= budget
+            alone = budget_left < whole <= budget
             for number, shared in family:
                 cost = rests[number].tokens - shared
-                if alone or cost > left:
-                    found.append([])
-                    left, cost, alone = budget, rests[number].tokens, False
-                found[-1].append(number)
-                left -= cost
-    return found
+                if alone or cost > budget_left:
+                    batches.append([])
+                    budget_left, cost, alone = budget, rests[number].tokens, False
+                batches[-1].append(number)
+                budget_left -= cost
+    return batches
 
 
 def _families(members: Sequence[int], rests: Sequence[Suffix]) -> list[list[tuple[int, int]]]:
