@@ -13,6 +13,7 @@ from runner.archive.store import Store
 from runner.core import resources, strict_json
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import Fault, InvalidInput, UserError, VerificationError
+from runner.core.files import read_regular
 from runner.core.types import Benchmark
 from runner.scorecard import filenames
 from runner.scorecard.verify import Report, verify
@@ -162,7 +163,7 @@ def _changed(path: Path) -> InvalidInput:
 def _read(path: Path) -> bytes:
     """The bytes of a stranger's file; of one that an archive does not take, no more than shows that."""
     try:
-        data = strict_json.read_file(path, objects.MOST_BYTES)
+        data = read_regular(path, objects.MOST_BYTES)
     except OSError as problem:
         raise InvalidInput(Fault("FILE_MISSING", f"cannot be read: {problem.strerror}.", str(path))) from None
     if len(data) > objects.MOST_BYTES:

@@ -69,6 +69,8 @@ def unpack(kind: Kind, sha256: str, data: bytes | None) -> tuple[bytes | None, s
     """The content of a stored object, or None and what is wrong with it."""
     if data is None:
         return None, _ABSENT
+    if not data:
+        return None, "is empty, or too large to be what the index names"
     content: bytes | None = data
     if kind.packed:
         content = _decompress(data)

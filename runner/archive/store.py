@@ -13,13 +13,16 @@ import fsspec  # type: ignore[import-untyped]
 from filelock import FileLock
 
 from runner.core.errors import BackendError, Fault, InvalidInput, OutputError
-from runner.core.files import sync_folder
+from runner.core.files import read_whole, sync_folder
 
 # Stores that can be told "write this only if nothing is there" in one step. Others can be read, not added to: two
 # writers at once could overwrite each other.
 _CONDITIONAL = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
 _BATCH = 256
+
+MAX_BYTES = (1 << 30) + (1 << 26)
+"""The most that an object may have; of a larger file nothing is read. What does not compress grows a little in xz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ class Store:
         return dict(self.read_many([name]))[name]
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """Name and bytes (None where there is none) of each object, in order; from a service, many at a time."""
+        """Name and bytes of each object, in order; from a service, many at a time.
+
+        None where there is none, and no bytes for a file that is too large to be one.
+        """
         all_names = list(names)
         if self.folder is not None:
             for name in all_names:
@@ -156,8 +162,10 @@ def _service(address: str) -> Iterator[None]:
 
 def _read_file(path: Path, address: str) -> bytes | None:
     try:
-        return path.read_bytes() if path.is_file() else None  # never waits at a pipe
+        return read_whole(path, MAX_BYTES) if path.is_file() else None
     except OSError as problem:
+        if problem.errno == errno.EFBIG:
+            return b""
         message = f"cannot be read: {problem.strerror}."
         raise BackendError(Fault("ARCHIVE_UNREACHABLE", message, address)) from None
 

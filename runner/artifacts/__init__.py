@@ -12,6 +12,7 @@ from runner.artifacts.check import (
     check_model,
     check_submission_files,
 )
+from runner.artifacts.config import FAMILIES
 from runner.artifacts.manifest import (
     FileStat,
     adapter_manifest,
@@ -25,6 +26,7 @@ from runner.artifacts.manifest import (
 from runner.artifacts.tree import FETCHED, Kind, walk
 
 __all__ = [
+    "FAMILIES",
     "FETCHED",
     "AdapterFacts",
     "FileStat",

@@ -46,7 +46,7 @@ _FREE = frozenset(
     }
 )
 _ONE_OF: Mapping[str, tuple[object, ...]] = {
-    "fan_in_fan_out": (False,),
+    "fan_in_fan_out": (True, False),  # peft sets it anew by the kind of each layer
     "init_lora_weights": (True, False, "gaussian"),
     "lora_bias": (True, False),
     "use_dora": (True, False),

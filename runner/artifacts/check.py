@@ -28,15 +28,15 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 class ModelFacts:
     """What the files of a model say of it.
 
-    `modules` are its two-dimensional weights, name to (out, in); `parameters` counts the elements of its tensors as
-    stored; `files` are those that are loaded.
+    `modules` are its two-dimensional weights, name to (out, in), or None where the file's names may not be the model's;
+    `parameters` counts the elements of its tensors as stored; `files` are those that are loaded.
     """
 
     model_type: str
     family: Literal["causal", "encoder"]
     layers: int
     vocabulary: int
-    modules: Mapping[str, tuple[int, int]]
+    modules: Mapping[str, tuple[int, int]] | None
     parameters: int
     files: tuple[str, ...]
 

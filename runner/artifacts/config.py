@@ -9,7 +9,8 @@ from runner.artifacts.reading import shown
 from runner.artifacts.tree import Tree
 from runner.core.errors import Fault
 
-FAMILIES: Mapping[str, Literal["causal", "encoder"]] = {
+# Architectures whose tensors are known here, name by name (`shapes.py`).
+SHAPED: Mapping[str, Literal["causal", "encoder"]] = {
     "llama": "causal",
     "mistral": "causal",
     "qwen2": "causal",
@@ -17,6 +18,53 @@ FAMILIES: Mapping[str, Literal["causal", "encoder"]] = {
     "bert": "encoder",
     "roberta": "encoder",
 }
+# Those of which the library says which tensors they have, once it is loaded. Each agrees with plain transformers in
+# tests/models/local/test_architectures.py.
+_BY_LIBRARY = (
+    "apertus",
+    "arcee",
+    "bloom",
+    "cohere",
+    "cohere2",
+    "deepseek_v2",
+    "deepseek_v3",
+    "ernie4_5",
+    "exaone4",
+    "falcon",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "glm",
+    "glm4",
+    "glm4_moe",
+    "gpt2",
+    "gpt_bigcode",
+    "gpt_neo",
+    "gpt_neox",
+    "gpt_oss",
+    "gptj",
+    "granite",
+    "granitemoe",
+    "ministral3",
+    "mixtral",
+    "mpt",
+    "nemotron",
+    "olmo",
+    "olmo2",
+    "olmo3",
+    "olmoe",
+    "opt",
+    "phi",
+    "phi3",
+    "phimoe",
+    "qwen2_moe",
+    "qwen3_moe",
+    "seed_oss",
+    "smollm3",
+    "stablelm",
+    "starcoder2",
+)
+FAMILIES: Mapping[str, Literal["causal", "encoder"]] = {**SHAPED, **dict.fromkeys(_BY_LIBRARY, "causal")}
 _MAX_CONFIG = 1 << 20
 
 # Well beyond the largest published models of these families, well below what would exhaust a machine before loading.
@@ -28,8 +76,26 @@ _BOUNDS: Mapping[str, int] = {
     "vocab_size": 1_048_576,
     "max_position_embeddings": 16_777_216,
 }
-_OPTIONAL_BOUNDS: Mapping[str, int] = {"num_key_value_heads": 512, "head_dim": 1024, "type_vocab_size": 1024}
+_OPTIONAL_BOUNDS: Mapping[str, int] = {
+    "num_key_value_heads": 512,
+    "head_dim": 1024,
+    "type_vocab_size": 1024,
+    "num_local_experts": 4096,
+    "num_experts": 4096,
+    "moe_intermediate_size": 262_144,
+    "shared_expert_intermediate_size": 262_144,
+    "word_embed_proj_dim": 32_768,
+}
 _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+_ALWAYS_STATED = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+# What older architectures call these.
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "hidden_size": ("n_embd", "n_embed", "d_model"),
+    "intermediate_size": ("n_inner", "ffn_dim"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
+}
 # What the library assumes where config.json is silent.
 _KEY_VALUE_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32}
 _HEAD_DIM = {"qwen3": 128}
@@ -37,16 +103,23 @@ _HEAD_DIM = {"qwen3": 128}
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What of config.json decides the shapes of the tensors."""
+    """What config.json says of any architecture, and of one that is known tensor by tensor its `sizes`."""
 
     model_type: str
     layers: int
+    vocabulary: int
+    sizes: "Sizes | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What of config.json decides the shapes of the tensors."""
+
     hidden: int
     intermediate: int
     heads: int
     key_value_heads: int
     head_dim: int
-    vocabulary: int
     positions: int
     token_types: int
     tied: bool
@@ -83,14 +156,17 @@ def read_config(tree: Tree) -> tuple[list[Fault], Config | None]:
 
 def _bounds_faults(document: Mapping[str, Any], file: str) -> list[Fault]:
     faults = []
+    shaped = document["model_type"] in SHAPED
     for key, limit in {**_BOUNDS, **_OPTIONAL_BOUNDS}.items():
+        key = key if shaped else _name_in(document, key)
         value = document.get(key)
-        if value is None and key not in _REQUIRED:
+        required = key in _REQUIRED if shaped else key in _ALWAYS_STATED
+        if value is None and not required:
             continue
         if type(value) is not int or not 1 <= value <= limit:
             message = f"It is {shown(value)}, a whole number from 1 to {limit:,} was expected."
             faults.append(Fault("CONFIG_BOUNDS", message, file=file, path=f"$.{key}"))
-    if not faults:
+    if shaped and not faults:
         heads, hidden = document["num_attention_heads"], document["hidden_size"]
         shared = document.get("num_key_value_heads") or 1
         if heads % shared:
@@ -102,17 +178,28 @@ def _bounds_faults(document: Mapping[str, Any], file: str) -> list[Fault]:
     return faults
 
 
+def _name_in(document: Mapping[str, Any], key: str) -> str:
+    """The name under which `document` has what is usually called `key`."""
+    return next((name for name in (key, *_OTHER_NAMES.get(key, ())) if document.get(name) is not None), key)
+
+
 def _config(model_type: str, document: Mapping[str, Any]) -> Config:
-    heads: int = document["num_attention_heads"]
     return Config(
         model_type=model_type,
-        layers=document["num_hidden_layers"],
+        layers=document[_name_in(document, "num_hidden_layers")],
+        vocabulary=document["vocab_size"],
+        sizes=_sizes(model_type, document) if model_type in SHAPED else None,
+    )
+
+
+def _sizes(model_type: str, document: Mapping[str, Any]) -> Sizes:
+    heads: int = document["num_attention_heads"]
+    return Sizes(
         hidden=document["hidden_size"],
         intermediate=document["intermediate_size"],
         heads=heads,
         key_value_heads=document.get("num_key_value_heads") or _KEY_VALUE_HEADS.get(model_type, heads),
         head_dim=document.get("head_dim") or _HEAD_DIM.get(model_type, document["hidden_size"] // heads),
-        vocabulary=document["vocab_size"],
         positions=document.get("max_position_embeddings") or 512,
         token_types=document.get("type_vocab_size") or 2,
         tied=document.get("tie_word_embeddings", FAMILIES[model_type] == "encoder") is True,

@@ -1,37 +1,18 @@
 """Open one submitted file without following a link, and show what a stranger wrote without trusting it."""
 
-import os
-import stat
 from collections.abc import Iterable
-from io import FileIO
-from pathlib import Path
+from functools import partial
 
+from runner.core import files
 from runner.core.errors import Fault
+from runner.core.files import read_exactly as read_exactly
 
 _SHOWN = 80
 _FAULTS_OF_A_KIND = 8
 
 
-def open_regular(path: Path) -> FileIO:
-    """The file at `path`, opened for reading without buffering ahead.
-
-    Raises `OSError` when it is a link (`O_NOFOLLOW`), not a regular file (asked of the open file, so that it cannot be
-    exchanged in between), or not readable. A FIFO does not block (`O_NONBLOCK`).
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is not a regular file")
-    return FileIO(descriptor)
-
-
-def read_exactly(stream: FileIO, length: int) -> bytes:
-    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than was asked for."""
-    blocks = []
-    while length > 0 and (block := stream.read(length)):
-        blocks.append(block)
-        length -= len(block)
-    return b"".join(blocks)
+open_regular = partial(files.open_regular, follow=False)
+"""A file of a submission: a link is refused too."""
 
 
 def shown(value: object) -> str:

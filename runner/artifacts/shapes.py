@@ -3,22 +3,34 @@
 import re
 from collections.abc import Iterator
 
-from runner.artifacts.config import FAMILIES, Config
+from runner.artifacts.config import SHAPED, Config, Sizes
 from runner.artifacts.reading import shown, shown_some
 from runner.artifacts.safetensors_header import FLOATS, Header
 from runner.core.errors import Fault
 
 Shape = tuple[int, ...]
-_LAYER = re.compile(r"(?:model\.layers|bert\.encoder\.layer|roberta\.encoder\.layer)\.(\d{1,9})\.")
+_LAYER = re.compile(r"(?:[a-z_]+\.)*?(?:layers?|h|blocks)\.(\d{1,9})\.")
+# The rows of these are the vocabulary.
+_EMBEDDINGS = re.compile(r"(?:[a-z_]+\.)*(?:embed_tokens|wte|word_embeddings|embed_in)\.weight")
 
 
 def expected_tensors(config: Config) -> dict[str, Shape]:
-    """Every tensor, by name, that a model of this configuration is made of; for an encoder without its head."""
-    return dict(_encoder(config) if FAMILIES[config.model_type] == "encoder" else _causal(config))
+    """Every tensor, by name, that a model of this configuration is made of; for an encoder without its head.
+
+    None of an architecture that is not known tensor by tensor.
+    """
+    if config.sizes is None:
+        return {}
+    return dict((_encoder if SHAPED[config.model_type] == "encoder" else _causal)(config, config.sizes))
 
 
-def modules(config: Config, weights: Header) -> dict[str, tuple[int, int]]:
-    """The two-dimensional weights that an adapter can aim at: module name to (rows, columns) = (out, in)."""
+def modules(config: Config, weights: Header) -> dict[str, tuple[int, int]] | None:
+    """The two-dimensional weights that an adapter can aim at: module name to (rows, columns) = (out, in).
+
+    None for an architecture whose tensors may have other names in the file than in the model.
+    """
+    if config.sizes is None:
+        return None
     named: dict[str, Shape] = {
         **{name: tensor.shape for name, tensor in weights.items() if tensor.dtype in FLOATS},
         **expected_tensors(config),  # a tied head is not in the file
@@ -35,7 +47,8 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
     """`CONFIG_SHAPES` where weights and config.json (shown as `file`) disagree, `LOAD_KEYS` where a tensor is missing.
 
     A missing tensor is not an error to the library: it fills in random numbers. Tensors beyond those expected are left
-    to the loader, which reports them.
+    to the loader, which reports them; and so is all but layers and vocabulary of an architecture that is not known
+    tensor by tensor.
     """
     if config.model_type in ("bert", "roberta"):  # early checkpoints use the names of the original code
         weights = {re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name)): t for name, t in weights.items()}
@@ -43,8 +56,10 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
     if layers and layers != set(range(config.layers)):
         message = f"It states {config.layers} layers, the weights hold {len(layers)} with numbers up to {max(layers)}."
         return [Fault("CONFIG_SHAPES", message, file=file, path="$.num_hidden_layers")]
+    if config.sizes is None:
+        return _vocabulary_faults(config, weights, file)
     expected = expected_tensors(config)
-    optional = {"lm_head.weight"} if config.tied else set()
+    optional = {"lm_head.weight"} if config.sizes.tied else set()
     faults = []
     if missing := set(expected) - set(weights) - optional:
         message = (
@@ -66,15 +81,23 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
     return faults
 
 
-def _causal(config: Config) -> Iterator[tuple[str, Shape]]:
-    hidden, inner = config.hidden, config.intermediate
-    queries, keys = config.heads * config.head_dim, config.key_value_heads * config.head_dim
+def _vocabulary_faults(config: Config, weights: Header, file: str) -> list[Fault]:
+    for name, tensor in weights.items():
+        if _EMBEDDINGS.fullmatch(name) and tensor.shape[:1] != (config.vocabulary,):
+            message = f"Tensor {shown(name)} is {list(tensor.shape)}, {config.vocabulary:,} rows were expected."
+            return [Fault("CONFIG_SHAPES", message, file=file, path="$.vocab_size")]
+    return []
+
+
+def _causal(config: Config, sizes: Sizes) -> Iterator[tuple[str, Shape]]:
+    hidden, inner = sizes.hidden, sizes.intermediate
+    queries, keys = sizes.heads * sizes.head_dim, sizes.key_value_heads * sizes.head_dim
     kind = config.model_type
     biased = {
-        "llama": "qkvo" if config.attention_bias else "",
+        "llama": "qkvo" if sizes.attention_bias else "",
         "mistral": "",
         "qwen2": "qkv",
-        "qwen3": "qkvo" if config.attention_bias else "",
+        "qwen3": "qkvo" if sizes.attention_bias else "",
     }[kind]
     yield "model.embed_tokens.weight", (config.vocabulary, hidden)
     for layer in range(config.layers):
@@ -85,11 +108,11 @@ def _causal(config: Config) -> Iterator[tuple[str, Shape]]:
             if letter in biased:
                 yield f"{name}.self_attn.{letter}_proj.bias", shape[:1]
         if kind == "qwen3":
-            yield f"{name}.self_attn.q_norm.weight", (config.head_dim,)
-            yield f"{name}.self_attn.k_norm.weight", (config.head_dim,)
+            yield f"{name}.self_attn.q_norm.weight", (sizes.head_dim,)
+            yield f"{name}.self_attn.k_norm.weight", (sizes.head_dim,)
         for part, shape in {"gate": (inner, hidden), "up": (inner, hidden), "down": (hidden, inner)}.items():
             yield f"{name}.mlp.{part}_proj.weight", shape
-            if kind == "llama" and config.mlp_bias:
+            if kind == "llama" and sizes.mlp_bias:
                 yield f"{name}.mlp.{part}_proj.bias", shape[:1]
         yield f"{name}.input_layernorm.weight", (hidden,)
         yield f"{name}.post_attention_layernorm.weight", (hidden,)
@@ -97,11 +120,11 @@ def _causal(config: Config) -> Iterator[tuple[str, Shape]]:
     yield "lm_head.weight", (config.vocabulary, hidden)
 
 
-def _encoder(config: Config) -> Iterator[tuple[str, Shape]]:
-    hidden, inner, prefix = config.hidden, config.intermediate, config.model_type
+def _encoder(config: Config, sizes: Sizes) -> Iterator[tuple[str, Shape]]:
+    hidden, inner, prefix = sizes.hidden, sizes.intermediate, config.model_type
     yield f"{prefix}.embeddings.word_embeddings.weight", (config.vocabulary, hidden)
-    yield f"{prefix}.embeddings.position_embeddings.weight", (config.positions, hidden)
-    yield f"{prefix}.embeddings.token_type_embeddings.weight", (config.token_types, hidden)
+    yield f"{prefix}.embeddings.position_embeddings.weight", (sizes.positions, hidden)
+    yield f"{prefix}.embeddings.token_type_embeddings.weight", (sizes.token_types, hidden)
     yield from _norm(f"{prefix}.embeddings.LayerNorm", hidden)
     for layer in range(config.layers):
         name = f"{prefix}.encoder.layer.{layer}"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from runner import __version__
-from runner.cli import archive, cards, inspection, pages, runs, training
+from runner.cli import archive, cards, inspection, output, pages, runs, training
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 
 _HELP = """Measure how closely a language model's answer probabilities match the distribution of human moral judgment.
@@ -23,6 +23,7 @@ Every option can also be set in the environment, as BENCHMARK_<COMMAND>_<OPTION>
 """
 
 
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -30,6 +31,7 @@ class _Group(click.Group):
     """The one place where a `UserError` is caught, and what else is no bug of ours."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        output.prepare()
         try:
             return super().main(*args, **kwargs)
         except OSError as problem:
@@ -58,10 +60,6 @@ class _Group(click.Group):
             # Stopped where nothing was there to keep; where something was, the run has said so itself.
             click.echo("Stopped. Run the same command again.", err=True)
             ctx.exit(Interrupted.exit_code)
-        except BrokenPipeError:
-            # The reader of our output has gone (`| head`): not a fault, and nothing more to say to it.
-            _drop_output()
-            ctx.exit(0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -73,6 +71,9 @@ def _drop_output() -> None:
 
 
 def _terminate(_number: int, _frame: object) -> None:
+    # Once: whoever stops a service or closes a terminal may send both, and what is being kept must get to its end.
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -84,7 +85,9 @@ def _terminate(_number: int, _frame: object) -> None:
 @click.version_option(__version__, prog_name="benchmark")
 def main() -> None:
     """Set up what holds for every command: a polite stop is a stop, whoever asks for it."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` leaves it
+            signal.signal(number, _terminate)
 
 
 for _command in (

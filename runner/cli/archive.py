@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from runner.cli import options
+from runner.cli import options, output
 
 if TYPE_CHECKING:
     from runner.archive.leaderboard.formats import Format
@@ -186,10 +186,14 @@ def leaderboard(
     if output_format == "html":
         from runner.report.html import leaderboard_page
 
-        click.echo(leaderboard_page(board), nl=False)
+        output.echo_utf8(leaderboard_page(board))
     else:
         from runner.archive.leaderboard.formats import render
 
-        click.echo(render(board, cast("Format", output_format)), nl=False)
+        shown = render(board, cast("Format", output_format))
+        if output_format == "rich":
+            click.echo(shown, nl=False)
+        else:
+            output.echo_utf8(shown)
     if board.damage:
         raise click.exceptions.Exit(4)

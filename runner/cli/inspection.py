@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runner.cli import options
+from runner.cli import options, output
 from runner.core import resources
 
 
@@ -23,7 +23,9 @@ def prompts(chosen: tuple[str, ...], submission: Path | None, elicitation: str, 
     from runner.evaluation.show_prompts import rows
 
     for row in rows(options.choice(**selected, prompts=chosen, elicitation=elicitation), submission):
-        click.echo(json.dumps(row, ensure_ascii=False))
+        output.echo_utf8(json.dumps(row, ensure_ascii=False) + "\n")
+        if output.unread():
+            break
 
 
 @click.command()
@@ -152,7 +154,7 @@ def schema(name: str | None) -> None:
     if name is None:
         click.echo("\n".join(names))
     elif name in names:
-        click.echo((resources.schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8"), nl=False)
+        output.echo_utf8((resources.schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8"))
     else:
         raise click.BadParameter(f"{name!r} is not one of {', '.join(names)}.", param_hint="NAME")
 

@@ -98,11 +98,12 @@ def evaluate(
 ) -> None:
     """Run a submission and leave a signed scorecard."""
     from runner.evaluation import evaluate as walk
+    from runner.models.base import LoadOptions
     from runner.report import console, terminal
 
     tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
-    settings = walk.Settings(output_dir, device, dtype, tokens, threads, resume, nonce, access)
+    settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
     options.warn_of_loss(output_dir)
     with console.progress(quiet) as progress:
         folder, card = walk.evaluate(

@@ -1,9 +1,9 @@
 """Read YAML that a stranger wrote: JSON values only, each with the line and column it stands at."""
 
 import codecs
+import errno
 import json
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import yaml
 
 from runner.config.scalars import ScalarFault, plain, shown
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import read_regular
 
 SUBMISSION_BYTES = 64 << 10
 BENCHMARK_BYTES = 1 << 20
@@ -78,19 +79,19 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     """At most `max_bytes + 1` bytes of a regular file; raises `InvalidInput` for anything else."""
     file = str(path)
     try:
-        kind = path.stat().st_mode
-        if not stat.S_ISREG(kind):
-            file_kind = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
-            hint = "Name the YAML file inside it." if stat.S_ISDIR(kind) else None
-            raise InvalidInput(Fault("FILE_NOT_REGULAR", f"This is {file_kind}, a file was expected.", file, hint=hint))
-        with path.open("rb") as stream:
-            return stream.read(max_bytes + 1)
+        return read_regular(path, max_bytes)
+    except IsADirectoryError:
+        message, inside = "This is a folder, a file was expected.", "Name the YAML file inside it."
+        raise InvalidInput(Fault("FILE_NOT_REGULAR", message, file, hint=inside)) from None
     except FileNotFoundError:
         recipe = path.with_name("recipe.yaml")
         trained = path.name == "submission.yaml" and recipe.is_file()
         hint = f"It is written by `benchmark finetune {recipe}`." if trained else None
         raise InvalidInput(Fault("FILE_MISSING", "There is no such file.", file, hint=hint)) from None
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO, errno.EAGAIN):
+            message = "This is not a regular file, a file was expected."
+            raise InvalidInput(Fault("FILE_NOT_REGULAR", message, file)) from None
         reason = error.strerror or type(error).__name__
         raise InvalidInput(Fault("FILE_UNREADABLE", f"This cannot be read: {reason}.", file)) from None
     except ValueError:  # a null character in the name

@@ -4,10 +4,13 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import rfc8785
+
+from runner.core.files import open_regular, read_exactly
 
 _BLOCK = 1 << 20
 
@@ -31,14 +34,17 @@ def digest(value: Any) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Lower-case hex sha256 of a file, read once in blocks."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Lower-case hex sha256 of a regular file, read once in blocks. Raises `OSError` as `open_regular` does."""
+    sha256 = hashlib.sha256()
+    with open_regular(path) as stream:
+        while block := read_exactly(stream, _BLOCK):
+            sha256.update(block)
+    return sha256.hexdigest()
 
 
 def git_blob_file(path: Path) -> str:
     """The id git gives to a file's content: sha1 over `blob <size>\\0` and the bytes (`git hash-object`)."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return _git_blob(stream, os.fstat(stream.fileno()).st_size)
 
 
@@ -47,7 +53,7 @@ def git_blob_bytes(data: bytes) -> str:
     return _git_blob(io.BytesIO(data), len(data))
 
 
-def _git_blob(stream: BinaryIO, size: int) -> str:
+def _git_blob(stream: IO[bytes] | FileIO, size: int) -> str:
     sha1 = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     while block := stream.read(_BLOCK):
         sha1.update(block)

@@ -4,8 +4,10 @@ import json
 import math
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
+
+MAX_BYTES = 8 << 20
+"""The most that a document has, unless another bound is given."""
 
 _MAX_INTEGER = 2**53 - 1
 
@@ -20,16 +22,7 @@ class JsonFault(ValueError):
         self.line = line
 
 
-def read_file(path: Path, max_bytes: int = 8 << 20) -> bytes:
-    """The bytes of a stranger's file, at most one more than `parse` takes: what is larger is refused, not read.
-
-    Raises `OSError`.
-    """
-    with path.open("rb") as stream:
-        return stream.read(max_bytes + 1)
-
-
-def parse(data: bytes, *, max_bytes: int = 8 << 20, max_depth: int = 64, max_integer: int = _MAX_INTEGER) -> Any:
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64, max_integer: int = _MAX_INTEGER) -> Any:
     """The value of a JSON document, or `JsonFault`.
 
     Refused: more than `max_bytes`, a byte-order mark, anything but UTF-8, nesting beyond `max_depth` (found by a scan

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from runner.core.errors import Fault, InvalidInput
 from runner.core.types import Prompt
-from runner.models.base import Backend
+from runner.models.base import Predictor
 
 _MOST_AT_ONCE = 4096
 _MOST_FAULTS = 20
 
 
 def plan_steps(
-    backend: Backend, prompts: Sequence[Prompt], progress: Callable[[str, int, int], None] | None = None
+    backend: Predictor, prompts: Sequence[Prompt], progress: Callable[[str, int, int], None] | None = None
 ) -> list[list[int]]:
     """Steps of indexes into `prompts`, each once, as `backend` plans them: some thousands of prompts at a time.
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from runner.config.benchmark import load_benchmark
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import read_whole
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Array, ScoringSpec
 from runner.scorecard.references import ceilings
@@ -19,6 +20,8 @@ from runner.scoring.npmle import npmle_ceiling
 from runner.tasks.selection import RunConfig, select
 
 Json = dict[str, Any]
+
+_MAX_BYTES = 1 << 30
 
 
 PRIORS = ("dirichlet", "npmle")
@@ -79,7 +82,7 @@ def _ceiling(
 
 def _read_counts(path: Path) -> Array:
     try:
-        rows = parse(path.read_bytes(), max_bytes=1 << 30)
+        rows = parse(read_whole(path, _MAX_BYTES), max_bytes=_MAX_BYTES)
     except OSError as problem:
         raise InvalidInput(Fault("FILE_MISSING", f"It cannot be read: {problem.strerror}.", str(path))) from None
     except JsonFault as problem:

@@ -118,7 +118,7 @@ def _hub() -> Finding:
 
 def _services() -> Finding:
     try:
-        client = f"openai {version('openai')}"
+        client = f"httpx2 {version('httpx2')}"
     except PackageNotFoundError:
         return Finding("services", "ok", "the client is not installed: pip install 'moral-ambiguity-benchmark[api]'")
     key = "is set" if os.environ.get(DEFAULT_KEY_VARIABLE) else "is not set"

@@ -5,40 +5,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from runner.artifacts import (
-    FileStat,
-    Kind,
-    binding,
-    changed_files,
-    check_folders,
-    check_submission_files,
-    raise_if_modified,
-    stat_files,
-)
+from runner.artifacts import check_submission_files
 from runner.config.submission import load_submission
 from runner.core import clock, environment
-from runner.core.canonical import digest, manifest_digest
-from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
+from runner.core.canonical import digest
+from runner.core.errors import BackendError, Fault, Interrupted, raise_faults
 from runner.core.files import write_whole
-from runner.core.types import Prediction, Prompt, Submission
-from runner.evaluation import run_dir, submission_info
+from runner.core.types import Prediction, Prompt
+from runner.evaluation import run_dir
 from runner.evaluation.batching import plan_steps
+from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders
 from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
-from runner.models.api import Access, allowed_key, open_service
-from runner.models.base import Backend
-from runner.models.hub import resolve_model
-from runner.models.worker import Replicas, Worker, device_names, open_isolated, open_replicas
+from runner.models.api import Access
+from runner.models.base import LoadOptions
+from runner.models.worker import device_names
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
-from runner.tasks.selection import RunConfig, align_predictions, prompts, select_for
-
-if TYPE_CHECKING:
-    from runner.models.api.service import Service
+from runner.tasks.selection import RunConfig, Selection, align_predictions, prompts, select_for
 
 Progress = Callable[[str, int, int], None]
 """Told of a stage's name, what is done of it and what there is of it, in prompts."""
@@ -46,24 +34,41 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run is made; nothing here may change what is measured beyond floating-point rounding.
-
-    `device` may be several with commas between them: a copy of the model on each. `threads` are those of each copy.
-    """
+    """How a run is made; nothing here may change what is measured beyond floating-point rounding."""
 
     output_dir: Path
-    device: str | None = None
-    dtype: str | None = None
-    batch_tokens: int | None = None
-    threads: int | None = None
+    """Where the folder of the run goes: `output_dir`/<submission name>/<UTC time>."""
+    load: LoadOptions = LoadOptions()
+    """Device, precision, batch size and threads of a model that is loaded here."""
     resume: bool = True
+    """Whether an unfinished run with the same inputs is resumed."""
     nonce: str | None = None
+    """A challenge that the card repeats."""
     access: Access | None = None
+    """Who may be asked and how, where the submission names a service."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """All answers of a run, and what is known once its model is gone."""
+
+    run: RunDir
+    """The run's folder and its journal, still locked."""
+    answers: Sequence[Prediction]
+    """One for each prompt, in the order of the prompts."""
+    self_check: dict[str, Any]
+    """The card's `run.self_check`."""
+    facts: Mapping[str, Any]
+    """What the backend says of itself."""
+    timing: dict[str, Any]
+    """The `timing` of environment.json."""
+    spent: Mapping[str, int] | None
+    """What was asked of a service; None for a model on this machine."""
 
 
 def evaluate(
     submission_path: Path,
-    choice: RunConfig,
+    config: RunConfig,
     settings: Settings,
     signing_key: Callable[[], Ed25519PrivateKey],
     progress: Progress,
@@ -74,80 +79,38 @@ def evaluate(
     service's, and prompts are all that the service gets.
     `signing_key` is called when that process is gone, so that the key is not in memory while it runs. Raises
     `InvalidInput` before any work, `BackendError` when the model or device fails, `Interrupted` when stopped: what
-    was finished is in the journal and the same call goes on from there.
+    was finished is in the journal and the same call resumes it.
     """
     machine = environment.describe()
-    copies = len(device_names(settings.device))
+    device_names(settings.load.device)  # a list that makes no sense is refused before any work
     submission = load_submission(submission_path)
-    selection = select_for(submission, choice)
+    selection = select_for(submission, config)
     run_dir.check_writable(settings.output_dir / submission.name)
     raise_faults(check_submission_files(submission, pins=False))
-    questions = prompts(selection)
-    total = len(questions)
-    folders = _folders(submission)
-    loaded = [(folder, kind) for kind, folder in folders.items()]
-    untouched = stat_files(*loaded)
-    files = submission_info.files_of(submission, folders)
+    folders = resolve_folders(submission)
     progress("load", 0, 0)
-    started = time.monotonic()
-    opened = _open(submission, folders, settings)
-    with closing(opened) as backend:
-        batches = plan_steps(backend, questions, progress)
-        load_seconds = time.monotonic() - started
-        content = {
-            "benchmark": selection.benchmark.digest,
-            "submission": manifest_digest(files),
-            "data": selection.data,
-            "prompts": _digest_of(questions),
-            "limit": selection.limit,
-            "backend": backend.describe(),
-            "versions": environment.versions(),
-        }
-        run = run_dir.open_run(settings.output_dir / submission.name, content, settings.nonce, resume=settings.resume)
-        with _resumable(run, total):
-            predict_seconds, answered = _predict(backend, questions, batches, run, progress, untouched)
-            answers = _in_order(questions, run.journal.done)
-            self_check = run_self_check(backend, questions, answers, selection.benchmark.scoring, progress)
-        if changed := [
-            fault
-            for folder, kind in loaded
-            for fault in changed_files(folder, kind, submission_info.part_of(files, kind))
-        ]:
-            run.journal.discard()  # no run may go on from answers of bytes that nobody knows
-            raise_faults(changed)
-        facts = backend.describe()
-        device_memory = backend.peak_memory_bytes()
-        spent = backend.spent() if submission.service and not isinstance(backend, Worker | Replicas) else None
-    timing = {
-        "load_seconds": load_seconds,
-        "predict_seconds": predict_seconds,
-        "prompts": answered,
-        "prompts_resumed": total - answered,
-        "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
-        "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
-        "prompts_per_second": answered / predict_seconds if answered else None,
-        "peak_memory_bytes": environment.peak_memory_bytes(),
-        "peak_device_memory_bytes": device_memory,
-        "copies_of_the_model": None if submission.service else copies,
-    }
+    opened = open_submission(submission, folders, settings.load, settings.access)
+    with closing(opened.backend):
+        answered = _answer_prompts(opened, selection, settings, progress)
     progress("score", 0, 0)
-    del questions, batches  # scoring many items needs room
-    with _resumable(run, total), run.journal:
+    run, answers = answered.run, answered.answers
+    service = {"service": answered.spent} if answered.spent else {}
+    with _resumable(run, len(answers)), run.journal:
         card = assemble(
             selection,
-            submission=submission_info.describe(submission, files, facts, answers),
+            submission=opened.describe(answered.facts, answers),
             run={
                 **{name: run.journal.header[name] for name in ("id", "nonce", "started_at")},
                 "finished_at": clock.now(),
                 "limit": selection.limit,
-                "self_check": self_check,
-                "isolation": dict(opened.isolation),
-                "bytes_bound": binding(*(folder for folder, _ in loaded)) if loaded else None,
+                "self_check": answered.self_check,
+                "isolation": dict(opened.backend.isolation),
+                "bytes_bound": opened.bytes_bound,
             },
             machine=machine,
             predictions=run_dir.write_predictions(run.path, answers),
             environment=run_dir.write_environment(
-                run.path, {**machine, "backend": facts, "timing": timing, **({"service": spent} if spent else {})}
+                run.path, {**machine, "backend": answered.facts, "timing": answered.timing, **service}
             ),
             tasks=build_tasks(selection, align_predictions(selection, answers)),
         )
@@ -158,31 +121,48 @@ def evaluate(
     return run.path, card
 
 
-def _folders(submission: Submission) -> dict[Kind, Path]:
-    """The folders of a submission's model and adapter, fetched and checked; none where a service runs the model."""
-    if submission.service is not None:
-        return {}
-    folders: dict[Kind, Path] = {"model": resolve_model(submission.model)}
-    if submission.adapter:
-        folders["adapter"] = resolve_model(submission.adapter)
-    if submission.model.repository or (submission.adapter and submission.adapter.repository):
-        raise_faults(check_folders(submission, folders["model"], folders.get("adapter"), pins=False))
-    return folders
+def _answer_prompts(
+    opened: OpenedSubmission, selection: Selection, settings: Settings, progress: Progress
+) -> _Answered:
+    """Plan, predict and self-check, resuming an unfinished run with the same inputs.
 
-
-def _open(submission: Submission, folders: Mapping[Kind, Path], settings: Settings) -> "Worker | Replicas | Service":
-    """A process for each copy of the model, or the service that runs it; `InvalidInput` for options of the other."""
-    of_models = {name: getattr(settings, name) for name in ("device", "dtype", "batch_tokens", "threads")}
-    if submission.service is None:
-        if settings.access is not None:
-            message = "The options --api-… are for submissions that name a service; this one names a model."
-            raise InvalidInput(Fault("OPTION", message))
-        opening = open_isolated if len(device_names(settings.device)) == 1 else open_replicas
-        return opening(submission, folders["model"], folders.get("adapter"), **of_models)
-    if unused := [name.replace("_", "-") for name, value in of_models.items() if value is not None]:
-        raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
-    access = settings.access or Access()
-    return open_service(submission.service, allowed_key(submission.service, access), access)
+    Raises `InvalidInput` (BYTES_CHANGED), and keeps no answer, where a loaded file is not what was hashed.
+    """
+    backend, run_prompts = opened.backend, prompts(selection)
+    started = time.monotonic()
+    steps = plan_steps(backend, run_prompts, progress)
+    load_seconds = opened.load_seconds + time.monotonic() - started
+    content = {
+        "benchmark": selection.benchmark.digest,
+        "submission": opened.digest,
+        "data": selection.data,
+        "prompts": _digest_of(run_prompts),
+        "limit": selection.limit,
+        "backend": backend.describe(),
+        "versions": environment.versions(),
+    }
+    parent = settings.output_dir / opened.submission.name
+    run = run_dir.open_run(parent, content, settings.nonce, resume=settings.resume)
+    with _resumable(run, len(run_prompts)):
+        predict_seconds, answered = _predict(opened, run_prompts, steps, run, progress)
+        answers = _in_order(run_prompts, run.journal.done)
+        self_check = run_self_check(backend, run_prompts, answers, selection.benchmark.scoring, progress)
+    if changed := opened.changed_files():
+        run.journal.discard()  # no run may go on from answers of bytes that nobody knows
+        raise_faults(changed)
+    timing = {
+        "load_seconds": load_seconds,
+        "predict_seconds": predict_seconds,
+        "prompts": answered,
+        "prompts_resumed": len(run_prompts) - answered,
+        "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
+        "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
+        "prompts_per_second": answered / predict_seconds if answered else None,
+        "peak_memory_bytes": environment.peak_memory_bytes(),
+        "peak_device_memory_bytes": backend.peak_memory_bytes(),
+        "copies_of_the_model": None if opened.submission.service else len(device_names(settings.load.device)),
+    }
+    return _Answered(run, answers, self_check, backend.describe(), timing, backend.spent())
 
 
 @contextmanager
@@ -207,32 +187,22 @@ def _resumable(run: RunDir, total: int) -> Iterator[None]:
 
 
 def _predict(
-    backend: Backend,
-    questions: Sequence[Prompt],
-    batches: Sequence[Sequence[int]],
+    opened: OpenedSubmission,
+    prompts: Sequence[Prompt],
+    steps: Sequence[Sequence[int]],
     run: RunDir,
     progress: Progress,
-    untouched: tuple[FileStat, ...],
 ) -> tuple[float, int]:
-    """Answer every batch that the journal does not hold; seconds taken and prompts answered now.
+    """Answer every prompt that the journal does not hold; seconds taken and prompts answered now.
 
-    Raises `InvalidInput` (BYTES_CHANGED) once the files are not as they were when `untouched` was taken.
+    Raises `InvalidInput` (BYTES_CHANGED) once a loaded file was written to.
     """
     known = {answer.key for answer in run.journal.done}
-    done = len(known)
-    answered = 0
+    total, done, answered = len(prompts), len(known), 0
     started = time.monotonic()
-    progress("predict", done, len(questions))
-    remaining = (
-        [question for number in batch if (question := questions[number]).key not in known] for batch in batches
-    )
-    steps = [step for step in remaining if step]
-    shared = (
-        backend.share(steps)
-        if isinstance(backend, Worker | Replicas)
-        else ((step, backend.predict(step)) for step in steps)
-    )
-    for members, predictions in shared:
+    progress("predict", done, total)
+    unanswered = ([prompt for number in step if (prompt := prompts[number]).key not in known] for step in steps)
+    for members, predictions in opened.backend.share([step for step in unanswered if step]):
         answers: list[Prediction] = []
         try:
             for answer in predictions:
@@ -241,13 +211,13 @@ def _predict(
             if answers:  # those that a service gave before it failed, or we were stopped, are paid for
                 run.journal.append(answers)
             raise
-        if [answer.key for answer in answers] != [member.key for member in members]:
+        if [answer.key for answer in answers] != [prompt.key for prompt in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
-        raise_if_modified(untouched)
+        opened.raise_if_modified()
         run.journal.append(answers)
         done += len(members)
         answered += len(members)
-        progress("predict", done, len(questions))
+        progress("predict", done, total)
     return time.monotonic() - started, answered
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from runner.core import clock
 from runner.core.canonical import digest, sha256_bytes
-from runner.core.clock import now
 from runner.core.errors import Fault, OutputError
 from runner.core.files import write_whole
 from runner.core.types import Prediction
@@ -52,7 +52,7 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
                 return RunDir(folder, open_journal)
             if open_journal is not None:
                 open_journal.close()
-    started = now()
+    started = clock.now()
     header = {"key": key, "content": dict(content), "id": str(uuid.uuid4()), "nonce": nonce, "started_at": started}
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def check_writable(parent: Path) -> None:
 
 def new_folder(parent: Path) -> Path:
     """A new folder under `parent`, named by the time in UTC; `OutputError` when it cannot be made."""
-    name = _name(now())
+    name = _name(clock.now())
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

@@ -5,11 +5,11 @@ from typing import Any
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, ScoringSpec
-from runner.models.base import Backend
+from runner.models.base import Predictor
 
 
 def run_self_check(
-    backend: Backend,
+    backend: Predictor,
     questions: Sequence[Prompt],
     answers: Sequence[Prediction],
     scoring: ScoringSpec,

@@ -4,19 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.artifacts import Kind, submission_manifest
-from runner.core.canonical import manifest_digest, sha256_bytes
+from runner.core.canonical import manifest_digest
 from runner.core.types import AdapterRef, ModelRef, Prediction, Submission
-from runner.scorecard import filenames
 from runner.tasks.api_usage import summarize_usage
-
-
-def files_of(submission: Submission, folders: Mapping[Kind, Path]) -> list[dict[str, Any]]:
-    """The manifest of the model's and the adapter's files, or of submission.yaml alone where a service is measured."""
-    if submission.service is None:
-        return submission_manifest(submission, folders["model"], folders.get("adapter"))
-    source = submission.source
-    return [{"name": filenames.SUBMISSION, "size": len(source), "sha256": sha256_bytes(source)}]
 
 
 def part_of(files: Sequence[Mapping[str, Any]], folder: str) -> list[dict[str, Any]]:

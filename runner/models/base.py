@@ -1,13 +1,29 @@
 """Anything that answers prompts, whatever it is: a model on this machine, in a process of its own, or a service."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runner.core.types import Prediction, Prompt
 
 
-class Backend(Protocol):
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is loaded; nothing here changes what is measured beyond floating-point rounding."""
+
+    device: str | None = None
+    """cpu, cuda or cuda:N; several joined by + hold one model's layers, several with commas a replica each. None: the
+    first CUDA device, or else the CPU."""
+    dtype: str | None = None
+    """Precision instead of the submission's: float32, bfloat16 or float16."""
+    batch_tokens: int | None = None
+    """The most tokens in a batch; None leaves it to the device."""
+    threads: int | None = None
+    """CPU threads of each replica; None: one per core, in all."""
+
+
+class Predictor(Protocol):
     """A loaded model that answers prompts. Nothing here needs torch to be imported."""
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -35,7 +51,24 @@ class Backend(Protocol):
         """Let go of the weights."""
 
 
-class LocalBackend(Backend, Protocol):
+class Backend(Predictor, Protocol):
+    """What a run evaluates: a worker, its replicas, or a service."""
+
+    @property
+    def isolation(self) -> Mapping[str, str]:
+        """The protections of the process that holds the model: name to `active`, or to why not."""
+
+    def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], Iterable[Prediction]]]:
+        """Each step with its predictions, as steps are finished; see `Predictor.predict`.
+
+        The predictions of a step are to be read before the next step is taken.
+        """
+
+    def spent(self) -> Mapping[str, int] | None:
+        """What was asked of a service, self-checks and failed attempts included; None for a model on this machine."""
+
+
+class LocalModel(Predictor, Protocol):
     """A model in this process, which can read the next prompts while it predicts."""
 
     def read(self, prompts: Sequence[Prompt]) -> Any:
@@ -45,4 +78,4 @@ class LocalBackend(Backend, Protocol):
         """
 
     def predict(self, prompts: Sequence[Prompt], encodings: Any = None) -> Iterator[Prediction]:
-        """See `Backend.predict`; `encodings` is what `read` made of the same prompts, or None."""
+        """See `Predictor.predict`; `encodings` is what `read` made of the same prompts, or None."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from runner.config.benchmark import load_benchmark
 from runner.core import resources, strict_json
-from runner.core.canonical import sha256_bytes, sha256_file
+from runner.core.canonical import sha256_bytes
 from runner.core.errors import Fault, InvalidInput, VerificationError
+from runner.core.files import read_regular
 from runner.core.json_schema import mismatches
 from runner.scorecard import filenames
 from runner.scorecard.signed_run import benchmark_of
@@ -54,7 +55,7 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
         report = None
     else:
         report = verify(path, keyring)
-        data, card = strict_json.read_file(file), report.card
+        data, card = read_regular(file, strict_json.MAX_BYTES), report.card
     return OpenCard(
         file=file,
         card=card,
@@ -67,7 +68,7 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
 
 def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
     try:
-        data = strict_json.read_file(file)
+        data = read_regular(file, strict_json.MAX_BYTES)
     except OSError as problem:
         message = f"The scorecard cannot be read: {problem.strerror}."
         raise InvalidInput(Fault("FILE_MISSING", message, str(file))) from None
@@ -102,10 +103,11 @@ def _primary(card: Mapping[str, Any], folder: Path, benchmark_file: Path | None)
 
 def _environment(card: Mapping[str, Any], folder: Path) -> Mapping[str, Any] | None:
     file = folder / filenames.ENVIRONMENT
-    if not file.is_file() or sha256_file(file) != card["environment"]["sha256"]:
-        return None
     try:
-        value = strict_json.parse(strict_json.read_file(file))
-    except strict_json.JsonFault:
+        data = read_regular(file, strict_json.MAX_BYTES)
+        if sha256_bytes(data) != card["environment"]["sha256"]:
+            return None
+        value = strict_json.parse(data)
+    except (OSError, strict_json.JsonFault):
         return None
     return value if isinstance(value, dict) else None

@@ -6,11 +6,10 @@ from typing import Any
 
 from runner.config.benchmark import load_benchmark
 from runner.core import resources
-from runner.core.canonical import sha256_file
 from runner.core.errors import Fault, InvalidInput, VerificationError
 from runner.core.types import Benchmark, Prediction
 from runner.scorecard import filenames
-from runner.tasks.predictions import read
+from runner.tasks.predictions import read, sha256_of_rows
 from runner.tasks.selection import RunConfig, Selection, TaskAnswers, align_predictions, select
 
 
@@ -59,12 +58,19 @@ def open_signed_run(
     `VerificationError` (SIG_FILES) for predictions or a benchmark that are not the card's, and what `select` raises.
     """
     file = predictions or folder / filenames.PREDICTIONS
-    if not file.is_file():
+    try:
+        sha256 = sha256_of_rows(file, card["predictions"]["rows"])
+    except FileNotFoundError:
         message = "There are no predictions beside the card."
-        raise InvalidInput(Fault("FILE_MISSING", message, str(file), hint=hint))
-    if (sha256 := sha256_file(file)) != card["predictions"]["sha256"]:
-        message = f"sha256 {sha256} is not that of the card's predictions."
-        raise VerificationError(Fault("SIG_FILES", message, str(file)))
+        raise InvalidInput(Fault("FILE_MISSING", message, str(file), hint=hint)) from None
+    except PermissionError:
+        raise
+    except OSError as problem:
+        message = f"The predictions cannot be read: {problem.strerror}."
+        raise InvalidInput(Fault("FILE_MISSING", message, str(file), hint=hint)) from None
+    if sha256 != card["predictions"]["sha256"]:
+        what = f"sha256 {sha256}" if sha256 else "What has far more rows than the card says, or one beyond 1 MiB,"
+        raise VerificationError(Fault("SIG_FILES", f"{what} is not that of the card's predictions.", str(file)))
     selection = selection_of(card, benchmark_of(card, folder, benchmark_file), data_dir)
     return SignedRun(card, folder, selection, file)
 

@@ -9,13 +9,15 @@ from typing import Any
 from runner.config.benchmark import load_benchmark
 from runner.config.source import SUBMISSION_BYTES, read
 from runner.core import resources, strict_json
-from runner.core.canonical import digest, sha256_file, to_bytes
+from runner.core.canonical import digest, sha256_bytes, to_bytes
 from runner.core.errors import Fault, InvalidInput, VerificationError
+from runner.core.files import read_regular
 from runner.scorecard import filenames, isolation
 from runner.signing import dsse
 from runner.signing.keyring import Keyring
 from runner.signing.policy import Expectations
 from runner.signing.verifier import verify_bundle
+from runner.tasks.predictions import sha256_of_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def verify(
     """
     bundle = path / filenames.BUNDLE if path.is_dir() else path
     try:
-        data = strict_json.read_file(bundle, dsse.MAX_BYTES)
+        data = read_regular(bundle, dsse.MAX_BYTES)
     except OSError as problem:
         message = f"The scorecard cannot be read: {problem.strerror}."
         hint = "A run that was stopped has none yet: run the same command again." if path.is_dir() else None
@@ -95,27 +97,22 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
     """Digests of the files next to the card; all that differ at once."""
     checks: list[Check] = []
     faults: list[Fault] = []
-    pinned = {
-        filenames.PREDICTIONS: card["predictions"]["sha256"],
-        filenames.ENVIRONMENT: card["environment"]["sha256"],
-    }
-    for name, sha256 in pinned.items():
+    for name in (filenames.PREDICTIONS, filenames.ENVIRONMENT):
         path = folder / name
-        if not path.is_file():
+        if _absent(path):
             checks.append(Check(name, "skipped", "not beside the card"))
-        elif (actual := sha256_file(path)) == sha256:
+        elif (problem := _difference(path, card)) is None:
             checks.append(Check(name, "ok", "is the file that the card was made from"))
         else:
-            message = f"Its sha256 is {actual[:16]}…, the card says {sha256[:16]}…: the file was changed."
-            faults.append(Fault("SIG_FILES", message, str(path)))
+            faults.append(Fault("SIG_FILES", problem, str(path)))
     plain = folder / filenames.CARD
-    if not plain.is_file():
+    if _absent(plain):
         checks.append(Check(filenames.CARD, "skipped", "not beside the card"))
     else:
         try:
             # By canonical form: to Python, true and 1 are equal.
-            same = to_bytes(strict_json.parse(strict_json.read_file(plain))) == to_bytes(card)
-        except strict_json.JsonFault:
+            same = to_bytes(strict_json.parse(read_regular(plain, strict_json.MAX_BYTES))) == to_bytes(card)
+        except (OSError, strict_json.JsonFault):
             same = False
         if same:
             checks.append(Check(filenames.CARD, "ok", "says the same as the signed card"))
@@ -123,7 +120,7 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
             message = "The plain copy differs from the signed card; only the signed one counts."
             faults.append(Fault("SIG_FILES", message, str(plain)))
     benchmark = folder / filenames.BENCHMARK
-    if not benchmark.is_file():
+    if _absent(benchmark):
         checks.append(Check(filenames.BENCHMARK, "skipped", "not beside the card"))
     elif _digest_of(benchmark) == card["benchmark"]["digest"]:
         checks.append(Check(filenames.BENCHMARK, "ok", "is the benchmark that the card was made with"))
@@ -132,7 +129,7 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
         faults.append(Fault("SIG_FILES", message, str(benchmark)))
     submission = folder / filenames.SUBMISSION
     yaml_digest = card["submission"].get("yaml_digest")  # cards from before it was recorded have none
-    if not submission.is_file():
+    if _absent(submission):
         if yaml_digest is not None:
             checks.append(Check(filenames.SUBMISSION, "skipped", "not beside the card"))
     elif yaml_digest is None:
@@ -145,6 +142,35 @@ def _files_beside(folder: Path, card: Mapping[str, Any]) -> list[Check]:
     if faults:
         raise VerificationError(*faults)
     return checks
+
+
+def _absent(path: Path) -> bool:
+    """Whether nothing at all is at `path`: what is no regular file is there, and is refused where it is read."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
+
+
+def _difference(path: Path, card: Mapping[str, Any]) -> str | None:
+    """How the predictions or the environment at `path` are not those of the card, or None."""
+    try:
+        if path.name == filenames.PREDICTIONS:
+            stated = card["predictions"]["sha256"]
+            found: str | None = sha256_of_rows(path, card["predictions"]["rows"])
+        else:
+            stated = card["environment"]["sha256"]
+            found = sha256_bytes(read_regular(path, strict_json.MAX_BYTES))
+    except PermissionError:
+        raise
+    except OSError as problem:
+        return f"It cannot be read: {problem.strerror}."
+    if found is None:
+        return "It has far more rows than the card says, or one of more than 1 MiB: the file was changed."
+    if found == stated:
+        return None
+    return f"Its sha256 is {found[:16]}…, the card says {stated[:16]}…: the file was changed."
 
 
 def _digest_of(benchmark: Path) -> str | None:

@@ -29,16 +29,16 @@ CODES: Mapping[str, str] = {
 
 def warnings(tasks: Json, scoring: ScoringSpec) -> list[Json]:
     """The warnings of a card with these `tasks`, task by task: `{code, task, value, threshold, message}`."""
-    found = []
+    warned = []
     for name, task in tasks.items():
         for code, value, beyond in _of_task(task, scoring.primary):
             threshold = scoring.warnings.get(code)
             if threshold is not None and beyond(value, threshold):
                 message = CODES[code].format(value=value, threshold=threshold)
-                found.append(
+                warned.append(
                     {"code": code, "task": name, "value": float(value), "threshold": threshold, "message": message}
                 )
-    return found
+    return warned
 
 
 def _of_task(task: Json, primary: str) -> Iterator[tuple[str, float, Callable[[float, float], bool]]]:

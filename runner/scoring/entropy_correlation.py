@@ -71,8 +71,8 @@ def entropy_correlation(sums: Array) -> Array:
     var_x, _, _, with_g, with_p, common = _moments(np.asarray(sums))
     varies = var_x > 1e-12
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = (with_g + with_p) / 2 / np.sqrt(var_x * np.where(common > 0, common, np.nan))
-    return np.asarray(np.where(varies, found, 0.0))
+        correlation = (with_g + with_p) / 2 / np.sqrt(var_x * np.where(common > 0, common, np.nan))
+    return np.asarray(np.where(varies, correlation, 0.0))
 
 
 def _moments(sums: Array) -> tuple[Array, ...]:

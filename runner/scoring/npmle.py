@@ -46,13 +46,13 @@ def npmle_ceiling(counts: ArrayLike, names: Iterable[str]) -> dict[str, float]:
     rows, items = np.unique(votes, axis=0, return_counts=True)
     logs = rows @ np.log(points).T + np.log(np.maximum(weights, 1e-300))
     posterior = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
-    found = {}
+    ceilings = {}
     for name in names:
         if (rule := rules.RULES.get(name)) is None:
             continue
         losses = np.array([rule(np.log(points), np.broadcast_to(row, points.shape)) for row in rows])
-        found[name] = float(items @ (posterior * losses).sum(axis=1) / items.sum())
-    return found
+        ceilings[name] = float(items @ (posterior * losses).sum(axis=1) / items.sum())
+    return ceilings
 
 
 def _points(votes: Array) -> Array:

@@ -56,15 +56,15 @@ def decide(
     adjusted[family == SECONDARY] = holm(p_value[family == SECONDARY])
     adjusted[family == SIGNED] = np.minimum(1.0, (number + 1) * p_value[family == SIGNED])
     tests = {PRIMARY: 1, SECONDARY: max(number, 1), SIGNED: number + 1}
-    found = []
+    verdicts = []
     for at, name in enumerate(families):
         if name == DESCRIPTIVE:
-            found.append(Verdict(name, "not tested", None, None, None, None))
+            verdicts.append(Verdict(name, "not tested", None, None, None, None))
             continue
         each = alpha / tests[name]
         half = float(-ndtri(each / 2) * standard_error[at])
         shown = bool(adjusted[at] <= alpha)
-        found.append(
+        verdicts.append(
             Verdict(
                 family=name,
                 verdict=_word(float(difference[at]), lower_is_better[at]) if shown else "undecided",
@@ -74,7 +74,7 @@ def decide(
                 minimum_detectable=float(minimum_detectable_difference(standard_error[at], each)),
             )
         )
-    return found
+    return verdicts
 
 
 def _word(difference: float, lower_is_better: bool | None) -> str:

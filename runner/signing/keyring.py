@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from runner.core import resources, strict_json
 from runner.core.errors import Fault, InvalidInput, raise_faults
+from runner.core.files import read_regular
 from runner.core.json_schema import mismatches, shown
 from runner.signing.keys import PublicKey, keyid
 from runner.signing.sign import PREDICATE_TYPE
@@ -85,8 +86,7 @@ def keyring_of(public_key: PublicKey) -> Keyring:
 def load_keyring(path: Path) -> Keyring:
     """The keyring in the file `path`. Raises `InvalidInput` with every fault: KEYRING_MISSING and those of `parse`."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
+        data = read_regular(path, _MAX_BYTES)
     except FileNotFoundError:
         raise InvalidInput(Fault("KEYRING_MISSING", "there is no keyring file.", file=str(path))) from None
     except OSError as error:

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from runner.core.errors import Fault, InvalidInput
-from runner.core.files import sync_folder
+from runner.core.errors import Fault, InvalidInput, OutputError
+from runner.core.files import open_regular, read_exactly, read_regular, sync_folder
 
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
 
@@ -42,7 +42,7 @@ def new_key(path: Path, passphrase: str | None = None) -> Ed25519PrivateKey:
     """Make an Ed25519 key and write it to `path` as PEM PKCS#8, readable by its owner only; the file is synced.
 
     A missing folder is made (mode 0700). Raises `InvalidInput`: KEY_EXISTS (a key is never overwritten, nor a link
-    followed), KEY_UNWRITABLE, KEY_PASSPHRASE (an empty one).
+    followed), KEY_PASSPHRASE (an empty one); `OutputError`: KEY_UNWRITABLE.
     """
     if passphrase == "":
         raise InvalidInput(Fault("KEY_PASSPHRASE", "the passphrase is empty; give none, or one of some length."))
@@ -75,15 +75,16 @@ def new_key(path: Path, passphrase: str | None = None) -> Ed25519PrivateKey:
     return key
 
 
-def _unwritable(path: Path, error: OSError) -> InvalidInput:
-    return InvalidInput(Fault("KEY_UNWRITABLE", f"cannot be written: {error.strerror}.", file=str(path)))
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(Fault("KEY_UNWRITABLE", f"cannot be written: {error.strerror}.", file=str(path)))
 
 
 def load_key(path: Path, passphrase: Callable[[], str] | None = None) -> Ed25519PrivateKey:
     """The private key in the PEM file `path`; `passphrase` is called only when the file is encrypted.
 
     As with ssh, a file of one's own that others can read is refused: the key counts as known to them. A file that
-    belongs to somebody else (a mounted secret) is not ours to judge. A pipe such as `/dev/fd/3` will do.
+    belongs to somebody else (a mounted secret) is not ours to judge. A pipe that the command was handed will do
+    (`/dev/fd/3`); a FIFO with a name of its own will not, since reading it could wait for ever.
 
     Raises `InvalidInput`: KEY_MISSING, KEY_UNREADABLE, KEY_PERMISSIONS, KEY_FORMAT, KEY_TYPE, KEY_PASSPHRASE.
     """
@@ -123,9 +124,9 @@ def load_key(path: Path, passphrase: Callable[[], str] | None = None) -> Ed25519
 def _read_private(path: Path) -> bytes:
     """The bytes of a key file, after its permissions; both through one descriptor, so they are of one file."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path, descriptors=True) as stream:
             status = os.fstat(stream.fileno())
-            pem = stream.read(_MAX_KEY_BYTES + 1)
+            pem = read_exactly(stream, _MAX_KEY_BYTES + 1)
     except FileNotFoundError:
         hint = "Make one with `benchmark keys new`."
         raise InvalidInput(Fault("KEY_MISSING", "there is no key file.", file=str(path), hint=hint)) from None
@@ -164,7 +165,7 @@ def keep_public_half(key: Path, public: PublicKey) -> None:
     """Write the public half beside `key`, unless it is there already; a folder that takes no file is no fault."""
     path, pem = public_half_path(key), public_pem(public).encode()
     with contextlib.suppress(OSError):
-        if not path.is_file() or path.read_bytes() != pem:
+        if not path.is_file() or read_regular(path, _MAX_PUBLIC_BYTES) != pem:
             part = path.with_suffix(".part")
             part.write_bytes(pem)
             part.replace(path)
@@ -182,9 +183,9 @@ def own_public_key(key: Path, passphrase: Callable[[], str]) -> PublicKey:
         keep_public_half(key, public)
         return public
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             status = os.fstat(stream.fileno())
-            pem = stream.read(_MAX_PUBLIC_BYTES + 1)
+            pem = read_exactly(stream, _MAX_PUBLIC_BYTES + 1)
     except OSError as error:
         raise InvalidInput(Fault("KEY_UNREADABLE", f"cannot be read: {error.strerror}.", file=str(path))) from None
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.getuid()):

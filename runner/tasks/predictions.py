@@ -1,15 +1,18 @@
 """The seam: predictions as a file of JSON lines, read strictly and written whole."""
 
+import hashlib
 import json
 import math
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import open_regular
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Prediction
 
@@ -18,6 +21,7 @@ _INTERNED = ("task", "split", "prompt_id")
 """Fields with few values, each of which is kept once: there may be a million rows."""
 _MAX_FAULTS = 20
 _MAX_ROW = 1 << 20
+_SLACK = 10_000
 _MAX_SCORE = 1e6
 """Largest size of a log-score: far beyond any sum of token log-probabilities, and short of the −1e9 or −3e38 by which
 code masks, whose mean over items would mean nothing and whose differences would no longer be exact."""
@@ -129,6 +133,24 @@ def _kind(value: Any) -> str:
     return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
 
 
+def sha256_of_rows(path: Path, rows: int) -> str | None:
+    """Lower-case hex sha256 of a predictions file, or None for one that is far from what a card says of it.
+
+    `rows` is what the card says. The file is read no further than twice that and `_SLACK` rows, so that a card that
+    miscounts can still be told so, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
+    """
+    sha256 = hashlib.sha256()
+    with BufferedReader(open_regular(path)) as stream:
+        for _ in range(2 * rows + _SLACK):
+            line = stream.readline(_MAX_ROW + 1)
+            if len(line) > _MAX_ROW:
+                return None
+            if not line:
+                return sha256.hexdigest()
+            sha256.update(line)
+    return None
+
+
 def read(path: Path) -> Iterator[Prediction]:
     """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line.
 
@@ -136,7 +158,7 @@ def read(path: Path) -> Iterator[Prediction]:
     """
     faults: list[Fault] = []
     try:
-        with path.open("rb") as stream:
+        with BufferedReader(open_regular(path)) as stream:
             # Not line by line as Python does it: a file may be one line of any size.
             for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
                 try:

@@ -16,7 +16,7 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.files import write_whole
 from runner.core.recipe_types import Recipe
 from runner.core.types import Item, Prompt
-from runner.models.base import Backend
+from runner.models.base import Predictor
 from runner.models.local import loading
 from runner.models.local.encoder import Encoder
 from runner.models.local.encoder_inputs import arranged, inputs_of, outputs_of
@@ -96,7 +96,7 @@ class TrainableEncoder:
             start += len(encodings)
         return scores
 
-    def backend(self) -> Backend:
+    def backend(self) -> Predictor:
         """The model as `benchmark evaluate` would open it once it is saved."""
         return Encoder(self.model, self._tokenizer, self.head)
 

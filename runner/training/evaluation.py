@@ -7,7 +7,7 @@ import torch
 
 from runner.core.types import Prediction, Prompt
 from runner.evaluation.batching import plan_steps
-from runner.models.base import Backend
+from runner.models.base import Predictor
 from runner.scorecard.build import Json, build_tasks
 from runner.scorecard.task_metrics import counts_of
 from runner.scoring import rules
@@ -17,7 +17,7 @@ from runner.training.items import Part, TrainingData
 from runner.training.trainee import Example, TrainableModel
 
 
-def interim(backend: Backend, material: TrainingData) -> dict[str, float]:
+def interim(backend: Predictor, material: TrainingData) -> dict[str, float]:
     """The cross-entropy in nats of each task on the items that are asked during training."""
     losses = {}
     for part in material.interim:
@@ -33,7 +33,7 @@ def text_loss(trainee: TrainableModel, examples: Sequence[Example], size: int) -
     return -float(np.mean([float(scores.logsumexp(0)) for part in parts for scores in part]))
 
 
-def final(backend: Backend, selection: Selection) -> Json:
+def final(backend: Predictor, selection: Selection) -> Json:
     """The `tasks` block of the card that `benchmark evaluate` would write for the same items."""
     return build_tasks(selection, align_predictions(selection, _answers(backend, prompts(selection))))
 
@@ -48,7 +48,7 @@ def _cross_entropy(part: Part, rows: Sequence[Prediction]) -> float:
     return float(np.mean(rules.RULES["cross_entropy"](answers.averaged(), counts_of(part.items))))
 
 
-def _answers(backend: Backend, prompts: Sequence[Prompt]) -> list[Prediction]:
+def _answers(backend: Predictor, prompts: Sequence[Prompt]) -> list[Prediction]:
     """One answer to each prompt, in order, in the batches that a run would take."""
     predictions: dict[int, Prediction] = {}
     for batch in plan_steps(backend, prompts):

@@ -12,11 +12,11 @@ from torch import Tensor
 from runner.core.canonical import digest
 from runner.core.recipe_types import Recipe
 from runner.core.types import HeadSpec, Item, Prompt
-from runner.models.base import Backend
-from runner.models.local import lm_head, loading
+from runner.models.base import Predictor
+from runner.models.local import general, lm_head, loading
 from runner.models.local.causal import wrap
 from runner.models.local.packed import attention
-from runner.models.local.packed.layout import pack
+from runner.models.local.packed.layout import Packed, pack
 from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, encode_all
 from runner.tasks import verbalized
@@ -59,7 +59,7 @@ class TrainableModel(Protocol):
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) unnormalised natural-log scores of each example, in label order, with gradients."""
 
-    def backend(self) -> Backend:
+    def backend(self) -> Predictor:
         """The model as it is now, as evaluation asks it; the model must be in evaluation mode meanwhile."""
 
     def save(self, folder: Path) -> None:
@@ -88,6 +88,7 @@ class TrainableCausal:
         torch.manual_seed(recipe.training.seed)
         self.model = lora.put_on(model, recipe.method, "CAUSAL_LM", base.repository or folder.name)
         self._base = self.model.get_base_model()
+        self._attention = self._base.config._attn_implementation
         self._device = device
 
     def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
@@ -112,21 +113,14 @@ class TrainableCausal:
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) log-probabilities of the options of each example, surface forms added up."""
         encoded: list[EncodedPrompt] = [example.encoded for example in examples]
-        packed = pack(encoded, 0)
-        # Until the model is asked something: gradient checkpointing attends once more on the way back.
-        self._base.config._attn_implementation = attention.NAME
-        states = self._base.base_model(
-            input_ids=self._on_device(packed.ids[None]),
-            position_ids=self._on_device(packed.positions[None]),
-            use_cache=False,
-            packing=attention.Batch(packed, {}),
-        ).last_hidden_state
-        places, which = np.unique(packed.scored_positions, return_inverse=True)
+        packed, states = self._read(encoded)
+        which = np.unique(packed.scored_positions, return_inverse=True)[1]
         tokens = lm_head.log_probs(
             self._base.get_output_embeddings(),
-            states[0, self._on_device(places)],
+            states,
             self._on_device(which),
             self._on_device(packed.target_ids),
+            lm_head.adjustment_of(self._base.config),
         )
         owners = self._on_device(packed.option_index)
         forms = torch.zeros(int(packed.option_index.max()) + 1, device=self._device).index_add(0, owners, tokens)
@@ -138,12 +132,29 @@ class TrainableCausal:
             scores.append(torch.stack([own[labels == label].logsumexp(0) for label in range(max(encoding.labels) + 1)]))
         return scores
 
+    def _read(self, encoded: Sequence[EncodedPrompt]) -> tuple[Packed | general.Rows, Tensor]:
+        """How the prompts of a step are laid out, and (places, hidden) last hidden states, each place once."""
+        if max(map(general.longest_row, encoded)) > loading.packed_limit(self._base.config):
+            self._base.config._attn_implementation = self._attention
+            rows = general.lay_out(encoded)
+            return rows, general.hidden_states(self._base, rows, self._on_device)
+        packed = pack(encoded, 0)
+        # Until the model is asked something: gradient checkpointing attends once more on the way back.
+        self._base.config._attn_implementation = attention.NAME
+        states = self._base.base_model(
+            input_ids=self._on_device(packed.ids[None]),
+            position_ids=self._on_device(packed.positions[None]),
+            use_cache=False,
+            packing=attention.Batch(packed, {}),
+        ).last_hidden_state
+        return packed, states[0, self._on_device(np.unique(packed.scored_positions))]
+
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def backend(self) -> Backend:
+    def backend(self) -> Predictor:
         """The model as `benchmark evaluate` would open it once it is saved."""
-        self._base.config._attn_implementation = loading.ATTENTION
+        self._base.config._attn_implementation = self._attention
         return wrap(self.model, self._tokenizer, self._form)
 
     def save(self, folder: Path) -> None:

@@ -16,7 +16,6 @@ from support import hostile_submissions as hostile
 from runner.artifacts import binding, model_manifest
 from runner.cli import main
 from runner.core.canonical import manifest_digest
-from runner.evaluation import run_dir
 from runner.evaluation.journal import Journal
 from runner.models.worker import process
 from runner.report import console
@@ -257,7 +256,7 @@ def test_a_clock_that_jumps_loses_no_run_and_is_told(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[str]
 ) -> None:
     clock = [times[0]]
-    monkeypatch.setattr(run_dir, "now", lambda: clock[0])
+    monkeypatch.setattr("runner.core.clock.now", lambda: clock[0])
     done = evaluate(at=("predict", 3), disturb=lambda: clock.__setitem__(0, times[1]))
     card = card_of(done)
     assert [card["run"]["started_at"], card["run"]["finished_at"]] == times
@@ -278,9 +277,9 @@ def test_a_stopped_run_goes_on_though_the_clock_was_set_back(
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_dir, "now", lambda: "2026-06-01T12:00:00Z")
+    monkeypatch.setattr("runner.core.clock.now", lambda: "2026-06-01T12:00:00Z")
     assert evaluate(at=("predict", 3), disturb=stop).exit_code == 5
-    monkeypatch.setattr(run_dir, "now", lambda: "2001-01-01T00:00:00Z")
+    monkeypatch.setattr("runner.core.clock.now", lambda: "2001-01-01T00:00:00Z")
     run = folder_of(evaluate())
     assert run.name == "2026-06-01T12-00-00Z"
     assert list(run.parent.iterdir()) == [run]

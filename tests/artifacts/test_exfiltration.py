@@ -20,7 +20,7 @@ from support import tiny_models
 
 from runner.cli import main
 from runner.evaluation import evaluate as walk
-from runner.evaluation import submission_info
+from runner.evaluation import open_submission
 from runner.models.worker import Limits, client, process
 from runner.scorecard import filenames
 
@@ -181,10 +181,10 @@ def run(sound: Path, outside: Outside, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Hashing would refuse links as well: here it follows them.
     monkeypatch.setattr(
-        submission_info, "submission_manifest", lambda *_: [{"name": "model/x", "size": 1, "sha256": "0" * 64}]
+        open_submission, "submission_manifest", lambda *_: [{"name": "model/x", "size": 1, "sha256": "0" * 64}]
     )
-    monkeypatch.setattr(walk, "changed_files", lambda *_: [])
-    monkeypatch.setattr(walk, "stat_files", lambda *_: ())
+    monkeypatch.setattr(open_submission, "changed_files", lambda *_: [])
+    monkeypatch.setattr(open_submission, "stat_files", lambda *_: ())
 
     def run(make: Callable[[Path, Outside], Any], entry: str | None = None) -> Result:
         if entry:

@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import factories
+from support import factories, special_files
 from support import hostile_submissions as hostile
 
 # What is tried from inside lies beside the tests of the process.
@@ -374,9 +374,18 @@ def page(folder: Path) -> str:
         f"| {', '.join(sorted(attempts))} | `{protection}` |"
         for protection, attempts in hostile_code.STOPPED_BY.items()
     ]
+    special = [
+        f"| `{name}` | {', '.join(sorted({f'`{_command(words)}`' for _, words in commands}))} |"
+        for name, commands in special_files.READ_BY.items()
+    ]
     parts = [INTRODUCTION, yaml, rows(hostile.ATTACKS), IN_A_RUN, rows(hostile.DYNAMIC), answers, IN_ITS_PROCESS]
-    parts += [rows(hostile.MISBEHAVIOUR), TRIES, stopped, END, [""]]
+    parts += [rows(hostile.MISBEHAVIOUR), TRIES, stopped, SPECIAL, special, END, [""]]
     return "\n".join(line for part in parts for line in part)
+
+
+def _command(words: Sequence[str]) -> str:
+    groups = ("archive", "data", "keys")
+    return " ".join(words[: 2 if words[0] in groups else 1])
 
 
 STAGES = {
@@ -445,6 +454,19 @@ TRIES = (
     "and where one would but for a protection, it is shown that without the protection it does.",
     "",
     "| what is tried | stopped by |",
+    "| --- | --- |",
+)
+SPECIAL = (
+    "",
+    "## What stands in the place of a file",
+    "",
+    f"In the place of each of these, {', '.join(special_files.KINDS)}",
+    "was put (`tests/support/special_files.py`). None is waited for, and of none more is read than a file there may",
+    "have: a predictions file beside a card, for one, is read no further than about the rows that the card has. An",
+    "archive's objects are exchanged alike, and `archive check` names them. A key may still come through a pipe that",
+    "the command was handed (`--key /dev/fd/3`).",
+    "",
+    "| in the place of | refused by |",
     "| --- | --- |",
 )
 END = (

@@ -252,7 +252,6 @@ def test_a_valid_file_is_said_to_be_valid(command: Command, root: Path) -> None:
         (["ceiling", "nowhere.json"], "No such file"),
         (["keys", "show"], "benchmark keys new"),
         (["keys", "show", "--path", "."], "Is a directory"),
-        (["keys", "new", "--path", "/proc/nowhere/key.pem"], "cannot be written"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -262,6 +261,12 @@ def test_what_is_not_there_or_not_known_is_said(here: Here, arguments: list[str]
     done = here(arguments)
     assert done.exit_code == 1
     assert says in " ".join(done.output.split())
+
+
+def test_a_key_that_cannot_be_written_is_the_outputs_fault(here: Here) -> None:
+    done = here(["keys", "new", "--path", "/proc/nowhere/key.pem"])
+    assert done.exit_code == 3
+    assert "KEY_UNWRITABLE" in done.stderr
 
 
 def test_a_keyring_is_needed_where_there_is_no_key(tmp_path: Path) -> None:

@@ -187,9 +187,9 @@ def test_a_folder_appears_with_its_journal_in_it(tmp_path, monkeypatch):
     """A crash at any step before leaves nothing under a run's name, and what it leaves is swept by the next run."""
     for step in ("fsync", "rename", "flock"):
         code = (
-            "import os, fcntl, sys; from pathlib import Path; from runner.evaluation.journal import begin\n"
+            "import os, fcntl, sys; from pathlib import Path; from runner.evaluation.journal import create_run_dir\n"
             "setattr(fcntl if sys.argv[2] == 'flock' else os, sys.argv[2], lambda *_, **__: os._exit(9))\n"
-            "begin(Path(sys.argv[1]), 'run', {})\n"
+            "create_run_dir(Path(sys.argv[1]), 'run', {})\n"
         )
         done = subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=False)
         assert done.returncode == 9

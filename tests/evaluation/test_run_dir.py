@@ -81,7 +81,7 @@ def test_a_folder_without_a_header_is_passed_over(tmp_path):
 
 
 def test_folders_of_one_second_have_names_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_dir, "now", lambda: "2026-01-02T03:04:05Z")
+    monkeypatch.setattr("runner.core.clock.now", lambda: "2026-01-02T03:04:05Z")
     names = [new_folder(tmp_path).name for _ in range(3)]
     assert names == ["2026-01-02T03-04-05Z", "2026-01-02T03-04-05Z-2", "2026-01-02T03-04-05Z-3"]
 

@@ -248,7 +248,7 @@ def test_a_card_that_does_not_verify(runs, copied):
 
 def test_predictions_that_are_not_there(runs, copied):
     (copied / filenames.PREDICTIONS).unlink()
-    with pytest.raises(InvalidInput, match="not beside the card"):
+    with pytest.raises(InvalidInput, match="no predictions beside the card"):
         compare(runs["b"], copied, factories.KEYRING)
 
 

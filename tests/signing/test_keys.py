@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.errors import InvalidInput
+from runner.core.errors import InvalidInput, OutputError
 from runner.signing import keys
 
 
@@ -68,13 +68,15 @@ def test_a_key_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert _code(lambda: keys.new_key(tmp_path / "key.pem")) == "KEY_UNWRITABLE"
+    with pytest.raises(OutputError, match="KEY_UNWRITABLE"):
+        keys.new_key(tmp_path / "key.pem")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     _write(tmp_path / "file", b"")
-    assert _code(lambda: keys.new_key(tmp_path / "file" / "key.pem")) == "KEY_UNWRITABLE"
+    with pytest.raises(OutputError, match="KEY_UNWRITABLE"):
+        keys.new_key(tmp_path / "file" / "key.pem")
 
 
 @settings(max_examples=5, deadline=None)

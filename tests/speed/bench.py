@@ -32,6 +32,7 @@ from support.reference_scorer import form_log_probs
 from workloads import TOKENS, Workload, corpus, make_model, workloads
 
 from runner.core.types import ModelRef, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.local.open import open_backend
 from runner.models.local.packed.prefix_grouping import in_order
 from runner.models.tokenization import EncodedPrompt, encode_all
@@ -233,7 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = make_model(options.folder, vocabulary, texts).resolve()
         reference = ModelRef("causal", str(folder), None, None, None, "plain", "bfloat16", None)
         backend = open_backend(
-            Submission("", "", "", b"", reference, None), folder, None, device="cpu", batch_tokens=options.batch_tokens
+            Submission("", "", "", b"", reference, None),
+            folder,
+            None,
+            LoadOptions(device="cpu", batch_tokens=options.batch_tokens),
         )
         peer = Peer(options.peer_python, folder) if options.peer_python else None
         for name in options.only or ITEMS:

@@ -33,6 +33,7 @@ from workloads import LARGE, make_model, make_words
 
 from runner.core.types import ModelRef, Prompt, Submission
 from runner.evaluation.batching import plan_steps
+from runner.models.base import LoadOptions
 from runner.models.local.causal import Causal, wrap
 from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import encode_all
@@ -88,7 +89,9 @@ def least(work: Callable[[], Any], times: int) -> float:
 def memory(folder: Path, number: int) -> tuple[int, int]:
     """Bytes that the process of the model in `folder` holds once it is loaded, and the most it ever holds."""
     reference = ModelRef("causal", str(folder), None, None, None, "plain", "bfloat16", None)
-    with closing(open_isolated(Submission("", "", "", b"", reference, None), folder, None, device="cpu")) as worker:
+    with closing(
+        open_isolated(Submission("", "", "", b"", reference, None), folder, None, LoadOptions(device="cpu"))
+    ) as worker:
         status = Path(f"/proc/{worker._process._child.pid}/status")
 
         def held(name: str) -> int:

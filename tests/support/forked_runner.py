@@ -60,13 +60,15 @@ def _protections() -> dict[str, str]:
     return dict(isolation("cpu"))
 
 
-def _open_here(tell: int, *arguments: Any, threads: int | None = None, **options: Any) -> Any:
+def _open_here(tell: int, *arguments: Any) -> Any:
     """In this process, whose threads its environment has fixed."""
     os.write(tell, _OPENED)
     from runner.models.local.open import open_backend
 
-    backend: Any = open_backend(*arguments, **options)
+    backend: Any = open_backend(*arguments)
     backend.isolation = _protections()
+    backend.share = lambda steps: ((step, backend.predict(step)) for step in steps)
+    backend.spent = lambda: None
     return backend
 
 
@@ -115,7 +117,7 @@ def _be_the_command(order: dict[str, Any], tell: int) -> NoReturn:
             os.setuid(order["user"])
         os.environ.clear()
         os.environ.update(order["environment"])
-        sys.modules["runner.evaluation.evaluate"].open_isolated = partial(_open_here, tell)  # type: ignore[attr-defined]
+        sys.modules["runner.evaluation.open_submission"].open_isolated = partial(_open_here, tell)  # type: ignore[attr-defined]
         if order["under"] is not None:
             _watch(order["under"], order["stop"], tell)
         sys.argv = ["benchmark", *order["arguments"]]

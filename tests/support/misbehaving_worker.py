@@ -277,8 +277,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
 
     def main(parent: int) -> None:
-        def opened(*_: Any, device: str | None, **__: Any) -> Sound:
-            return COPIES[name](device) if name in COPIES else KINDS[name]()
+        def opened(*given: Any) -> Sound:
+            return COPIES[name](given[-1].device) if name in COPIES else KINDS[name]()
 
         server.open_backend = opened  # type: ignore[assignment]
         server.main(parent)

@@ -44,7 +44,7 @@ STOPPED_BY = {
 
 def main(parent: int) -> None:
     """What `runner.models.worker.server` does, with attempts for a model."""
-    server.open_backend = lambda *_, dtype, **__: Attempts(json.loads(dtype), parent)  # type: ignore[assignment]
+    server.open_backend = lambda *given: Attempts(json.loads(given[-1].dtype), parent)  # type: ignore[assignment]
     server.main(parent)
 
 

@@ -192,10 +192,10 @@ def model(kind: str, vocabulary: int, seed: int = 0, **changes: Any) -> Any:
     return made.eval()
 
 
-def adapter(base: Any, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 1) -> Any:
+def adapter(base: Any, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 1, **settings: Any) -> Any:
     """A copy of `base` with a random LoRA adapter that has an effect, as a `PeftModel`."""
     torch.manual_seed(seed)
-    config = LoraConfig(r=4, lora_alpha=16, target_modules=list(targets), task_type="CAUSAL_LM")
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=list(targets), task_type="CAUSAL_LM", **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft still asks transformers by a name that will go
         adapted = get_peft_model(copy.deepcopy(base), config)

@@ -23,6 +23,7 @@ from runner.core.errors import InvalidInput
 from runner.core.recipe_types import Objective
 from runner.core.types import Prompt
 from runner.evaluation.validate import check
+from runner.models.base import LoadOptions
 from runner.models.local.open import open_backend
 from runner.scorecard.task_metrics import counts_of
 from runner.scoring import rules
@@ -164,7 +165,7 @@ def answers_of(folder: Path, home: Path) -> dict[str, float]:
     """The mean losses of the saved submission on the split that the training was evaluated on."""
     submission = load_submission(folder / "submission.yaml")
     adapter = Path(submission.adapter.path) if submission.adapter and submission.adapter.path else None
-    backend = open_backend(submission, Path(str(submission.model.path)), adapter, device="cpu")
+    backend = open_backend(submission, Path(str(submission.model.path)), adapter, LoadOptions(device="cpu"))
     material = gather(load_recipe(home / "recipe.yaml"), home / "data")
     part = material.evaluation.tasks[0]
     spec = material.benchmark.prompts[part.task.prompts[0]]

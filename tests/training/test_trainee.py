@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import tiny_models
+from support import architectures, tiny_models
 from support.recipe_factory import Workshop
 
 from runner.config.recipe import load_recipe
@@ -59,6 +59,23 @@ def test_log_scores_are_those_of_evaluation(
     trainee.model.eval()
     backend = trainee.backend()
     expected = [row.log_scores for row in backend.predict(prompts)]
+    np.testing.assert_allclose([one.detach().numpy() for one in found], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("kind", "targets"), [("gemma2", ["q_proj"]), ("gpt_neox", ["query_key_value"])])
+def test_architectures_of_the_general_path_are_trained_by_what_evaluation_scores(
+    kind: str, targets: list[str], workshop: Workshop, tmp_path: Path
+) -> None:
+    tokenizer = tiny_models.byte_tokenizer()
+    folder = tiny_models.save(tmp_path / "general", architectures.model(kind, len(tokenizer)), tokenizer)
+    trainee = made(folder, workshop, method={"target_modules": targets})
+    prompts = tiny_models.prompts(tiny_models.WORDS)[:4]
+    found = trainee.log_scores(trainee.examples(asked(prompts)))
+    torch.stack(found).sum().backward()
+    touched = [value.grad for name, value in trainee.model.named_parameters() if "lora_" in name]
+    assert touched
+    assert all(grad is not None and bool(grad.abs().sum() > 0) for grad in touched)
+    expected = [row.log_scores for row in trainee.backend().predict(prompts)]
     np.testing.assert_allclose([one.detach().numpy() for one in found], expected, atol=2e-5)
 
 

@@ -1,4 +1,4 @@
-"""Models that a service runs: asked over the network by the official client, without any of their code or weights."""
+"""Models that a service runs: asked over the network, without any of their code or weights."""
 
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,14 @@ __all__ = ["Access", "allowed_key", "open_service"]
 
 
 def open_service(service: ServiceRef, key: str | None, access: Access) -> "Service":
-    """The service as a backend; nothing is asked yet. Raises `BackendError` (`API_EXTRA`) without the openai client."""
+    """The service as a backend; nothing is asked yet. Raises `BackendError` (`API_EXTRA`) without the HTTP client."""
     try:
         from runner.models.api.client import Client
         from runner.models.api.service import Service
     except ModuleNotFoundError as missing:
-        if missing.name not in ("openai", "httpx2"):
+        if missing.name != "httpx2":
             raise
-        message = "Services are asked through the openai client, which is not installed."
+        message = "Services are asked through httpx2, which is not installed."
         hint = "pip install 'moral-ambiguity-benchmark[api]'"
         raise BackendError(Fault("API_EXTRA", message, hint=hint)) from None
     return Service(service, Client(service, key, access.attempts), access)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.config.service import DEFAULT_BASE_URL, base_url_fault, normal_base_url
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import open_regular, read_exactly
 from runner.core.types import ServiceRef
 
 DEFAULT_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -66,8 +67,8 @@ def allowed_key(service: ServiceRef, access: Access, environment: Mapping[str, s
 
 def _from_file(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            data = stream.read(1 << 14)
+        with open_regular(path, descriptors=True) as stream:
+            data = read_exactly(stream, 1 << 14)
     except OSError as problem:
         message = f"The key cannot be read: {problem.strerror}."
         raise InvalidInput(Fault("API_KEY", message, str(path))) from None

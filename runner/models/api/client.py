@@ -1,17 +1,19 @@
 """One question to a service over HTTP: guarded, bounded in size and time, asked again with patience."""
 
+import json
 import math
+import os
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
-import openai
 
 from runner.config.service import DEFAULT_BASE_URL
 from runner.core.errors import BackendError, Fault
@@ -23,8 +25,10 @@ from runner.models.api.answers import Unusable
 T = TypeVar("T")
 
 _MOST_BYTES = 4 << 20
-_SENT_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "host"})
-_OFFICIAL_HEADERS = frozenset({"openai-organization", "openai-project"})
+_OFFICIAL_HEADERS = {"OPENAI_ORG_ID": "openai-organization", "OPENAI_PROJECT_ID": "openai-project"}
+"""Variables of the environment that say who pays, and the headers in which the official service is told."""
+_HEADER = re.compile(r"[!-~]{1,256}")
+_PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _TRANSIENT = frozenset({408, 409, 425, 429, *range(500, 600)})
 _MOST_FACTOR = 2.0
 _LONGEST_BACKOFF = 60.0
@@ -50,6 +54,16 @@ class Stopped(Exception):
     """The run ends, so this question is not asked any more."""
 
 
+@dataclass(eq=False)
+class _Refused(Exception):
+    """An answer with a status other than success, and what the service says in it."""
+
+    status: int
+    headers: Mapping[str, str]
+    code: str
+    message: str
+
+
 class Client:
     """Holds the connections to one service, and the key, which is sent to that service and nowhere else.
 
@@ -64,21 +78,13 @@ class Client:
         self._counting = threading.Lock()
         self.requests = 0
         self.waits = 0
-        base = httpx2.URL(service.base_url)
-        seconds = httpx2.Timeout(patience.answer, connect=patience.connect)
-        guard = _Guard(base, key, service.base_url == DEFAULT_BASE_URL, patience.answer)
-        self._http = httpx2.Client(transport=guard, timeout=seconds, follow_redirects=False, trust_env=False)
-        self._openai = openai.OpenAI(
-            api_key=key or "none",
-            base_url=service.base_url,
-            max_retries=0,
-            timeout=seconds,
-            http_client=self._http,
-        )
-        self._create: Callable[..., Any] = (
-            self._openai.chat.completions.with_raw_response.create
-            if service.api == "chat"
-            else self._openai.completions.with_raw_response.create
+        self._url = httpx2.URL(service.base_url + _PATHS[service.api])
+        self._http = httpx2.Client(
+            transport=httpx2.HTTPTransport(proxy=_proxy(self._url), limits=httpx2.Limits(max_connections=256)),
+            timeout=httpx2.Timeout(patience.answer, connect=patience.connect),
+            headers=_headers(key, official=service.base_url == DEFAULT_BASE_URL),
+            follow_redirects=False,
+            trust_env=False,
         )
 
     def ask(self, question: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
@@ -99,9 +105,9 @@ class Client:
                 if not problem.again or attempt == self._attempts:
                     raise Unusable(problem.code, self.told(problem.message), again=False) from None
                 wait = self._backoff(attempt)
-            except openai.APIStatusError as problem:
+            except _Refused as problem:
                 wait = self._wait_for(problem, attempt)
-            except openai.APIConnectionError as problem:
+            except httpx2.HTTPError as problem:
                 if attempt == self._attempts:
                     raise self._unreachable(problem) from None
                 wait = self._backoff(attempt)
@@ -122,49 +128,70 @@ class Client:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _answer(self, question: Mapping[str, Any]) -> Any:
-        data = self._create(**question).content
+        try:
+            data = self._post(json.dumps(question, allow_nan=False).encode())
+        except RuntimeError:
+            if self._stop.is_set():  # the connections were closed meanwhile
+                raise Stopped from None
+            raise
         try:
             return parse(data, max_bytes=_MOST_BYTES, max_depth=32)
         except JsonFault as problem:
             raise Unusable("API_MALFORMED", f"the answer is malformed: {problem.message}", again=True) from None
+
+    def _post(self, content: bytes) -> bytes:
+        """The bytes of a successful answer, few and in time; raises `_Refused` for others, and `httpx2.HTTPError`."""
+        end = time.monotonic() + self._patience.answer
+        data = bytearray()
+        with self._http.stream("POST", self._url, content=content) as response:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                # Nobody asked for it, and a few bytes of it can become more than any memory holds.
+                raise httpx2.DecodingError("the answer is compressed, which was not asked for")
+            for part in response.iter_raw():
+                data += part
+                if len(data) > _MOST_BYTES:
+                    raise httpx2.ReadError(f"the answer has more than {_MOST_BYTES:,} bytes")
+                if time.monotonic() > end:
+                    raise httpx2.ReadTimeout("the answer took too long")
+        if not response.is_success:
+            raise _Refused(response.status_code, response.headers, *_error_in(bytes(data)))
+        return bytes(data)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds that double with each attempt, drawn between half and all of them so that clients part ways."""
         longest = min(_LONGEST_BACKOFF, self._patience.between * _MOST_FACTOR**attempt)
         return longest * random.uniform(0.5, 1.0)
 
-    def _wait_for(self, problem: openai.APIStatusError, attempt: int) -> float:
+    def _wait_for(self, problem: _Refused, attempt: int) -> float:
         """Seconds to wait after this status, or raises what it means."""
-        status, code = problem.status_code, problem.code or ""
+        status, code = problem.status, problem.code
         if status in (401, 403):
             # The service's own words are left out: they quote parts of the key.
             message = f"The service refuses the key or the model (HTTP {status})."
             hint = "Check the key that is given, and what it may be used for."
             raise BackendError(Fault("API_KEY_REFUSED", message, hint=hint)) from None
-        service_message = self.told(problem.message)
+        words = self.told(problem.message)
+        service_message = f"HTTP {status}: {words}" if words else f"HTTP {status}, without a reason"
         if status in _TRANSIENT and code != "insufficient_quota":
-            retry_after = _retry_after(problem.response.headers)
+            retry_after = _retry_after(problem.headers)
             if retry_after is not None and retry_after > self._patience.most_told:
                 message = f"The service asks to wait {retry_after:,.0f} seconds (HTTP {status})."
                 raise BackendError(Fault("API_BUSY", message, hint="Run the same command again then.")) from None
             if attempt == self._attempts:
-                message = f"The service failed {attempt} times in a row, last with HTTP {status}: {service_message}"
+                message = f"The service failed {attempt} times in a row, last with {service_message}"
                 hint = "Run the same command again later; --api-concurrency asks less at once."
                 raise BackendError(Fault("API_FAILED", message, hint=hint)) from None
             return self._backoff(attempt) if retry_after is None else retry_after + self._backoff(1)
         if code in ("context_length_exceeded", "content_filter"):
-            raise Unusable(
-                "API_REFUSAL", f"the service refused the prompt ({code}): {service_message}", again=False
-            ) from None
-        message = f"The service answered with HTTP {status}: {service_message}"
+            raise Unusable("API_REFUSAL", f"the service refused the prompt ({code}): {words}", again=False) from None
+        message = f"The service answered with {service_message}"
         hint = "Check model, api, base_url and top_logprobs in the submission."
         raise BackendError(Fault("API_REQUEST", message, hint=hint)) from None
 
-    def _unreachable(self, problem: openai.APIConnectionError) -> BackendError:
-        cause = problem.__cause__ or problem
-        late = isinstance(problem, openai.APITimeoutError)
+    def _unreachable(self, problem: httpx2.HTTPError) -> BackendError:
+        late = isinstance(problem, httpx2.TimeoutException)
         what = "did not answer in time" if late else "could not be reached or broke the connection off"
-        reason = self.told(str(cause)) or type(cause).__name__
+        reason = self.told(str(problem)) or type(problem).__name__
         message = f"The service {what}, {self._attempts} times in a row: {reason}."
         return BackendError(Fault("API_UNREACHABLE", message, hint="Run the same command again to go on from there."))
 
@@ -184,70 +211,35 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-class _Guard(httpx2.BaseTransport):
-    """The last to see what leaves and the first to see what comes, whatever the layers above do.
-
-    Only the one service is asked; of headers only those that it needs go out, so that nothing of the environment that a
-    client library picks up goes along; an answer ends when it is too long or takes too long, and none is unpacked.
-    """
-
-    def __init__(self, base: httpx2.URL, key: str | None, official: bool, seconds: float) -> None:
-        self._origin = (base.scheme, base.host, base.port)
-        self._key = key
-        self._sent = _SENT_HEADERS | (_OFFICIAL_HEADERS if official else frozenset())
-        self._seconds = seconds
-        proxy: str | None = (
-            getproxies().get("https") if base.scheme == "https" and not proxy_bypass(base.host) else None
-        )
-        self._inner = httpx2.HTTPTransport(proxy=proxy, limits=httpx2.Limits(max_connections=256))
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send, and hand on an answer that cannot run away."""
-        if (request.url.scheme, request.url.host, request.url.port) != self._origin:
-            raise httpx2.UnsupportedProtocol(f"nothing is sent to {request.url.host}", request=request)
-        headers = {name: value for name, value in request.headers.items() if name.lower() in self._sent}
-        headers |= {"accept-encoding": "identity", "user-agent": "moral-ambiguity-benchmark"}
-        if self._key is not None:
-            headers["authorization"] = f"Bearer {self._key}"
-        # A copy: the layers above look at their own headers again when the answer comes.
-        sent = httpx2.Request(
-            request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
-        )
-        end = time.monotonic() + self._seconds
-        response = self._inner.handle_request(sent)
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            # Nobody asked for it, and a few bytes of it can become more than any memory holds.
-            response.stream.close()
-            raise httpx2.DecodingError("the answer is compressed, which was not asked for", request=request)
-        return httpx2.Response(
-            response.status_code,
-            headers=response.headers,
-            stream=_Bounded(response.stream, end, request),
-            extensions=response.extensions,
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._inner.close()
+def _headers(key: str | None, *, official: bool) -> dict[str, str]:
+    """All that is sent beside a question; of the environment only who pays, and to the official service only."""
+    headers = {
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": "moral-ambiguity-benchmark",
+    }
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    if official:
+        given = {header: os.environ.get(variable, "") for variable, header in _OFFICIAL_HEADERS.items()}
+        headers |= {header: value for header, value in given.items() if _HEADER.fullmatch(value)}
+    return headers
 
 
-class _Bounded(httpx2.SyncByteStream):
-    """An answer's bytes, as long as they are few and come in time."""
+def _proxy(url: httpx2.URL) -> str | None:
+    """The environment's proxy for https; what is not encrypted stays on this machine."""
+    return getproxies().get("https") if url.scheme == "https" and not proxy_bypass(url.host) else None
 
-    def __init__(self, inner: httpx2.SyncByteStream, end: float, request: httpx2.Request) -> None:
-        self._inner, self._end, self._request = inner, end, request
 
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for part in self._inner:
-            size += len(part)
-            if size > _MOST_BYTES:
-                raise httpx2.ReadError(f"the answer has more than {_MOST_BYTES:,} bytes", request=self._request)
-            if time.monotonic() > self._end:
-                raise httpx2.ReadTimeout("the answer took too long", request=self._request)
-            yield part
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._inner.close()
+def _error_in(data: bytes) -> tuple[str, str]:
+    """Code and words of an error as services tell it; empty where they are not told."""
+    try:
+        body = parse(data, max_bytes=_MOST_BYTES, max_depth=32)
+    except JsonFault:
+        return "", ""
+    error = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return "", ""
+    code, message = error.get("code"), error.get("message")
+    return "" if code is None else str(code), message if isinstance(message, str) else ""

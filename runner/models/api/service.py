@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -216,8 +216,13 @@ class Service:
             "top_logprobs": None if service.echo else service.top_logprobs,
             "dtype": None,
             "adapter": None,
-            "versions": {"openai": version("openai")},
+            "versions": {"httpx2": version("httpx2")},
         }
+
+    def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], Iterator[Prediction]]]:
+        """Each step with its predictions, in order."""
+        for step in steps:
+            yield step, self.predict(step)
 
     def spent(self) -> dict[str, int]:
         """What this process asked of the service, self-checks and failed attempts included."""

@@ -1,6 +1,7 @@
 """How many tokens are a batch, how many batches a step, and how many are read side by side, where nobody said."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ _BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 # Tokens of a step at most, and tokens times weights of the layers that are some seconds of a CPU's work.
 _MOST_AT_ONCE = 1 << 15
 _SOME_SECONDS = 1_200_000_000_000
+# Layers are numbered, whatever an architecture calls them.
+_IN_LAYER = re.compile(r"\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def default_sizes(base: Any) -> Sizes:
     lanes = 1 if alone else threads_for(torch.get_num_threads())
     output: int = base.get_output_embeddings().weight.numel()
     layers: int = sum(
-        parameter.numel() for name, parameter in base.base_model.named_parameters() if ".layers." in f".{name}"
+        parameter.numel() for name, parameter in base.base_model.named_parameters() if _IN_LAYER.search(f".{name}")
     )
     tokens = min(_MOST_AT_ONCE, max(16_000 * output, _SOME_SECONDS) / layers)
     return Sizes(_BATCH_TOKENS[kind], lanes * math.ceil(tokens / _BATCH_TOKENS[kind] / lanes), lanes)

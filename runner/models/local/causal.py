@@ -17,7 +17,18 @@ from torch import Tensor
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, Submission
-from runner.models.local import devices, generation, lm_head, loading, model_info, quantization, to_prediction
+from runner.models.base import LoadOptions
+from runner.models.local import (
+    devices,
+    general,
+    generation,
+    lm_head,
+    loading,
+    model_info,
+    padded_batches,
+    quantization,
+    to_prediction,
+)
 from runner.models.local.batch_sizes import default_sizes
 from runner.models.local.packed import attention
 from runner.models.local.packed.last_layer import scored_at, skip_unscored_positions
@@ -36,21 +47,20 @@ def open_causal(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    batch_tokens: int | None,
+    load: LoadOptions,
 ) -> "Causal":
     """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    model_devices = devices.choose_all(device)
+    model_devices = devices.choose_all(load.device)
     if model_devices[0].type == "cpu":
         devices.keep_freed_memory()
     tokenizer = load_tokenizer(model_folder)
     named = submission.model
-    model = loading.load_model(model_folder, dtype or named.dtype, *model_devices, quantization=named.quantization)
+    model = loading.load_model(model_folder, load.dtype or named.dtype, *model_devices, quantization=named.quantization)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
-    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", batch_tokens)
+    if not loading.packed_limit(_base_of(model).config):
+        general.check_head(_base_of(model))
+    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", load.batch_tokens)
 
 
 def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
@@ -64,11 +74,13 @@ def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = No
     if batch_tokens is not None:
         return Causal(model, tokenizer, form, batch_tokens)
     sizes = default_sizes(_base_of(model))
-    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, sizes.lanes)
+    # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
+    lanes = sizes.lanes if loading.packed_limit(_base_of(model).config) else 1
+    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes)
 
 
 class Causal:
-    """Holds a causal language model and its tokenizer; see `runner.models.base.Backend`.
+    """Holds a causal language model and its tokenizer; see `runner.models.base.LocalModel`.
 
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device. A step is `at_once`
     batches, of which as many as there are `lanes` are read side by side.
@@ -89,6 +101,8 @@ class Causal:
         self._devices = devices.devices_of(self._base)
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
+        self._packed_limit = loading.packed_limit(self._base.config)
+        self._adjust = lm_head.adjustment_of(self._base.config)
         # By template: the tokens with which its prompts begin.
         self._beginnings: dict[str, NDArray[np.int32]] = {}
         # A tokenizer must not be asked by two threads at once.
@@ -151,9 +165,11 @@ class Causal:
         return PromptEncoder(self._tokenizer, self._form)
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
-        """Batches of the prompts whose options are read; see `writing.batches` for the others."""
+        """Batches of the prompts whose options are read, each for one path; see `generation.batches` for the others."""
         numbers = [number for number, prompt in enumerate(prompts) if prompt.writing is None]
-        beginnings = [self._beginning(prompts[number], encoded[number]) for number in numbers]
+        in_rows = [number for number in numbers if self._in_rows(encoded[number])]
+        packed = [number for number in numbers if not self._in_rows(encoded[number])]
+        beginnings = [self._beginning(prompts[number], encoded[number]) for number in packed]
         groups: dict[bytes, int] = {}
         rests = [
             Suffix(
@@ -161,9 +177,20 @@ class Causal:
                 encoded[number].prefix[len(past) :],
                 sum(len(tail) - 1 for tail in encoded[number].tails),
             )
-            for number, past in zip(numbers, beginnings, strict=True)
+            for number, past in zip(packed, beginnings, strict=True)
         ]
-        return [[numbers[index] for index in batch] for batch in packed_batches(rests, self._max_tokens_that_fit)]
+        sizes = [general.tokens_of(encoded[number]) for number in in_rows]
+        return [
+            *(
+                [in_rows[index] for index in batch]
+                for batch in padded_batches.batches(sizes, self._max_tokens_that_fit)
+            ),
+            *([packed[index] for index in batch] for batch in packed_batches(rests, self._max_tokens_that_fit)),
+        ]
+
+    def _in_rows(self, encoded: EncodedPrompt) -> bool:
+        """Whether a prompt goes the general path: its architecture does, or it is longer than the sliding window."""
+        return general.longest_row(encoded) > self._packed_limit
 
     def _beginning(self, prompt: Prompt, encoded: EncodedPrompt) -> NDArray[np.int32]:
         """The tokens with which prompts of its template begin, if this one does."""
@@ -177,16 +204,24 @@ class Causal:
         self, batches: Sequence[Sequence[int]], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
     ) -> list["_Read"]:
         """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
-        outputs = []
+        in_rows = [batch for batch in batches if self._in_rows(encoded[batch[0]])]
+        packed = [batch for batch in batches if not self._in_rows(encoded[batch[0]])]
+        outputs = self._halving(partial(self._read_rows, encoded=encoded), in_rows, encoded) if in_rows else []
         base = self._base
+        if not packed:
+            return outputs
         with attention.packed_attention(base.config), skip_unscored_positions(base.base_model):
             by_beginning = groupby(
-                batches, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
+                packed, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
             )
             for past, alike in by_beginning:
                 read_one = partial(self._read_one, encoded=encoded, past=past, prefix_kv=self._keys_values(past))
                 outputs += self._halving(read_one, list(alike), encoded)
         return outputs
+
+    def _read_rows(self, batch: Sequence[int], encoded: Sequence[EncodedPrompt]) -> "_Read":
+        rows = general.lay_out([encoded[number] for number in batch])
+        return _Read(batch, rows, general.hidden_states(self._base, rows, self._on_device))
 
     def _read_one(
         self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, prefix_kv: attention.KeysValues
@@ -277,6 +312,7 @@ class Causal:
             states,
             torch.from_numpy(np.concatenate(which)),
             torch.from_numpy(targets),
+            self._adjust,
         )
         by_token = np.split(
             log_probs.double().cpu().numpy(),
@@ -313,7 +349,9 @@ class Causal:
             "backend": "causal",
             **model_info.of_architecture(self._base),
             "quantization": quantization.describe(self._base),
-            "attention": attention.NAME,
+            "attention": attention.NAME if self._packed_limit else general.NAME,
+            # Longer prompts are read by the library's own attention: they do not fit into a sliding window.
+            "packed_tokens": self._packed_limit or None,
             "context_limit": self._limit,
             "head": lm_head.path_of(self._base.get_output_embeddings()),
             "batch_tokens": self._batch_tokens,
@@ -342,7 +380,7 @@ class _Read:
     """A batch that was read: numbers of its prompts, how they were laid out, and the hidden states at each place."""
 
     batch: Sequence[int]
-    packed: Packed
+    packed: Packed | general.Rows
     states: Tensor
 
 

@@ -12,6 +12,7 @@ from scipy.special import log_softmax, logsumexp
 
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.types import HeadSpec, Prediction, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.local import devices, loading, model_info
 from runner.models.local.encoder_inputs import Texts, arranged, inputs_of, outputs_of
 from runner.models.local.padded_batches import batches
@@ -28,26 +29,23 @@ def open_encoder(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None,
-    dtype: str | None,
-    batch_tokens: int | None,
+    load: LoadOptions,
 ) -> "Encoder":
     """Load an encoder, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
     head = submission.model.head
     if head is None:
         raise ValueError("an encoder has a head")
-    torch_device = devices.choose(device)
+    torch_device = devices.choose(load.device)
     tokenizer = load_tokenizer(model_folder)
     brought = loading.brought_by(adapter_folder)
-    model = loading.load_encoder(model_folder, head, dtype or submission.model.dtype, torch_device, brought)
+    model = loading.load_encoder(model_folder, head, load.dtype or submission.model.dtype, torch_device, brought)
     if adapter_folder is not None:
         model = loading.apply_adapter(model, adapter_folder)
-    return Encoder(model, tokenizer, head, batch_tokens)
+    return Encoder(model, tokenizer, head, load.batch_tokens)
 
 
 class Encoder:
-    """Holds an encoder with its head, and its tokenizer; see `runner.models.base.Backend`.
+    """Holds an encoder with its head, and its tokenizer; see `runner.models.base.LocalModel`.
 
     `model` is a transformers model or a `PeftModel` around one, in evaluation mode on its device.
     """

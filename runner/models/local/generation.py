@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from runner.core.types import Prompt
-from runner.models.local import lm_head
+from runner.models.local import general, lm_head
 from runner.models.local import padded_batches as padded
 from runner.models.tokenization import EncodedPrompt
 
@@ -64,14 +64,19 @@ def write(
     ids, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache()
+    adjust = lm_head.adjustment_of(base.config)
     outputs: list[list[int]] = [[] for _ in prompts]
     log_probs = [0.0] * len(prompts)
     writing = [limit > 0 for limit in limits]
     while True:
         states: Tensor = base.base_model(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            **general.positions(base.base_model, positions),
         ).last_hidden_state[:, -1]
-        tokens, likely = lm_head.most_probable(base.get_output_embeddings(), states)
+        tokens, likely = lm_head.most_probable(base.get_output_embeddings(), states, adjust)
         for row, (token, log_prob) in enumerate(zip(tokens.tolist(), likely.tolist(), strict=True)):
             if writing[row]:
                 outputs[row].append(token)

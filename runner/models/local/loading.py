@@ -14,15 +14,18 @@ from transformers import (
     GenerationConfig,
 )
 
+from runner.artifacts import FAMILIES
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.types import HeadSpec
-from runner.models.local import devices
+from runner.models.local import architecture, devices
 from runner.models.local import quantization as quantized
 from runner.models.local.library_errors import quiet, translate_errors
 
 # Architectures whose forward pass takes a ready attention mask, explicit positions and a filled cache as they are, and
 # whose logits are the output head's product with the last hidden state and nothing more; the tests hold them to it.
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+# All others go the general path (`runner.models.local.general`).
+PACKED = ("llama", "mistral", "qwen2", "qwen3")
+ARCHITECTURES = tuple(name for name, family in FAMILIES.items() if family == "causal")
 # Architectures with a head `classifier`, whose positions are counted from 0 or from behind the filler's id.
 ENCODERS = ("bert", "roberta")
 
@@ -35,6 +38,7 @@ ATTENTION = "sdpa"
 
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
+_UNSTATED_LENGTH = 2048
 
 
 def check_vocabulary(model: Any, highest: int) -> None:
@@ -68,21 +72,31 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
 
 
 def context_limit(folder: Path) -> int:
-    """Most tokens that the model in `folder` can read at once with every token in sight of every later one."""
+    """Most tokens that the model in `folder` can read at once."""
     return limit_of(load_config(folder, ARCHITECTURES + ENCODERS))
 
 
 def limit_of(config: Any) -> int:
-    """`context_limit` of a loaded configuration: the positions it has, or its sliding window where that is less.
+    """`context_limit` of a loaded configuration: the positions it has.
 
     Of one with longrope the length it was first trained for: a longer prompt turns the positions of all that are
-    computed with it, and those of what is kept of a beginning not.
+    computed with it, and those of what is kept of a beginning not. Distances (ALiBi) have no end: there it is the
+    length that the configuration states, or else 2,048, on which such models were trained.
     """
-    limits = [config.max_position_embeddings - first_position(config), getattr(config, "sliding_window", None)]
+    names = ("max_position_embeddings", "max_seq_len", "seq_length")
+    stated = [value for name in names if (value := getattr(config, name, None)) is not None]
+    limit = int((stated or [_UNSTATED_LENGTH])[0]) - first_position(config)
     rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        limits.append(rope.get("original_max_position_embeddings"))
-    return min(int(limit) for limit in limits if limit is not None)
+    longrope = rope.get("rope_type") == "longrope" and rope.get("original_max_position_embeddings")
+    return min(limit, int(longrope)) if longrope else limit
+
+
+def packed_limit(config: Any) -> int:
+    """Most tokens of a prompt that is read in a packed batch, with every token in sight of every later one: those of a
+    sliding window at most, and none of an architecture that is not known to be packed right."""
+    if config.model_type not in PACKED:
+        return 0
+    return min(limit_of(config), getattr(config, "sliding_window", None) or limit_of(config))
 
 
 def first_position(config: Any) -> int:
@@ -100,6 +114,9 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
     """
     config = load_config(folder)
     more: dict[str, Any] = {"generation_config": GenerationConfig()}  # else generation_config.json is read, can fail
+    if config.model_type not in PACKED:
+        architecture.check_size(config, folder)
+        more["attn_implementation"] = architecture.attention_of(config)
     if quantization is not None:
         more["quantization_config"] = quantized.loading_settings(quantization, DTYPES[dtype])
         quantized.check_finite(folder)
@@ -181,12 +198,11 @@ def _load(
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
-            attn_implementation=ATTENTION,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are reported in `loading_info`, and refused
             **_SAFE,
             **placed,
-            **more,
+            **{"attn_implementation": ATTENTION, **more},
         )
     return model, {name: set(loading_info[name]) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prompt, Submission
-from runner.models.base import LocalBackend
+from runner.models.base import LoadOptions, LocalModel
 from runner.models.hub import resolve_model
 
 # It tells every program that imports it which faster kernels could be fetched from the Hub; none are, on purpose.
@@ -20,17 +20,11 @@ def open_backend(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    batch_tokens: int | None = None,
-) -> LocalBackend:
-    """Load what `submission` names from local folders.
+    load: LoadOptions = LoadOptions(),
+) -> LocalModel:
+    """Load what `submission` names from local folders, on one device, or a causal model over several.
 
-    `device` is cpu, cuda or cuda:N, or for a causal model several with + between them, over which its layers are spread
-    (default: the first CUDA device, or the CPU), `dtype` overrides the submission's,
-    `batch_tokens` is the most tokens in a batch (default: by device). Raises `BackendError`
-    when the weights, the adapter, the tokenizer or the device cannot be used.
+    Raises `BackendError` when the weights, the adapter, the tokenizer or the device cannot be used.
     """
     need_libraries()
     # Read when torch is first imported. By default its threads wait for each other in a busy loop, which on a machine
@@ -42,15 +36,11 @@ def open_backend(
         case "causal":
             from runner.models.local.causal import open_causal
 
-            return open_causal(
-                submission, model_folder, adapter_folder, device=device, dtype=dtype, batch_tokens=batch_tokens
-            )
+            return open_causal(submission, model_folder, adapter_folder, load)
         case "encoder":
             from runner.models.local.encoder import open_encoder
 
-            return open_encoder(
-                submission, model_folder, adapter_folder, device=device, dtype=dtype, batch_tokens=batch_tokens
-            )
+            return open_encoder(submission, model_folder, adapter_folder, load)
         case other:
             raise BackendError(Fault("BACKEND", f"There is no backend {other!r}; causal or encoder was expected."))
 

@@ -67,6 +67,9 @@ def check(model: Any, form: str, dtype: torch.dtype, folder: Path) -> None:
     if wrong or not count:
         message = f"{len(wrong)} of {count} linear layers are not {form} after loading: {', '.join(wrong[:_SHOWN])}."
         raise BackendError(Fault("QUANTIZATION", message, str(folder)))
+    if experts := [name for name, value in model.named_parameters() if value.ndim > 2 and value.is_floating_point()]:
+        message = f"{len(experts)} weights of experts are not reduced by the library: {', '.join(experts[:_SHOWN])}."
+        raise BackendError(Fault("QUANTIZATION", message, str(folder), hint="Submit it without `quantization`."))
 
 
 def keep_arithmetic(model: Any) -> None:

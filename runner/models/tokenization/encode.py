@@ -1,7 +1,8 @@
 """Prompts with all their options to token ids, split where the options part; every fault before a model is used."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,8 @@ from runner.models.tokenization.prompt_encoder import Format, PromptEncoder, Pro
 
 _MOST_FAULTS = 20
 _AT_ONCE = 256
+_NUMBER = re.compile(r"[\d,]+")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,106 +42,131 @@ def encode(prompt: Prompt, tokenizer: Any, form: Format, limit: int) -> EncodedP
     return encode_all([prompt], tokenizer, form, limit)[0]
 
 
-def encode_all(prompts: Iterable[Prompt], tokenizer: Any, form: Format, limit: int) -> list[EncodedPrompt]:
-    """As `encode_with`, by a reader made of `tokenizer`, a fast one of transformers."""
-    return encode_with(PromptEncoder(tokenizer, form), prompts, limit)
+def encode_all(
+    prompts: Iterable[Prompt],
+    tokenizer: Any,
+    form: Format,
+    limit: int,
+    arguments: Mapping[str, Any] | None = None,
+) -> list[EncodedPrompt]:
+    """As `encode_with`, by an encoder made of `tokenizer`, a fast one of transformers."""
+    return encode_with(PromptEncoder(tokenizer, form, arguments), prompts, limit)
 
 
-def encode_with(reader: PromptEncoder, prompts: Iterable[Prompt], limit: int) -> list[EncodedPrompt]:
+def encode_with(encoder: PromptEncoder, prompts: Iterable[Prompt], limit: int) -> list[EncodedPrompt]:
     """Token ids of every prompt with all its options, in order.
 
-    `limit` is the context of the model in tokens (a prompt's own `max_tokens` also holds). Prompt and surface form are
+    `limit` is the context of the model in tokens. A prompt's own `max_tokens` holds as well, for what is not the chat
+    template's own text. Prompt and surface form are
     encoded together, as the model would meet them in a text, and split at the longest common prefix of the prompt
     alone and the prompt with each form; cutting the joint encoding at the length of the prompt's own makes sequences
-    that are neither (EleutherAI/lm-evaluation-harness#1053, #4055). Text of an item is never read as a special token.
-    There is exactly one BOS where the tokenizer's own default adds one or the template renders one, and none
-    elsewhere.
+    that are neither (EleutherAI/lm-evaluation-harness#1053, #4055). Nothing in an item is read as an added token. There
+    are as many BOS as the chat template renders around every message, and one in front where the tokenizer adds one
+    and the template renders none before the message.
 
-    Raises `InvalidInput` with every fault (the first 20 prompts that have one): `CHAT_TEMPLATE_MISSING`,
-    `TEMPLATE_ERROR`, `TEMPLATE_UNSTABLE`, `TEMPLATE_READS_TEXT`, `TEMPLATE_DROPS_TEXT`, `TOKENIZER_BOS`, `BOS_COUNT`,
-    `TOKENIZER_LIMIT`, `TOKENIZER_REWRITES`, `JOIN_AMBIGUOUS`, `PROMPT_TOO_LONG`.
+    Raises `InvalidInput` with every fault, equal ones of several prompts as one with their number (the first 20 kinds):
+    `CHAT_TEMPLATE_MISSING`, `TEMPLATE_ERROR`, `TEMPLATE_UNSTABLE`, `TEMPLATE_READS_TEXT`, `TEMPLATE_DROPS_TEXT`,
+    `TEMPLATE_OPEN_THOUGHT`, `TOKENIZER_BOS`, `BOS_COUNT`, `TOKENIZER_LIMIT`, `TOKENIZER_REWRITES`,
+    `TOKENIZER_LONG_TOKEN`, `JOIN_AMBIGUOUS`, `PROMPT_TOO_LONG`.
     """
     encoded: list[EncodedPrompt] = []
-    faults: list[Fault] = []
-    faulty = 0
+    faults: dict[tuple[str, str], tuple[Fault, int]] = {}
     waiting = iter(prompts)
     while chunk := list(islice(waiting, _AT_ONCE)):
-        for result in _encode_chunk(chunk, reader, limit):
+        for prompt, result in zip(chunk, _encode_chunk(chunk, encoder, limit), strict=True):
             if isinstance(result, EncodedPrompt):
                 encoded.append(result)
                 continue
-            faulty += 1
-            if faulty <= _MOST_FAULTS:
-                faults.append(result)
-    if faulty > _MOST_FAULTS:
-        faults.append(Fault("MORE_FAULTS", f"{faulty - _MOST_FAULTS:,} more prompts have a fault."))
+            kind = _kind(prompt, result)
+            first, number = faults.get(kind, (result, 0))
+            faults[kind] = first, number + 1
     if faults:
-        raise InvalidInput(*faults)
+        raise InvalidInput(*_counted(faults.values()))
     return encoded
 
 
-def _encode_chunk(prompts: Sequence[Prompt], reader: PromptEncoder, limit: int) -> Iterator[EncodedPrompt | Fault]:
+def _kind(prompt: Prompt, fault: Fault) -> tuple[str, str]:
+    """What faults of several prompts have in common that are one: code and words, but for the prompt and numbers."""
+    words = _NUMBER.sub("", fault.message.replace(describe(prompt), ""))
+    return fault.code, _QUOTED.sub("", words) if fault.code.startswith("TOKENIZER") else words
+
+
+def _counted(faults: Iterable[tuple[Fault, int]]) -> Iterator[Fault]:
+    """One fault for each kind, which says how many more prompts have it."""
+    for place, (fault, number) in enumerate(faults):
+        if place == _MOST_FAULTS:
+            break
+        more = f" (and {number - 1:,} more prompt{'s' if number > 2 else ''})." if number > 1 else "."
+        yield replace(fault, message=fault.message.removesuffix(".") + more)
+    if rest := sum(number for _, number in list(faults)[_MOST_FAULTS:]):
+        yield Fault("MORE_FAULTS", f"{rest:,} more prompts have a fault.")
+
+
+def _encode_chunk(prompts: Sequence[Prompt], encoder: PromptEncoder, limit: int) -> Iterator[EncodedPrompt | Fault]:
     """One result for each prompt, all texts of the chunk given to the tokenizer at once."""
-    written: list[list[RenderedPrompt] | Fault] = []
+    rendered: list[list[RenderedPrompt] | Fault] = []
     for prompt in prompts:
         try:
-            written.append(reader.write(prompt, None))
+            rendered.append(encoder.write(prompt, None))
         except PromptError as problem:
-            written.append(problem.fault)
-    ids = iter(
-        reader.ids([text for prompt_texts in written if not isinstance(prompt_texts, Fault) for text in prompt_texts])
-    )
-    for number, (prompt, texts) in enumerate(zip(prompts, written, strict=True)):
+            rendered.append(problem.fault)
+    ids = iter(encoder.ids([one for each in rendered if not isinstance(each, Fault) for one in each]))
+    for prompt, texts in zip(prompts, rendered, strict=True):
         if isinstance(texts, Fault):
             yield texts
             continue
         try:
-            if number == 0:  # a sample: what a tokenizer does to one text, it does to others
-                reader.check_faithful(prompt, texts[0])
             room = limit - (prompt.writing.max_new_tokens if prompt.writing else 0)
-            yield _settle(prompt, list(islice(ids, len(texts))), reader, min(room, prompt.max_tokens))
+            most = min(room, prompt.max_tokens + encoder.overhead)
+            yield _settle(prompt, texts, list(islice(ids, len(texts))), encoder, most)
         except PromptError as problem:
             yield problem.fault
 
 
-def _settle(prompt: Prompt, ids: list[list[int]], reader: PromptEncoder, limit: int) -> EncodedPrompt:
-    """Shorten if need be and allowed, then split; `ids` are of the prompt alone and with each surface form."""
+def _settle(
+    prompt: Prompt, texts: list[RenderedPrompt], ids: list[list[int]], encoder: PromptEncoder, limit: int
+) -> EncodedPrompt:
+    """Shorten if need be and allowed, check, split; `ids` are of `texts`, the prompt alone and with each form."""
     longest = max(map(len, ids))
     truncated = longest > limit
     if truncated:
-        shortened = _shorten(prompt, reader, limit, longest)
+        shortened = _shorten(prompt, encoder, limit, longest)
         if shortened is None:
             which = "and no field of it may be shortened" if prompt.shorten is None else "even without its text"
             message = f"{describe(prompt)} has {longest:,} tokens, {which}; at most {limit:,} were expected."
             raise PromptError(Fault("PROMPT_TOO_LONG", message))
-        ids = shortened
-    for token_ids in ids:
-        reader.check_bos(prompt, token_ids)
+        texts, ids = shortened
+    for text, each in zip(texts, ids, strict=True):
+        encoder.check(prompt, text, each)
     return _split(prompt, ids, truncated)
 
 
-def _shorten(prompt: Prompt, reader: PromptEncoder, limit: int, longest: int) -> list[list[int]] | None:
-    """The encodings with the most characters of the field kept that bisection finds to fit, or None if none do.
+def _shorten(
+    prompt: Prompt, encoder: PromptEncoder, limit: int, longest: int
+) -> tuple[list[RenderedPrompt], list[list[int]]] | None:
+    """The texts and ids with the most characters of the field kept that bisection finds to fit, or None if none do.
 
     Bisection keeps `fits < too_many`; the number of tokens may rise by one or two where a character is taken off, so
     a few more characters might fit, but what it finds does, and is the same in every run.
     """
     if prompt.shorten is None:
         return None
-    token_ids = reader.ids(reader.write(prompt, 0))
-    if max(map(len, token_ids)) > limit:
+    texts = encoder.write(prompt, 0)
+    ids = encoder.ids(texts)
+    if max(map(len, ids)) > limit:
         return None
     fits, too_many = 0, len(prompt.values[prompt.shorten])
     guess = too_many * limit // longest
     while too_many - fits > 1:
         keep = guess if fits < guess < too_many else (fits + too_many) // 2
         guess = 0
-        shorter = reader.ids(reader.write(prompt, keep))
-        if max(map(len, shorter)) <= limit:
-            fits, token_ids = keep, shorter
+        tried = encoder.write(prompt, keep)
+        tried_ids = encoder.ids(tried)
+        if max(map(len, tried_ids)) <= limit:
+            fits, texts, ids = keep, tried, tried_ids
         else:
             too_many = keep
-    return token_ids
+    return texts, ids
 
 
 def _split(prompt: Prompt, ids: list[list[int]], truncated: bool) -> EncodedPrompt:
@@ -147,15 +175,15 @@ def _split(prompt: Prompt, ids: list[list[int]], truncated: bool) -> EncodedProm
     # The first and the last in lexical order part from each other no later than any two do.
     first, last = min(ids), max(ids)
     shared = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    tails = tuple(tuple(ids[shared:]) for ids in whole)
+    tails = tuple(tuple(each[shared:]) for each in whole)
     forms = [form for forms in prompt.options for form in forms]
     order = sorted(range(len(tails)), key=lambda number: tails[number])
-    for previous, other in zip([None, *order], order, strict=False):
-        if previous is None and not tails[other]:
+    for one, other in zip([None, *order], order, strict=False):
+        if one is None and not tails[other]:
             message = f"The option {forms[other]!r} adds no token to {describe(prompt)}."
             raise PromptError(Fault("JOIN_AMBIGUOUS", message))
-        if previous is not None and tails[previous] == tails[other][: len(tails[previous])]:
-            message = f"The option {forms[previous]!r} begins the option {forms[other]!r} in {describe(prompt)}."
+        if one is not None and tails[one] == tails[other][: len(tails[one])]:
+            message = f"The option {forms[one]!r} begins the option {forms[other]!r} in {describe(prompt)}."
             hint = "Their probabilities would overlap; end the options in a way that sets them apart."
             raise PromptError(Fault("JOIN_AMBIGUOUS", message, hint=hint))
     if not shared:

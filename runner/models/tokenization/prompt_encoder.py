@@ -1,35 +1,28 @@
-"""A fast tokenizer reads prompts as the submission says: plain or chat, one BOS, no special token from an item."""
+"""A fast tokenizer reads prompts as the submission says: plain or chat, and an item's text as nothing but text."""
 
-import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-
 from runner.core.errors import Fault, InvalidInput
 from runner.core.types import Prompt
-from runner.models.tokenization.roundtrip import rewritten
+from runner.models.tokenization.chat_template import Scaffold, TemplateFailed, date_of, find_scaffold, render
+from runner.models.tokenization.item_text import TextTokenizer, added_tokens, make_text_tokenizer
+from runner.models.tokenization.token_text import MOST_LETTER_BYTES, Spelling
 from runner.tasks.prompts import text
 
 Format = Literal["plain", "chat"]
 
-# What code in a template can raise: Jinja's own errors, and Python's for what it computes.
-_TEMPLATE_FAILURES = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-)
-_PROBES = ("First probe of the template.", "Second, another one: 2.")
 # As texts of people begin: a space before them may belong to the first word, or be a token by itself.
-_BEGINNINGS = (*_PROBES, "the third probe", "a fourth probe", "5 probes", '"The sixth" probe', "(seventh probe)")
+_BEGINNINGS = (
+    *("First probe of the template.", "Second, another one: 2.", "the third probe", "a fourth probe", "5 probes"),
+    *('"The sixth" probe', "(seventh probe)"),
+)
+_NO_SCAFFOLD = Scaffold("", "", None, None)
+OWN_TOKENIZER = "Submit the model with the tokenizer that it was pretrained with."
 
 
 def describe(prompt: Prompt) -> str:
@@ -46,7 +39,7 @@ class PromptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A text for the tokenizer; of it, only the part before `item` and from `end` to `cue` may hold special tokens."""
+    """A text for the tokenizer; of it, only the part before `item` and from `end` to `cue` may hold added tokens."""
 
     text: str
     item: int
@@ -55,19 +48,45 @@ class RenderedPrompt:
 
 
 class PromptEncoder:
-    """A tokenizer with what was found out about it once."""
+    """A tokenizer with what was found out about it once.
 
-    def __init__(self, tokenizer: Any, form: Format) -> None:
+    `arguments` are given to its chat template; `overhead` is how many tokens of every prompt are the template's own.
+    Raises `InvalidInput` for a tokenizer or template that can read no prompt.
+    """
+
+    def __init__(self, tokenizer: Any, form: Format, arguments: Mapping[str, Any] | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise InvalidInput(Fault("TOKENIZER_KIND", "The tokenizer is not a fast one (it has no tokenizer.json)."))
         self._tokenizer = tokenizer
         self._form = form
+        self._arguments = arguments or {}
         self._bos: int | None = tokenizer.bos_token_id
-        self._adds_bos = _adds_bos(tokenizer)
-        self._specials = {token.content: token for token in tokenizer.added_tokens_decoder.values() if token.special}
-        longest_first = sorted(self._specials, key=lambda content: (-len(content), content))
-        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._scaffold = self._find_scaffold() if form == "chat" else ("", "")
+        backend = tokenizer.backend_tokenizer
+        added = added_tokens(backend)
+        self._added = frozenset(added)
+        names = [token.content for token in added.values()]
+        self._name = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
+        self._longest_name = max(map(len, names), default=0)
+        self._special = frozenset(number for number, token in added.items() if token.special)
+        self._scaffold = find_scaffold(tokenizer, self._arguments) if form == "chat" else _NO_SCAFFOLD
+        before, after = _encode(backend, [self._scaffold.before, self._scaffold.after], split_special=False)
+        # What the template itself brings, whatever the message, and then what is put before it.
+        self._rendered = [*before, *after]
+        self._front = [self._bos] if self._bos is not None and _adds_bos(tokenizer) and self._bos not in before else []
+        self._own = [*self._front, *self._rendered]
+        if self._bos is not None and self._own[:2] == [self._bos, self._bos]:
+            hint = "Let the chat template write `bos_token` once, in front."
+            raise InvalidInput(Fault("BOS_COUNT", "The chat template begins with two BOS tokens, not one.", hint=hint))
+
+    @property
+    def overhead(self) -> int:
+        """How many tokens of a prompt are the chat template's own; a BOS in plain text is not counted as one."""
+        return len(self._own) if self._form == "chat" else 0
+
+    @property
+    def template_date(self) -> str | None:
+        """The date on which the chat template is rendered, or None where it asks for none."""
+        return date_of(self._tokenizer) if self._form == "chat" else None
 
     def write(self, prompt: Prompt, keep: int | None) -> list[RenderedPrompt]:
         """The prompt alone and with each surface form; `keep` as in `runner.tasks.prompts.text`."""
@@ -76,37 +95,34 @@ class PromptEncoder:
         if self._form == "plain":
             begun = question + prompt.cue_plain
             return [RenderedPrompt(begun + form, 0, len(begun + form), len(begun + form)) for form in ["", *forms]]
+        if self._scaffold.thought is not None and prompt.writing is None:
+            raise self._open_thought(prompt)
         rendered = self._render(question)
-        before, after = self._scaffold
+        before, after = self._scaffold.before, self._scaffold.after
         # Templates of the field trim the message; what is trimmed is not part of the item's words.
-        body = question if before + question + after == rendered else question.strip()
-        if not body or rendered.count(body) != 1:
-            message = f"The chat template shows the text of {describe(prompt)} {rendered.count(body)} times, not once."
+        shown = question if before + question + after == rendered else question.strip()
+        if not shown or rendered.count(shown) != 1:
+            message = f"The chat template shows the text of {describe(prompt)} {rendered.count(shown)} times, not once."
             raise self._blamed(Fault("TEMPLATE_DROPS_TEXT", message), prompt, question, rendered)
-        item = rendered.index(body)
-        end = item + len(body)
-        if (rendered[:item], rendered[end:]) != self._scaffold:
+        item = rendered.index(shown)
+        end = item + len(shown)
+        if (rendered[:item], rendered[end:]) != (before, after):
             message = f"Around {describe(prompt)} the chat template writes something else than around another text."
             raise self._blamed(Fault("TEMPLATE_READS_TEXT", message), prompt, question, rendered)
         self._check_edges(prompt, rendered, item, end)
         return [RenderedPrompt(rendered + prompt.cue_chat + form, item, end, len(rendered)) for form in ["", *forms]]
 
     def ids(self, texts: Sequence[RenderedPrompt]) -> list[list[int]]:
-        """Token ids of each text, with a BOS before it where it needs one and has none."""
+        """Token ids of each text, with a BOS before it where the tokenizer adds one and the template writes none."""
         backend = self._tokenizer.backend_tokenizer
-        if self._form == "plain":
-            token_ids = _encode(backend, [rendered.text for rendered in texts], split_special=True)
-        else:
-            token_ids = _encode(backend, [rendered.text for rendered in texts], split_special=False)
-            spelt = [number for number, rendered in enumerate(texts) if self._spells_special(rendered)]
-            if spelt:
-                aliased, original = self._aliased
-                again = _encode(aliased, [self._alias(texts[number]) for number in spelt], split_special=True)
-                for number, ids in zip(spelt, again, strict=True):
-                    token_ids[number] = [original.get(token, token) for token in ids]
-        if self._bos is None or not self._adds_bos:
-            return token_ids
-        return [ids if ids[:1] == [self._bos] else [self._bos, *ids] for ids in token_ids]
+        found = _encode(backend, [each.text for each in texts], split_special=self._form == "plain")
+        own = _count(self._added, self._rendered)
+        spelt = [place for place, ids in enumerate(found) if _count(self._added, ids) != own]
+        if spelt:
+            again = _encode(self._text.backend, [self._aliased(texts[place]) for place in spelt], split_special=True)
+            for place, ids in zip(spelt, again, strict=True):
+                found[place] = self._text.restore(ids)
+        return [[*self._front, *ids] for ids in found]
 
     def beginning(self, prompt: Prompt) -> list[int]:
         """Token ids with which prompts of this template begin, whatever fills it: what made ones have in common.
@@ -115,64 +131,82 @@ class PromptEncoder:
         template's last token, and its prompt begin otherwise.
         """
         try:
-            probe_prompts = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
-            ids = self.ids([self.write(probe_prompt, None)[0] for probe_prompt in probe_prompts])
+            made = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
+            ids = self.ids([self.write(each, None)[0] for each in made])
         except PromptError:
             return []
         first, last = min(ids), max(ids)  # in lexical order: they part no later than any two do
         same = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
         return first[:same]
 
-    def check_faithful(self, prompt: Prompt, written: RenderedPrompt) -> None:
-        """Raise `PromptError` if the tokenizer rewrites the text or leaves some of it out."""
-        backend = self._tokenizer.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
+    def check(self, prompt: Prompt, rendered: RenderedPrompt, ids: list[int]) -> None:
+        """Raise `PromptError` unless `ids` are the text of `rendered`, all of it, and the item brings nothing else."""
+        if self._bos is not None and ids.count(self._bos) != self._own.count(self._bos):
+            number, expected = ids.count(self._bos), self._own.count(self._bos)
+            message = f"{describe(prompt)} holds {number} BOS tokens, {expected} were expected, those of the template."
+            raise PromptError(Fault("BOS_COUNT", message, hint=OWN_TOKENIZER))
+        if _count(self._known_special, ids) != _count(self._known_special, self._own):
+            message = f"{describe(prompt)}: the tokenizer reads special tokens in the item's text or on its edge."
+            raise PromptError(Fault("TEMPLATE_READS_TEXT", message, hint=OWN_TOKENIZER))
         with translate_panics():
-            problem = rewritten(backend, written.text)
+            problem = self._spelling.misread(ids[len(self._front) :], rendered.text)
         if problem is not None:
             raise PromptError(Fault("TOKENIZER_REWRITES", f"{describe(prompt)}: the tokenizer {problem}."))
-
-    def check_bos(self, prompt: Prompt, ids: list[int]) -> None:
-        """Raise `PromptError` unless there is exactly one BOS, in front, or none where none is used."""
-        if self._bos is None:
-            return
-        expected = 1 if self._adds_bos or ids[0] == self._bos else 0
-        if ids.count(self._bos) != expected:
-            message = f"{describe(prompt)} holds {ids.count(self._bos)} BOS tokens, {expected} was expected."
-            raise PromptError(Fault("BOS_COUNT", message))
-
-    def _find_scaffold(self) -> tuple[str, str]:
-        """What the chat template writes before and after a message; `InvalidInput` if that is not one thing."""
-        try:
-            self._tokenizer.get_chat_template()
-        except ValueError:
-            hint = "Use `format: plain`, or a model whose tokenizer has a chat template."
-            message = "The submission asks in the chat format, but the tokenizer has no default chat template."
-            raise InvalidInput(Fault("CHAT_TEMPLATE_MISSING", message, hint=hint)) from None
-        try:
-            scaffolds, again = ([self._render(probe).split(probe) for probe in _PROBES] for _ in range(2))
-        except PromptError as problem:
-            raise InvalidInput(problem.fault) from None
-        if scaffolds != again:
-            raise InvalidInput(Fault("TEMPLATE_UNSTABLE", "The chat template renders the same message in two ways."))
-        if any(len(parts) != 2 for parts in scaffolds):
-            raise InvalidInput(
-                Fault("TEMPLATE_DROPS_TEXT", "The chat template does not show the message exactly once.")
+        if (token := self._spelling.oversized_token(ids)) and token != self._spelling.oversized_token(self._own):
+            message = (
+                f"{describe(prompt)}: the tokenizer reads {token!r} as one token; "
+                f"one word of at most {MOST_LETTER_BYTES} bytes of letters was expected."
             )
-        if scaffolds[0] != scaffolds[1]:
-            raise InvalidInput(Fault("TEMPLATE_READS_TEXT", "What the chat template writes depends on the message."))
-        return scaffolds[0][0], scaffolds[0][1]
+            raise PromptError(Fault("TOKENIZER_LONG_TOKEN", message, hint=OWN_TOKENIZER))
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _check_edges(self, prompt: Prompt, rendered: str, item: int, end: int) -> None:
+        reach = self._longest_name
+        for edge in (item, end):
+            for match in self._name.finditer(rendered, max(0, edge - reach), edge + reach):
+                if match.start() < edge < match.end():
+                    message = f"The text of {describe(prompt)} and the chat template together spell {match.group()!r}."
+                    raise PromptError(Fault("TEMPLATE_READS_TEXT", message))
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self._tokenizer.backend_tokenizer)
+
+    @cached_property
+    def _known_special(self) -> frozenset[int]:
+        return self._special - {self._spelling.unknown}
+
+    @cached_property
+    def _text(self) -> TextTokenizer:
+        return make_text_tokenizer(self._tokenizer.backend_tokenizer)
+
+    def _aliased(self, rendered: RenderedPrompt) -> str:
+        """The text with the template's own added tokens under their other names."""
+        whole = rendered.text
+        before, item = whole[: rendered.item], whole[rendered.item : rendered.end]
+        after, cue = whole[rendered.end : rendered.cue], whole[rendered.cue :]
+        return "".join((self._text.alias(before), item, self._text.alias(after), cue))
 
     def _render(self, content: str) -> str:
-        chat = [{"role": "user", "content": content}]
         try:
-            rendered = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        except _TEMPLATE_FAILURES as problem:
-            reason = str(problem).rstrip(".") or type(problem).__name__
-            message = f"The chat template fails on a single message of the user: {reason}."
-            raise PromptError(Fault("TEMPLATE_ERROR", message)) from None
-        return str(rendered)
+            return render(self._tokenizer, content, self._arguments)
+        except TemplateFailed as problem:
+            raise PromptError(problem.fault) from None
+
+    def _open_thought(self, prompt: Prompt) -> PromptError:
+        thought, closed_by = self._scaffold.thought, self._scaffold.closed_by
+        message = (
+            f"{describe(prompt)}: the chat template begins a thought ({thought!r}) and does not end it; "
+            "the options would be scored as a part of the thought."
+        )
+        if closed_by is not None:
+            name, value = next(iter(closed_by.items()))
+            written = {True: "true", False: "false"}.get(value, value)
+            hint = f"Write `template_arguments: {{{name}: {written}}}` under `model:` in submission.yaml."
+        else:
+            hint = "Ask in plain text (`format: plain`), or submit the model with a template that ends the thought."
+        return PromptError(Fault("TEMPLATE_OPEN_THOUGHT", message, hint=hint))
 
     def _blamed(self, fault: Fault, prompt: Prompt, question: str, rendered: str) -> PromptError:
         """`fault`, unless what is wrong with the template is that it writes something else each time."""
@@ -181,52 +215,9 @@ class PromptEncoder:
         message = f"{describe(prompt)} is rendered in two ways by the chat template."
         return PromptError(Fault("TEMPLATE_UNSTABLE", message))
 
-    def _spells_special(self, written: RenderedPrompt) -> bool:
-        """Whether a special token is spelt out in the item's text, the cue or the form."""
-        inside = self._special.search(written.text, written.item, written.end)
-        return inside is not None or self._special.search(written.text, written.cue) is not None
 
-    def _check_edges(self, prompt: Prompt, rendered: str, item: int, end: int) -> None:
-        for match in self._special.finditer(rendered):
-            if any(match.start() < edge < match.end() for edge in (item, end)):
-                message = f"The text of {describe(prompt)} and the chat template together spell {match.group()!r}."
-                raise PromptError(Fault("TEMPLATE_READS_TEXT", message))
-
-    @cached_property
-    def _aliased(self) -> tuple[Any, dict[int, int]]:
-        """A copy of the tokenizer that also knows each special token by another name, and from alias id to id.
-
-        The copy reads special tokens as text but their aliases as tokens: so the template's own are told from the same
-        letters in an item's text, while all else is cut up as ever.
-        """
-        backend = copy.deepcopy(self._tokenizer.backend_tokenizer)
-        original: dict[int, int] = {}
-        for token in self._specials.values():
-            alias = type(token)(
-                _alias_of(token.content),
-                special=False,
-                normalized=False,
-                lstrip=token.lstrip,
-                rstrip=token.rstrip,
-                single_word=token.single_word,
-            )
-            backend.add_tokens([alias])
-            original[backend.token_to_id(alias.content)] = backend.token_to_id(token.content)
-        return backend, original
-
-    def _alias(self, written: RenderedPrompt) -> str:
-        """The text with the template's own special tokens under their other names."""
-        before, after = written.text[: written.item], written.text[written.end : written.cue]
-        item, cue = written.text[written.item : written.end], written.text[written.cue :]
-        return "".join((self._aliases(before), item, self._aliases(after), cue))
-
-    def _aliases(self, part: str) -> str:
-        return self._special.sub(lambda match: _alias_of(match.group()), part)
-
-
-def _alias_of(content: str) -> str:
-    """A name in characters for private use, which texts of people do not hold."""
-    return f"\ue0f1{content[::-1]}\ue0f2"
+def _count(known: frozenset[int], ids: Sequence[int]) -> int:
+    return sum(map(known.__contains__, ids))
 
 
 def _adds_bos(tokenizer: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from runner.core.errors import BackendError, InvalidInput
 from runner.core.types import Prediction, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.worker import protocol, sandbox
 from runner.models.worker.process import Process
 
@@ -50,24 +51,20 @@ def open_isolated(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    batch_tokens: int | None = None,
-    threads: int | None = None,
+    load: LoadOptions = LoadOptions(),
     limits: Limits | None = None,
 ) -> "Worker":
     """Load what `submission` names, as `open_backend` does, in a process that can reach those folders and little else.
 
-    It computes with `threads` threads on the processor (default: one per core, or as `OMP_NUM_THREADS` says).
+    The number of threads is as `load` or `OMP_NUM_THREADS` says, or else one per core.
     The process gets prompts only, and dies with this one (with the thread that calls this, on Linux). Raises what
     `open_backend` does, and `BackendError` `WORKER_START`, `WORKER_TIMEOUT`, `WORKER_MEMORY`, `WORKER_CRASH` or
     `WORKER_REPLY`; so do all methods of the backend, after which it is closed and cannot be asked again.
     """
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
-    worker = Worker(folders, device, limits or LIMITS, threads)
+    worker = Worker(folders, load.device, limits or LIMITS, load.threads)
     try:
-        worker.load(submission, model_folder, adapter_folder, dtype, batch_tokens)
+        worker.load(submission, model_folder, adapter_folder, load)
     except BaseException:
         worker.close()
         raise
@@ -128,18 +125,17 @@ class Worker:
         submission: Submission,
         model_folder: Path,
         adapter_folder: Path | None,
-        dtype: str | None,
-        batch_tokens: int | None,
+        load: LoadOptions,
     ) -> None:
-        """Load the model; to be called once, before anything is asked."""
+        """Load the model on the worker's own device; to be called once, before anything is asked."""
         request = {
             "do": "load",
             "submission": protocol.submission_row(submission),
             "model_folder": str(model_folder.resolve()),
             "adapter_folder": str(adapter_folder.resolve()) if adapter_folder else None,
             "device": self.device,
-            "dtype": dtype,
-            "batch_tokens": batch_tokens,
+            "dtype": load.dtype,
+            "batch_tokens": load.batch_tokens,
         }
         facts = self._ask([request], self._limits.load_seconds, "loading the model")
         self._has_adapter = self._fit(protocol.facts_of, facts, "loading the model").get("adapter") is True
@@ -214,6 +210,10 @@ class Worker:
     def kill(self) -> None:
         """End the process while another thread may be asking it, which gets an error; `close` is still to be called."""
         self._process.kill()
+
+    def spent(self) -> None:
+        """None: no service is asked."""
+        return
 
     def close(self) -> None:
         """End the process."""

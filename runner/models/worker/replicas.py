@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from runner.core import environment
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt, Submission
+from runner.models.base import LoadOptions
 from runner.models.worker import client
 from runner.models.worker.client import Limits, Worker
 from runner.models.worker.sandbox import ACTIVE
@@ -59,11 +60,7 @@ def open_replicas(
     submission: Submission,
     model_folder: Path,
     adapter_folder: Path | None,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    batch_tokens: int | None = None,
-    threads: int | None = None,
+    load: LoadOptions,
     limits: Limits | None = None,
 ) -> "Replicas":
     """Load what `submission` names once on each device of the list `device`, at the same time; see `open_isolated`.
@@ -71,16 +68,16 @@ def open_replicas(
     `threads` are those of each replica (default: `threads_per_replica`). Raises what `open_isolated` and
     `device_names` do.
     """
-    names = device_names(device)
+    names = device_names(load.device)
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
     copies = Replicas()
     try:
         # All are started by this thread: on Linux they die with the thread that started them.
         for name in names:
             copies.workers.append(
-                Worker(folders, name, limits or client.LIMITS, threads_per_replica(threads, len(names)))
+                Worker(folders, name, limits or client.LIMITS, threads_per_replica(load.threads, len(names)))
             )
-        copies.load(submission, model_folder, adapter_folder, dtype, batch_tokens)
+        copies.load(submission, model_folder, adapter_folder, load)
     except BaseException:
         copies.close()
         raise
@@ -181,6 +178,10 @@ class Replicas:
     def peak_memory_bytes(self) -> int | None:
         """See `Worker.peak_memory_bytes`; the largest of them."""
         return max((peak for worker in self.workers if (peak := worker.peak_memory_bytes()) is not None), default=None)
+
+    def spent(self) -> None:
+        """None: no service is asked."""
+        return
 
     def close(self) -> None:
         """End all processes, and the threads that wait for them."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.types import Prompt
-from runner.models.base import LocalBackend
+from runner.models.base import LoadOptions, LocalModel
 from runner.models.local.open import open_backend, show_tokens
 from runner.models.worker import protocol, sandbox
 from runner.tasks.predictions import to_row
@@ -71,7 +71,7 @@ def _listen(take: Callable[[Json, list[Prompt]], None]) -> None:
 
 
 def _serve(say: Say) -> None:
-    backend: LocalBackend | None = None
+    backend: LocalModel | None = None
     waiting: queue.SimpleQueue[tuple[Json, list[Prompt], Future[Any] | None]] = queue.SimpleQueue()
     reader = ThreadPoolExecutor(1)
 
@@ -98,21 +98,19 @@ def _serve(say: Say) -> None:
                 say({"error": protocol.error_row(BackendError(Fault("WORKER_MEMORY", message)))})
 
 
-def _load(request: Json) -> LocalBackend:
+def _load(request: Json) -> LocalModel:
     adapter = request["adapter_folder"]
     return open_backend(
         protocol.submission_of(request["submission"]),
         Path(request["model_folder"]),
         Path(adapter) if adapter is not None else None,
-        device=request["device"],
-        dtype=request["dtype"],
-        batch_tokens=request["batch_tokens"],
+        LoadOptions(request["device"], request["dtype"], request["batch_tokens"]),
     )
 
 
 def _answer(
     request: Json,
-    backend: LocalBackend | None,
+    backend: LocalModel | None,
     prompts: list[Prompt],
     encodings: Future[Any] | None,
     adapter_off: ExitStack,

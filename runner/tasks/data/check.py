@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from runner.core.files import read_whole
 from runner.core.types import Benchmark, DataFile, Dataset
-from runner.tasks.data.locate import digest_of_bytes, is_file, pin, places, require_known, split_lines
+from runner.tasks.data.locate import MAX_BYTES, digest_of_bytes, is_file, pin, places, require_known, split_lines
 
 State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
 
@@ -59,7 +60,7 @@ def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitSta
     if not is_file(path):
         return status("missing", f"not found; looked at {' and '.join(map(str, looked_at))}")
     try:
-        content = path.read_bytes()
+        content = read_whole(path, MAX_BYTES)
     except OSError as error:
         return status("unreadable", f"cannot be read: {error.strerror}")
     rows, digest = len(split_lines(content)), digest_of_bytes(kind, content)

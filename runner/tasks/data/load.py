@@ -6,9 +6,10 @@ from typing import Any
 
 from runner.core import canonical, strict_json
 from runner.core.errors import Fault, InvalidInput
+from runner.core.files import read_whole
 from runner.core.types import DataFile, Dataset, Item, Task
 from runner.tasks.data.folds import taken
-from runner.tasks.data.locate import default_data_dir, digest_of_bytes, is_file, pin, places, split_lines
+from runner.tasks.data.locate import MAX_BYTES, default_data_dir, digest_of_bytes, is_file, pin, places, split_lines
 from runner.tasks.data.parse_row import read_item
 
 _SHOWN = 20
@@ -60,7 +61,7 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     DATA_ENCODING, DATA_FIELD, DATA_VOTES, DATA_LABEL, DATA_NO_VOTES, DATA_DUPLICATE_ID.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path, MAX_BYTES)
     except OSError as error:
         message = f"The file cannot be read: {error.strerror}."
         raise InvalidInput(Fault("DATA_MISSING", message, file=str(path))) from None

@@ -8,6 +8,9 @@ from runner.core import canonical, resources
 from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.types import Benchmark, DataFile, Dataset
 
+MAX_BYTES = 1 << 30
+"""The most that a file of data may hold; of a larger one nothing is read."""
+
 _FORBIDDEN_IN_NAMES = frozenset("/\\\0")
 
 

@@ -18,7 +18,7 @@ from runner.core.errors import BackendError, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api import Access, open_service
 from runner.models.api.service import Service
-from runner.models.base import Backend
+from runner.models.base import Backend, LoadOptions
 from runner.models.local.open import open_backend
 
 # Two engines multiply in another order. Measured: 2e-5 nats at most over the sample's 608 prompts.
@@ -44,7 +44,7 @@ def opened(service: str) -> Iterator[Ask]:
 
 @pytest.fixture(scope="module")
 def causal(weights: Path) -> Iterator[Backend]:
-    with closing(open_backend(tiny_models.submission(weights), weights, None, device="cpu")) as backend:
+    with closing(open_backend(tiny_models.submission(weights), weights, None, LoadOptions(device="cpu"))) as backend:
         yield backend
 
 

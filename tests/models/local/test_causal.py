@@ -15,7 +15,7 @@ from support.reference_scorer import label_log_scores
 
 from runner.core.errors import BackendError, InvalidInput
 from runner.core.types import Prediction, Prompt
-from runner.models.local import lm_head
+from runner.models.local import general, lm_head
 from runner.models.local.causal import Causal
 from runner.models.local.packed.prefix_grouping import LEAST_SHARED
 from runner.models.tokenization import EncodedPrompt
@@ -122,16 +122,17 @@ def test_tied_head(byte: Any) -> None:
     assert furthest(scores(answer(Causal(model, byte, "plain", 400), prompts)), naive(model, byte, prompts)) <= 1e-5
 
 
-def test_a_sliding_window_shorter_than_the_context_limits_it(byte: Any) -> None:
+def test_prompts_longer_than_the_sliding_window_go_the_general_path(byte: Any) -> None:
     window = 64
     model = tiny_models.model("mistral", len(byte), sliding_window=window)
     backend = Causal(model, byte, "plain", 400)
-    assert backend.describe()["context_limit"] == window
-    short = [prompt for prompt in tiny_models.prompts() if len(prompt.values["first"] + prompt.values["second"]) < 80]
-    assert short
-    assert furthest(scores(answer(backend, short)), naive(model, byte, short)) <= 1e-5
-    with pytest.raises(Exception, match=f"at most {window} were expected"):
-        backend.plan(tiny_models.prompts())
+    facts = backend.describe()
+    assert (facts["attention"], facts["packed_tokens"], facts["context_limit"]) == ("packed", window, 512)
+    prompts = tiny_models.prompts(tiny_models.WORDS)
+    longer = {number for number, each in enumerate(backend.read(prompts)) if general.longest_row(each) > window}
+    assert 0 < len(longer) < len(prompts)
+    assert all(longer.issuperset(batch) or longer.isdisjoint(batch) for batch in backend.plan(prompts))
+    assert furthest(scores(answer(backend, prompts)), naive(model, byte, prompts)) <= OF_WORDS
 
 
 def test_batches_do_not_matter(byte: Any) -> None:

@@ -14,7 +14,7 @@ from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassif
 
 from runner.core.errors import BackendError, InvalidInput
 from runner.core.types import HeadSpec, Prompt, Submission
-from runner.models.base import Backend
+from runner.models.base import Backend, LoadOptions
 from runner.models.local.open import open_backend, show_tokens
 
 FAMILIES = ("bert", "roberta")
@@ -32,7 +32,7 @@ def saved(folder: Path, family: str, kind: str, **changes: Any) -> Path:
 
 def opened(submission: Submission, **settings: Any) -> Backend:
     adapter = Path(submission.adapter.path) if submission.adapter and submission.adapter.path else None
-    return open_backend(submission, Path(str(submission.model.path)), adapter, device="cpu", **settings)
+    return open_backend(submission, Path(str(submission.model.path)), adapter, LoadOptions(device="cpu", **settings))
 
 
 def expected(folder: Path, family: str, kind: str, prompts: list[Prompt], head: HeadSpec) -> np.ndarray:

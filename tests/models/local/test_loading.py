@@ -14,6 +14,7 @@ from support import tiny_models
 from runner.artifacts import check_model
 from runner.core.errors import BackendError, UserError
 from runner.core.types import ModelRef
+from runner.models.base import LoadOptions
 from runner.models.hub import resolve_model
 from runner.models.local.causal import Causal
 from runner.models.local.loading import apply_adapter, load_model
@@ -67,7 +68,7 @@ def test_a_whole_folder_scores_as_the_model_it_was_saved_from(saved: Path) -> No
     prompts = tiny_models.prompts(tiny_models.WORDS)
     for adapted, adapter_folder in ((base, None), (tiny_models.adapter(base), saved / "adapter")):
         submission = tiny_models.submission(saved / "model", adapter_folder)
-        opened = open_backend(submission, saved / "model", adapter_folder, device="cpu", batch_tokens=400)
+        opened = open_backend(submission, saved / "model", adapter_folder, LoadOptions(device="cpu", batch_tokens=400))
         (batch,) = opened.plan(prompts[:3])
         found = list(opened.predict([prompts[number] for number in batch]))
         expected = Causal(adapted, tokenizer, "plain", 400).predict([prompts[number] for number in batch])
@@ -88,7 +89,7 @@ def test_generation_settings_change_nothing(folder: Path) -> None:
 
 def test_the_dtype_of_the_call_wins(saved: Path) -> None:
     submission = tiny_models.submission(saved / "model", dtype="float32")
-    opened = open_backend(submission, saved / "model", None, dtype="bfloat16")
+    opened = open_backend(submission, saved / "model", None, LoadOptions(dtype="bfloat16"))
     assert opened.describe()["dtype"] == "bfloat16"
 
 
@@ -247,7 +248,7 @@ class TestOpening:
         for device in ("cuda:99", "tpu", "mps"):
             code = refusal(
                 lambda device=device: open_backend(  # type: ignore[misc]
-                    tiny_models.submission(saved / "model"), saved / "model", None, device=device
+                    tiny_models.submission(saved / "model"), saved / "model", None, LoadOptions(device=device)
                 ),
                 device,
             )

@@ -13,6 +13,7 @@ from support.reference_scorer import label_log_scores
 from torch import nn
 
 from runner.core.errors import BackendError
+from runner.models.base import LoadOptions
 from runner.models.local import loading, quantization
 from runner.models.local.causal import Causal, open_causal, wrap
 
@@ -43,7 +44,7 @@ def saved(request: pytest.FixtureRequest, byte: Any, tmp_path_factory: pytest.Te
 def opened(folder: Path, form: str, dtype: str = "float32", adapter: Path | None = None) -> Causal:
     submission = tiny_models.submission(folder, adapter, dtype=dtype)
     submission = replace(submission, model=replace(submission.model, quantization=form))
-    return open_causal(submission, folder, adapter, device="cpu", dtype=None, batch_tokens=300)
+    return open_causal(submission, folder, adapter, LoadOptions(device="cpu", batch_tokens=300))
 
 
 def meant(layer: Any) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """What a model is given to read: split where options part, one BOS, nothing of an item taken for a special token."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tiny_models
-from tokenizers import AddedToken
+from tokenizers import AddedToken, pre_tokenizers, processors
 
 from runner.core.errors import InvalidInput
+from runner.core.types import VerbalizedFormat
 from runner.models.tokenization import EncodedPrompt, PromptEncoder, encode, encode_all
+from runner.models.tokenization.chat_template import open_thought
 from runner.tasks.prompts import text
 
 BYTE = tiny_models.byte_tokenizer()
@@ -159,7 +162,7 @@ def test_what_cannot_be_written_has_no_beginning() -> None:
 
 
 class TestBos:
-    """Exactly one where the tokenizer or the template uses one; none otherwise."""
+    """One in front where the tokenizer adds it, those that the template writes, and none that an item brings."""
 
     @pytest.mark.parametrize(
         ("tokenizer", "form", "expected"),
@@ -182,9 +185,33 @@ class TestBos:
         tokenizer = tiny_models.byte_tokenizer(template="{{ bos_token }}" + tiny_models.HEADERS)
         assert codes(lambda: encode(tiny_models.prompt(), tokenizer, "chat", 500)) == ["BOS_COUNT"]
 
-    def test_a_tokenizer_that_begins_with_something_else_is_refused(self) -> None:
-        from tokenizers import processors
+    CHATML = (
+        "{% for message in messages %}{{ bos_token }}{{ message['role'] }}\n{{ message['content'] }}<|eot_id|>\n"
+        "{% endfor %}{{ bos_token }}assistant\n"
+    )
+    BETWEEN = "[U]{{ messages[0]['content'] }}{{ bos_token }}[A]"
 
+    @pytest.mark.parametrize(
+        ("template", "bos", "expected"),
+        [
+            pytest.param(CHATML, True, 2, id="one a turn, the tokenizer adds one"),
+            pytest.param(CHATML, False, 2, id="one a turn, the tokenizer adds none"),
+            pytest.param(BETWEEN, True, 2, id="behind the message, one is put in front"),
+            pytest.param(BETWEEN, False, 1, id="behind the message only"),
+            pytest.param("\n" + CHATML, True, 2, id="behind a newline"),
+        ],
+    )
+    def test_those_that_the_template_writes_are_right(self, template: str, bos: bool, expected: int) -> None:
+        tokenizer = tiny_models.byte_tokenizer(template=template)
+        if not bos:
+            tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+        spelt = tiny_models.prompt(f"saying {tokenizer.bos_token} twice")
+        for prompt in (tiny_models.prompt(), spelt):
+            ids = encode(prompt, tokenizer, "chat", 500).prefix.tolist()
+            assert ids.count(tokenizer.bos_token_id) == expected
+            assert ids[:2] != [tokenizer.bos_token_id] * 2
+
+    def test_a_tokenizer_that_begins_with_something_else_is_refused(self) -> None:
         tokenizer = tiny_models.byte_tokenizer()
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
             single="<|eot_id|> $A", special_tokens=[("<|eot_id|>", tokenizer.convert_tokens_to_ids("<|eot_id|>"))]
@@ -192,8 +219,6 @@ class TestBos:
         assert codes(lambda: encode(tiny_models.prompt(), tokenizer, "plain", 500)) == ["TOKENIZER_BOS"]
 
     def test_a_tokenizer_may_end_texts_with_eos(self) -> None:
-        from tokenizers import processors
-
         tokenizer = tiny_models.byte_tokenizer()
         plain = encode(tiny_models.prompt(), tokenizer, "plain", 500)
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
@@ -282,6 +307,81 @@ class TestLength:
         tokenizer.backend_tokenizer.enable_padding(length=300)
         assert encode(tiny_models.prompt(), tokenizer, "plain", 500).prefix.tolist() == plain.prefix.tolist()
 
+    def test_the_template_s_own_text_is_not_counted(self) -> None:
+        tokenizer = tiny_models.byte_tokenizer(template="A long word to the assistant. " * 100 + tiny_models.HEADERS)
+        plain = max(map(len, whole(encode(tiny_models.prompt(), tokenizer, "plain", 9_000))))
+        prompt = tiny_models.prompt(max_tokens=plain + 2)
+        assert len(encode(prompt, tokenizer, "chat", 9_000).prefix) > plain + 500
+        assert codes(lambda: encode(prompt, tokenizer, "chat", plain + 500)) == ["PROMPT_TOO_LONG"]
+        assert codes(lambda: encode(tiny_models.prompt(max_tokens=plain - 9), tokenizer, "chat", 9_000)) == [
+            "PROMPT_TOO_LONG"
+        ]
+
+
+class TestItemText:
+    """An item is read as text, letter by letter, in tokens of ordinary size."""
+
+    ITEM = "telling my neighbour that his dog barks at night"
+
+    @pytest.mark.parametrize("form", ["plain", "chat"])
+    @pytest.mark.parametrize("normalized", [False, True])
+    @pytest.mark.parametrize("kind", ["byte", "piece"])
+    def test_added_tokens_are_text(self, form: Any, normalized: bool, kind: str) -> None:
+        make = tiny_models.byte_tokenizer if kind == "byte" else tiny_models.piece_tokenizer
+        knowing, usual = make(), make()
+        contents = [self.ITEM, "not paying back", "night\nB", "neighbour"]
+        contents += [content.replace(" ", "▁") for content in contents] if normalized else []
+        knowing.add_tokens([AddedToken(content, normalized=normalized, special=False) for content in contents])
+        prompt = tiny_models.prompt(self.ITEM)
+        assert whole(encode(prompt, knowing, form, 500)) == whole(encode(prompt, usual, form, 500))
+
+    def test_added_tokens_of_the_template_are_tokens(self) -> None:
+        template = tiny_models.HEADERS + "{{ '<think>\n\n</think>\n\n' }}"
+        tokenizer = tiny_models.byte_tokenizer(template=template)
+        tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("</think>", special=False)])
+        prompt = tiny_models.prompt("writing <think> in a letter")
+        think = tokenizer.convert_tokens_to_ids("<think>")
+        ids = encode(prompt, tokenizer, "chat", 500).prefix.tolist()
+        assert ids.count(think) == 1
+        assert "writing <think> in a letter" in tokenizer.decode(ids)
+
+    def test_runs_of_blanks_are_as_the_family_reads_them(self) -> None:
+        tokenizer = tiny_models.byte_tokenizer()
+        tokenizer.add_tokens([AddedToken("    ", special=False)])
+        ids = encode(tiny_models.prompt("far    away"), tokenizer, "plain", 500).prefix.tolist()
+        assert tokenizer.convert_tokens_to_ids("    ") in ids
+
+    @pytest.mark.parametrize("form", ["plain", "chat"])
+    def test_a_vocabulary_that_knows_the_item_is_refused(self, form: Any) -> None:
+        tokenizer = tiny_models.byte_tokenizer()
+        document = json.loads(tokenizer.backend_tokenizer.to_str())
+        parts = tokenizer.tokenize(" to tell it")
+        merges = [["".join(parts[:end]), parts[end]] for end in range(1, len(parts))]
+        document["model"]["merges"] += merges
+        document["model"]["vocab"] |= {left + right: 60_000 + number for number, (left, right) in enumerate(merges)}
+        spoilt = type(tokenizer.backend_tokenizer).from_str(json.dumps(document))
+        spoilt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer._tokenizer = spoilt
+        prompt = tiny_models.prompt("I wanted to tell it all")
+        with pytest.raises(InvalidInput, match=r"reads 'to tell it' as one token") as caught:
+            encode(prompt, tokenizer, form, 500)
+        assert [fault.code for fault in caught.value.faults] == ["TOKENIZER_LONG_TOKEN"]
+
+    def test_every_prompt_is_looked_at(self) -> None:
+        """One letter that only one prompt of many has."""
+        tokenizer = tiny_models.byte_tokenizer()
+        document = json.loads(tokenizer.backend_tokenizer.to_str())
+        letter = next(iter(pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str("é")))[0][1]
+        document["model"]["vocab"]["\ue000"] = document["model"]["vocab"].pop(letter)
+        tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(document))
+        prompts = [tiny_models.prompt(item=str(number)) for number in range(300)]
+        prompts[217] = tiny_models.prompt("going to a café", item="217")
+        with pytest.raises(InvalidInput) as caught:
+            encode_all(prompts, tokenizer, "plain", 500)
+        (fault,) = caught.value.faults
+        assert fault.code == "TOKENIZER_REWRITES"
+        assert "item 217 " in fault.message
+
 
 class TestTemplate:
     """A chat template shows the message once and writes the same around every message."""
@@ -323,16 +423,81 @@ class TestTemplate:
         assert codes(lambda: encode(prompt, tokenizer, "chat", 500)) == ["TEMPLATE_READS_TEXT"]
 
 
-def test_every_fault_comes_at_once_up_to_twenty() -> None:
+class TestThought:
+    """A template that leaves a thought open is no place for an option."""
+
+    OPEN = "{{ messages[0]['content'] }}<a>{{ '<think>\n' if enable_thinking is not false else '<think></think>' }}"
+
+    def test_it_is_refused_with_the_argument_that_ends_it(self) -> None:
+        tokenizer = tiny_models.byte_tokenizer(template=self.OPEN)
+        with pytest.raises(InvalidInput) as caught:
+            encode_all(tiny_models.prompts(), tokenizer, "chat", 500)
+        (fault,) = caught.value.faults
+        assert fault.code == "TEMPLATE_OPEN_THOUGHT"
+        assert "`template_arguments: {enable_thinking: false}`" in str(fault.hint)
+        arguments = {"enable_thinking": False}
+        assert encode_all(tiny_models.prompts(), tokenizer, "chat", 500, arguments)[0].tails
+
+    def test_without_such_an_argument_it_is_refused_too(self) -> None:
+        tokenizer = tiny_models.byte_tokenizer(template="{{ messages[0]['content'] }}<|A|><think>")
+        with pytest.raises(InvalidInput, match="format: plain"):
+            encode_all(tiny_models.prompts(), tokenizer, "chat", 500)
+
+    def test_a_written_answer_may_begin_with_a_thought(self) -> None:
+        tokenizer = tiny_models.byte_tokenizer(template=self.OPEN)
+        writing = VerbalizedFormat(names=("A", "B"), labels=(0, 1), zero_percent=0.5, max_new_tokens=9)
+        assert encode(dataclasses.replace(tiny_models.prompt(), options=(), writing=writing), tokenizer, "chat", 500)
+
+    @pytest.mark.parametrize(
+        ("after", "mark"),
+        [
+            ("<|im_start|>assistant\n<think>\n", "<think>"),
+            ("<|im_start|>assistant\n<think>\n\n</think>\n\n", None),
+            ("<|CHATBOT_TOKEN|><|START_THINKING|>", "<|START_THINKING|>"),
+            ("<|CHATBOT_TOKEN|><|START_THINKING|><|END_THINKING|>", None),
+            ("<|turn>model\n<|channel>thought\n<channel|>", None),
+            ("<|assistant|></think>", None),
+            ("<seed:bos>assistant\n<seed:think>", "<seed:think>"),
+            ("[/INST][THINK]", "[THINK]"),
+            ("<think>done</think> then <think>", "<think>"),
+            ("[/INST]", None),
+        ],
+    )
+    def test_marks_of_the_field(self, after: str, mark: str | None) -> None:
+        assert open_thought(after) == mark
+
+
+def test_a_template_that_asks_for_the_date_gets_the_pinned_one() -> None:
+    template = "{{ strftime_now('%d %b %Y') }}|{{ messages[0]['content'] }}|"
+    encoder = PromptEncoder(tiny_models.byte_tokenizer(template=template), "chat")
+    assert encoder.write(tiny_models.prompt(), None)[0].text.startswith("26 Jul 2024|")
+    assert encoder.template_date == "2024-07-26"
+    assert PromptEncoder(BYTE, "chat").template_date is None
+
+
+def test_the_same_fault_of_many_prompts_is_one_with_their_number() -> None:
     good = tiny_models.prompts()
-    bad = [dataclasses.replace(tiny_models.prompt(item=f"bad-{number}"), max_tokens=5) for number in range(30)]
+    long = [
+        dataclasses.replace(tiny_models.prompt("x " * number, item=f"bad-{number}"), max_tokens=5)
+        for number in range(30)
+    ]
+    option = dataclasses.replace(tiny_models.prompt(item="other"), options=((" A",), ("",)))
     with pytest.raises(InvalidInput) as caught:
-        encode_all([*good, *bad], BYTE, "plain", 500)
-    faults = caught.value.faults
-    assert [fault.code for fault in faults] == ["PROMPT_TOO_LONG"] * 20 + ["MORE_FAULTS"]
-    assert "bad-0 " in faults[0].message
-    assert "bad-19 " in faults[19].message
-    assert "10 more" in faults[20].message
+        encode_all([*long, *good, option], BYTE, "plain", 500)
+    first, second = caught.value.faults
+    assert (first.code, second.code) == ("PROMPT_TOO_LONG", "JOIN_AMBIGUOUS")
+    assert "bad-0 " in first.message
+    assert first.message.endswith(" (and 29 more prompts).")
+    assert "more" not in second.message
+
+
+def test_at_most_twenty_kinds_of_faults_are_said() -> None:
+    options = [((letter,), (letter * 2,)) for letter in "abcdefghijklmnopqrstuvwx"]
+    bad = [dataclasses.replace(tiny_models.prompt(), options=each) for each in options]
+    with pytest.raises(InvalidInput) as caught:
+        encode_all(bad, BYTE, "plain", 500)
+    assert [fault.code for fault in caught.value.faults] == ["JOIN_AMBIGUOUS"] * 20 + ["MORE_FAULTS"]
+    assert "more prompts have a fault" in caught.value.faults[20].message
 
 
 def test_many_prompts_come_back_in_order() -> None:
@@ -358,6 +523,9 @@ def test_a_panic_of_the_tokenizer_is_told_in_words() -> None:
         def no_truncation(self) -> None: ...
 
         def no_padding(self) -> None: ...
+
+        def get_added_tokens_decoder(self) -> dict[int, Any]:
+            return {}
 
         def encode_batch_fast(self, texts: list[str], add_special_tokens: bool) -> None:
             raise PanicException("regex gave up")

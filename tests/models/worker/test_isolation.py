@@ -15,6 +15,7 @@ import pytest
 from support import tiny_submission
 from support.sandbox_probes import STOPPED_BY
 
+from runner.models.base import LoadOptions
 from runner.models.worker import isolation, landlock, process, seccomp
 from runner.models.worker.client import Limits, Worker
 
@@ -60,7 +61,7 @@ def facts(targets: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         model = Path(targets["model"])
         with closing(Worker([model], "cpu", Limits(start_seconds=30, load_seconds=30))) as worker:
-            worker.load(tiny_submission.of(model), model, None, json.dumps(targets), None)
+            worker.load(tiny_submission.of(model), model, None, LoadOptions(dtype=json.dumps(targets)))
             return worker.describe(), worker.isolation
 
     return run

@@ -15,6 +15,7 @@ from support.paths import TESTS
 from test_worker import PROMPTS, QUICK, fault, gone
 
 from runner.core.errors import BackendError
+from runner.models.base import LoadOptions
 from runner.models.worker import ACTIVE, Replicas, Worker, device_names, open_replicas, process, threads_per_replica
 
 Open = Callable[..., Replicas]
@@ -28,7 +29,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Open]:
     def run(kind: str) -> Replicas:
         monkeypatch.setattr(process, "ENTRY", f"support.misbehaving_worker:{kind}")
         submission = tiny_submission.of(tmp_path)
-        made.append(open_replicas(submission, tmp_path, None, device="cpu,cpu:1", limits=QUICK))
+        made.append(open_replicas(submission, tmp_path, None, LoadOptions(device="cpu,cpu:1"), QUICK))
         return made[-1]
 
     yield run
@@ -249,11 +250,12 @@ def test_closing_in_the_middle_ends_all(opened: Open) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from runner.models.worker import open_copies, process
+from runner.models.base import LoadOptions
+from runner.models.worker import open_replicas, process
 import test_replicas, test_worker
 from support import tiny_submission
 process.ENTRY = "support.misbehaving_worker:fragile"
-copies = open_copies(tiny_submission.of(Path.cwd()), Path.cwd(), None, device="cpu,cpu:1")
+copies = open_replicas(tiny_submission.of(Path.cwd()), Path.cwd(), None, LoadOptions(device="cpu,cpu:1"))
 print(*test_replicas.numbers(copies), flush=True)
 for _ in copies.share([test_worker.PROMPTS[1]] for _ in range(4)):
     pass

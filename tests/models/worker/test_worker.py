@@ -21,6 +21,7 @@ from support.paths import SUPPORT, TESTS
 from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.text import printable
 from runner.core.types import Prompt
+from runner.models.base import LoadOptions
 from runner.models.worker import Limits, Worker, open_isolated, process, protocol
 from runner.tasks.prompts import prompt_sha256
 
@@ -57,7 +58,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Open]:
 
     def run(kind: str, limits: Limits = QUICK) -> Worker:
         monkeypatch.setattr(process, "ENTRY", kind if ":" in kind else f"support.misbehaving_worker:{kind}")
-        made.append(open_isolated(tiny_submission.of(tmp_path), tmp_path, None, device="cpu", limits=limits))
+        made.append(open_isolated(tiny_submission.of(tmp_path), tmp_path, None, LoadOptions(device="cpu"), limits))
         return made[-1]
 
     yield run
@@ -328,13 +329,14 @@ PARENT = """
 import sys, time
 import signal
 from pathlib import Path
+from runner.models.base import LoadOptions
 from runner.models.worker import Limits, open_isolated, process
 # Whoever started the tests in the background has them, and so this, ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import test_worker
 from support import tiny_submission
 process.ENTRY = "support.misbehaving_worker:stubborn"
-worker = open_isolated(tiny_submission.of(Path.cwd()), Path.cwd(), None, device="cpu")
+worker = open_isolated(tiny_submission.of(Path.cwd()), Path.cwd(), None, LoadOptions(device="cpu"))
 print(worker.peak_memory_bytes(), flush=True)
 try:
     list(worker.predict([test_worker.prompt()]))

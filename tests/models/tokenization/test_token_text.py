@@ -10,7 +10,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 from runner.core.errors import InvalidInput
 from runner.models.tokenization import encode_all
-from runner.models.tokenization.roundtrip import rewritten
+from runner.models.tokenization.token_text import rewritten
 
 TEXT = "It's wrong — “don't” 🤷‍♀️ naïve café, ﬁne ½\t\n中文 ≠ e\u0301 İ"
 

@@ -1,0 +1,122 @@
+"""What is evaluated, opened: a backend, and the files that its answers are bound to."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.artifacts import (
+    FileStat,
+    Kind,
+    binding,
+    changed_files,
+    check_folders,
+    raise_if_modified,
+    stat_files,
+    submission_manifest,
+)
+from runner.core.canonical import manifest_digest, sha256_bytes
+from runner.core.errors import Fault, InvalidInput, raise_faults
+from runner.core.types import Prediction, ServiceRef, Submission
+from runner.evaluation import submission_info
+from runner.models.api import Access, allowed_key, open_service
+from runner.models.base import Backend, LoadOptions
+from runner.models.hub import resolve_model
+from runner.models.worker import device_names, open_isolated, open_replicas
+from runner.scorecard import filenames
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSubmission:
+    """A submission whose model answers prompts, and whose files were hashed before they were loaded."""
+
+    submission: Submission
+    """What is evaluated."""
+    backend: Backend
+    """A worker for each replica of the model, or the service that runs it."""
+    manifest: list[dict[str, Any]]
+    """Name, size and sha256 of every file that is loaded; of submission.yaml alone for a service."""
+    folders: Mapping[Kind, Path]
+    """The folders of model and adapter; none for a service."""
+    file_stats: tuple[FileStat, ...]
+    """Inode, size and time of change of every loaded file, taken before it was hashed."""
+    load_seconds: float
+    """Seconds that loading the model took, without hashing its files."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of `manifest`."""
+        return manifest_digest(self.manifest)
+
+    @property
+    def bytes_bound(self) -> str | None:
+        """How the loaded files are tied to their digests, as the card says it; None for a service."""
+        return binding(*self.folders.values()) if self.folders else None
+
+    def raise_if_modified(self) -> None:
+        """Raise `InvalidInput` (BYTES_CHANGED) once a file was written to or exchanged; reads nothing of it."""
+        raise_if_modified(self.file_stats)
+
+    def changed_files(self) -> list[Fault]:
+        """BYTES_CHANGED for each file whose bytes are no longer those of `manifest`; hashes all of them again."""
+        return [
+            fault
+            for kind, folder in self.folders.items()
+            for fault in changed_files(folder, kind, submission_info.part_of(self.manifest, kind))
+        ]
+
+    def describe(self, facts: Mapping[str, Any], answers: Sequence[Prediction]) -> dict[str, Any]:
+        """The `submission` block of the card; `facts` are the backend's own description."""
+        return submission_info.describe(self.submission, self.manifest, facts, answers)
+
+
+def resolve_folders(submission: Submission) -> dict[Kind, Path]:
+    """The folders of a submission's model and adapter, fetched and checked; none where a service runs the model."""
+    if submission.service is not None:
+        return {}
+    folders: dict[Kind, Path] = {"model": resolve_model(submission.model)}
+    if submission.adapter:
+        folders["adapter"] = resolve_model(submission.adapter)
+    if submission.model.repository or (submission.adapter and submission.adapter.repository):
+        raise_faults(check_folders(submission, folders["model"], folders.get("adapter"), pins=False))
+    return folders
+
+
+def open_submission(
+    submission: Submission, folders: Mapping[Kind, Path], load: LoadOptions, access: Access | None
+) -> OpenedSubmission:
+    """Hash the files, then load the model, or name the service that runs it.
+
+    Raises `InvalidInput` (OPTION) for options of the other kind, and what the backend raises when it opens.
+    """
+    replicas = device_names(load.device)
+    stats = stat_files(*((folder, kind) for kind, folder in folders.items()))
+    manifest = _manifest(submission, folders)
+    started = time.monotonic()
+    backend: Backend
+    if submission.service is not None:
+        backend = _open_service(submission.service, load, access)
+    elif access is not None:
+        message = "The options --api-… are for submissions that name a service; this one names a model."
+        raise InvalidInput(Fault("OPTION", message))
+    else:
+        opening = open_isolated if len(replicas) == 1 else open_replicas
+        backend = opening(submission, folders["model"], folders.get("adapter"), load)
+    return OpenedSubmission(submission, backend, manifest, folders, stats, time.monotonic() - started)
+
+
+def _open_service(service: ServiceRef, load: LoadOptions, access: Access | None) -> Backend:
+    options = {"device": load.device, "dtype": load.dtype, "batch-tokens": load.batch_tokens, "threads": load.threads}
+    if unused := [name for name, value in options.items() if value is not None]:
+        raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
+    access = access or Access()
+    return open_service(service, allowed_key(service, access), access)
+
+
+def _manifest(submission: Submission, folders: Mapping[Kind, Path]) -> list[dict[str, Any]]:
+    """The manifest of the model's and the adapter's files, or of submission.yaml alone where a service is measured."""
+    if submission.service is None:
+        return submission_manifest(submission, folders["model"], folders.get("adapter"))
+    source = submission.source
+    return [{"name": filenames.SUBMISSION, "size": len(source), "sha256": sha256_bytes(source)}]
