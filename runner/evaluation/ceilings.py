@@ -31,11 +31,13 @@ def of_tasks(choice: RunConfig, draws: int | None, seed: int | None, prior: str 
     """The ceiling of each chosen task, under one of `PRIORS`."""
     selection = select(choice)
     scoring = selection.benchmark.scoring
-    found = []
+    ceilings_of_tasks = []
     for part in selection.tasks:
         name = f"{part.task.name} ({part.split})"
-        found.append(_ceiling(name, counts_of(part.scored), scoring, draws, seed, prior, shared_by(part, scoring)))
-    return found
+        ceilings_of_tasks.append(
+            _ceiling(name, counts_of(part.scored), scoring, draws, seed, prior, shared_by(part, scoring))
+        )
+    return ceilings_of_tasks
 
 
 def of_counts_file(
@@ -61,7 +63,7 @@ def _ceiling(
     names = [metric for metric in scoring.metrics if has_ceiling(metric) and METRICS[metric].base is None]
     limits = ceiling(counts, names, chosen_draws, chosen_seed, best.alpha)
     rows = ceilings(len(counts), limits, prior_influence(counts, limits, best, names), shared, scoring)
-    found: Json = {
+    summary: Json = {
         "name": name,
         "items": len(counts),
         "labels": counts.shape[1],
@@ -74,10 +76,10 @@ def _ceiling(
     }
     if prior == "npmle":
         other = npmle_ceiling(counts, names)
-        found["ceiling"] = {
-            metric: {**row, "npmle": other.get(metric)} for metric, row in found["ceiling"].items() if metric in other
+        summary["ceiling"] = {
+            metric: {**row, "npmle": other.get(metric)} for metric, row in summary["ceiling"].items() if metric in other
         }
-    return found
+    return summary
 
 
 def _read_counts(path: Path) -> Array:

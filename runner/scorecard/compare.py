@@ -176,15 +176,19 @@ def _task(scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics) 
     for name in scoring.metrics:
         direction = {"lower_is_better": METRICS[name].lower_is_better}
         if name in rows:
-            found = verdicts[list(rows).index(name)]
+            decision = verdicts[list(rows).index(name)]
             metrics[name] = {
                 **dict(zip(_COLUMNS, rows[name], strict=True)),
-                "family": found.family,
-                "p_adjusted": found.p_adjusted,
-                "adjusted": None if found.lower is None else {"lower": found.lower, "upper": found.upper},
-                "minimum_detectable": found.minimum_detectable,
-                "verdict": found.verdict,
-                **({"same_as": METRICS[name].same_as} if found.family == DESCRIPTIVE and METRICS[name].same_as else {}),
+                "family": decision.family,
+                "p_adjusted": decision.p_adjusted,
+                "adjusted": None if decision.lower is None else {"lower": decision.lower, "upper": decision.upper},
+                "minimum_detectable": decision.minimum_detectable,
+                "verdict": decision.verdict,
+                **(
+                    {"same_as": METRICS[name].same_as}
+                    if decision.family == DESCRIPTIVE and METRICS[name].same_as
+                    else {}
+                ),
                 **direction,
             }
         elif METRICS[name].kind != "derived":

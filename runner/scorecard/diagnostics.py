@@ -79,15 +79,15 @@ def order(scored: Answers, counts: Array, benchmark: Benchmark, labels: Sequence
         for prompt_id, views in swapped.items()
         for view in views
     }
-    found: Json = {
+    dependence: Json = {
         "gap": float(np.mean(gaps)),
         "consistency": float(np.mean(consistent)),
         "primary_by_order": by_order,
     }
     if scoring.inference > 1:
-        found |= _single_orders(scored, counts, scoring, swapped, list(by_order.values()))
-        found["position_bias"] = _position_bias(scored, benchmark, labels, swapped)
-    return found
+        dependence |= _single_orders(scored, counts, scoring, swapped, list(by_order.values()))
+        dependence["position_bias"] = _position_bias(scored, benchmark, labels, swapped)
+    return dependence
 
 
 def _single_orders(
@@ -120,7 +120,9 @@ def _position_bias(
     gains = []
     for prompt_id, views in swapped.items():
         spec = benchmark.prompts.get(prompt_id or "")
-        if spec is None or any(scored.views[view][1] >= len(spec.orders) for view in views):
+        if spec is None or sorted(spec.orders[0]) != sorted(labels):
+            return None
+        if any(scored.views[view][1] >= len(spec.orders) for view in views):
             return None
         shares = np.exp(scored.log_probs[:, views])
         surplus = (shares - shares.mean(axis=1, keepdims=True)).mean(axis=0)

@@ -52,18 +52,18 @@ def ceilings(
         errors = intervals.standard_error(matrix, shared)
         drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
         lower, upper = intervals.percentile_interval(drawn, spec.level)
-    found: Json = {}
+    rows: Json = {}
     for name, limit in limits.items():
-        found[name] = {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}
+        rows[name] = {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}
         if name not in influence or errors is None or lower is None or upper is None:
             why = "this ceiling is averaged over draws" if name not in influence else "one item says nothing of others"
             reason = f"no error: {why}"
-            found[name] |= {"standard_error": None, "confidence_interval": None, "reason": reason}
+            rows[name] |= {"standard_error": None, "confidence_interval": None, "reason": reason}
             continue
         at = names.index(name)
         interval = {"lower": float(lower[at]), "upper": float(upper[at]), "level": spec.level}
-        found[name] |= {"standard_error": float(errors[at]), "confidence_interval": interval}
-    return found
+        rows[name] |= {"standard_error": float(errors[at]), "confidence_interval": interval}
+    return rows
 
 
 def _column(name: str, items: int, limits: Mapping[str, Ceiling], influence: Mapping[str, Array]) -> Array:

@@ -24,7 +24,7 @@ def skill_differences(b: TaskMetrics, a: TaskMetrics, references: References, sc
     """
     labels = a.counts.shape[1]
     spec = scoring.intervals
-    found: Json = {}
+    differences: Json = {}
     gains: dict[str, tuple[float, Array]] = {}
     for name in scoring.metrics:
         base = METRICS[name].base or name
@@ -43,11 +43,11 @@ def skill_differences(b: TaskMetrics, a: TaskMetrics, references: References, sc
         value = float((means[1] - means[0]) / (min(means[2], means[3]) - means[4]))
         gains[name] = value, skills[0] - skills[1]
     for name, (value, draws) in gains.items():
-        found[name] = _estimate(value, draws, spec.level)
+        differences[name] = _estimate(value, draws, spec.level)
         if name != scoring.primary and scoring.primary in gains:
             other, other_draws = gains[scoring.primary]
-            found[name]["beside_primary"] = _estimate(value - other, draws - other_draws, spec.level)
-    return found
+            differences[name]["beside_primary"] = _estimate(value - other, draws - other_draws, spec.level)
+    return differences
 
 
 def _estimate(value: float, draws: Array, level: float) -> Json:

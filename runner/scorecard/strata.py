@@ -29,18 +29,18 @@ def by_stratum(part: TaskData, measured: TaskMetrics, limits: Mapping[str, Ceili
     """
     item_level = tuple(name for name in scoring.metrics if METRICS[name].kind == "item" and METRICS[name].base is None)
     primary = limits.get(scoring.primary)
-    found: Json = {}
+    strata: Json = {}
     for kind in part.task.strata:
         selected = scoring.inference > 1 and kind in BY_SCORED_VOTES
         per_item = None if primary is None or selected else primary.per_item
-        found[kind] = {}
+        strata[kind] = {}
         for name, where in masks(kind, part.scored, measured.counts).items():
-            found[kind][name] = {
+            strata[kind][name] = {
                 "items": int(where.sum()),
                 "ceiling": None if per_item is None else float(per_item[where].mean()),
                 "metrics": summarise(measured, None, scoring, item_level, where),
             }
-    return found
+    return strata
 
 
 def masks(kind: str, items: tuple[Item, ...], counts: Array) -> dict[str, NDArray[np.bool_]]:
@@ -56,8 +56,8 @@ def masks(kind: str, items: tuple[Item, ...], counts: Array) -> dict[str, NDArra
     # Rounded, so that equal shares in another order of the labels are equal here, on every machine.
     spread = entropy(rules.shares(counts).T).round(9)
     low, high = np.quantile(spread, [1 / 3, 2 / 3])
-    found = {"low": spread <= low, "middle": (spread > low) & (spread <= high), "high": spread > high}
-    return {name: mask for name, mask in found.items() if mask.any()}
+    tertiles = {"low": spread <= low, "middle": (spread > low) & (spread <= high), "high": spread > high}
+    return {name: mask for name, mask in tertiles.items() if mask.any()}
 
 
 def _by_division(votes: Array) -> dict[str, NDArray[np.bool_]]:

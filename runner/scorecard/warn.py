@@ -30,7 +30,8 @@ CODES: Mapping[str, str] = {
 def warnings(tasks: Json, scoring: ScoringSpec) -> list[Json]:
     """The warnings of a card with these `tasks`, task by task: `{code, task, value, threshold, message}`."""
     warned = []
-    for name, task in tasks.items():
+    # By name: the tasks of a signed card are sorted, and its warnings have to come out again.
+    for name, task in sorted(tasks.items()):
         for code, value, beyond in _of_task(task, scoring.primary):
             threshold = scoring.warnings.get(code)
             if threshold is not None and beyond(value, threshold):

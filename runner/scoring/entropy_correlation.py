@@ -22,6 +22,7 @@ from runner.scoring.distances import entropy
 # Items of many votes are split into two groups of so many; over so many splits is averaged.
 GROUP = 5
 _SPLITS = 10
+_MOST_VOTES = 10**8
 _FEWEST_ITEMS = 50
 _LEAST_RELIABLE = 0.05
 
@@ -94,6 +95,8 @@ def _splits(counts: Array, seed: int) -> tuple[NDArray[np.bool_], list[tuple[Arr
     used = counts.sum(axis=1) >= 2 * GROUP
     generator = np.random.default_rng(seed)
     votes = counts[used].astype(np.int64)
+    # The generator's limit; of so many votes five are drawn alike from the same shares.
+    votes //= np.maximum(1, -(-votes.sum(axis=1, keepdims=True) // _MOST_VOTES))
     splits = []
     for _ in range(_SPLITS if used.any() else 0):
         first = _drawn(generator, votes)

@@ -335,7 +335,7 @@ def test_order_and_fit_of_answers_to_other_items_change_nothing():
     """A card depends on what was answered, not on the order of the rows in the file."""
     chosen = factories.choice()
     selection = select(chosen)
-    rows = factories.sample_rows()
+    rows = factories.sample_rows(prompts=1)
     views = rows[:2] + rows[2:][::-1]  # the first rows say which view comes first
     one, other = (build_tasks(selection, align_predictions(selection, each)) for each in (rows, views))
     assert canonical.to_bytes(one) == canonical.to_bytes(other)

@@ -108,8 +108,17 @@ def choice(**more: Any) -> RunConfig:
     return RunConfig(**{"benchmark": RELEASED, "suite": "sample", "tasks": ("dilemmas",), **more})
 
 
-def sample_rows(seed: int = 0, noise: float = 1.0, chosen: RunConfig | None = None, fitting: bool = True) -> list:
-    """Rows for all items of a choice, its prompts and orders: the log of the people's shares, smoothed, with noise."""
+def sample_rows(
+    seed: int = 0,
+    noise: float = 1.0,
+    chosen: RunConfig | None = None,
+    fitting: bool = True,
+    prompts: int | None = None,
+) -> list:
+    """Rows for all items of a choice, its prompts and orders: the log of the people's shares, smoothed, with noise.
+
+    `prompts` is how many of a task's own prompts are asked, by default all.
+    """
     generator = np.random.default_rng(seed)
     found = []
     made = select(chosen or choice())
@@ -118,7 +127,7 @@ def sample_rows(seed: int = 0, noise: float = 1.0, chosen: RunConfig | None = No
             continue
         counts = np.array([item.counts for item in members], dtype=float) + 1.0
         logs = np.log(counts / counts.sum(axis=1, keepdims=True))
-        for prompt in made.benchmark.tasks[task].prompts:
+        for prompt in made.benchmark.tasks[task].prompts[:prompts]:
             scores = logs[:, None, :] + noise * generator.normal(size=(len(members), 2, counts.shape[1]))
             found += rows(task, members, scores, prompt, split=split, answer_mass=0.9)
     return found
