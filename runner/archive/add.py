@@ -101,7 +101,7 @@ def add(
 
 
 def _verify(path: Path, keyring: Keyring, benchmark_file: Path | None, recompute: Recompute | None) -> _VerifiedCard:
-    bundle = path / filenames.BUNDLE if path.is_dir() else path
+    bundle = filenames.find_bundle(path)
     report = verify(bundle, keyring)
     data = _read(bundle)
     if _card_in(data) != report.card:

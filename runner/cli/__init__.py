@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from runner import __version__
 from runner.cli import archive, cards, inspection, output, pages, runs, training
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
+from runner.core.version import __version__
 
 _HELP = """Measure how closely a language model's answer probabilities match the distribution of human moral judgment.
 

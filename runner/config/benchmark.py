@@ -1,15 +1,18 @@
 """From the bytes of a `benchmark.yaml` to a frozen `Benchmark`, or every fault in it."""
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from runner.config.cross_checks import disagreements
+from runner.config.cross_checks import VOTE_KINDS, disagreements
+from runner.config.defaults import scoring_of
 from runner.config.schema import in_order, schema_faults, soundness
 from runner.config.source import BENCHMARK_BYTES, Document, parse, read_bytes
 from runner.core import canonical
 from runner.core.errors import Fault, raise_faults
+from runner.core.text import name_of
 from runner.core.types import (
     Benchmark,
     DataFile,
@@ -22,6 +25,7 @@ from runner.core.types import (
     ScoringSpec,
     Suite,
     Task,
+    VoteSpec,
 )
 
 
@@ -31,15 +35,24 @@ def load_benchmark(path: Path) -> Benchmark:
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of parts that do not
     agree (UNKNOWN_…, TEMPLATE, ORDERS, OPTIONS, …).
     """
-    return _load(read_bytes(path, BENCHMARK_BYTES), str(path))
+    return _load(_Source(read_bytes(path, BENCHMARK_BYTES), str(path)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The bytes of a benchmark, equal to the same bytes of another file."""
+
+    data: bytes
+    file: str = field(compare=False)
+    """Where faults are told to be."""
 
 
 @lru_cache(maxsize=4)
-def _load(data: bytes, file: str) -> Benchmark:
-    """Kept by content: one command needs the same benchmark several times."""
-    document = parse(data, file, BENCHMARK_BYTES)
+def _load(source: _Source) -> Benchmark:
+    """Kept by content: one command needs the same benchmark several times, and each card has a copy beside it."""
+    document = parse(source.data, source.file, BENCHMARK_BYTES)
     raise_faults(benchmark_faults(document))
-    return _benchmark(document)
+    return benchmark_of(document)
 
 
 def benchmark_faults(document: Document) -> tuple[Fault, ...]:
@@ -50,30 +63,36 @@ def benchmark_faults(document: Document) -> tuple[Fault, ...]:
     return in_order(faults)
 
 
-def _benchmark(document: Document) -> Benchmark:
+def benchmark_of(document: Document) -> Benchmark:
+    """The benchmark in a document that has no fault; a source's `path` is taken from the folder of its file."""
     value = document.value
+    home = Path(document.file).absolute().parent
     return Benchmark(
         name=value["name"],
         version=value["version"],
         description=value["description"],
         digest=canonical.digest(value),
         source=document.data,
-        datasets=MappingProxyType({name: _dataset(name, part) for name, part in value["datasets"].items()}),
+        datasets=MappingProxyType({name: _dataset(name, part, home) for name, part in value["datasets"].items()}),
         tasks=MappingProxyType({name: _task(name, part) for name, part in value["tasks"].items()}),
         prompts=MappingProxyType({name: _prompt(name, part) for name, part in value["prompts"].items()}),
-        scoring=_scoring(value["scoring"]),
+        scoring=_scoring(scoring_of(value)),
         suites=MappingProxyType({name: _suite(name, part) for name, part in value["suites"].items()}),
     )
 
 
-def _dataset(name: str, value: dict[str, Any]) -> Dataset:
+def _dataset(name: str, value: dict[str, Any], home: Path) -> Dataset:
+    source = value["source"]
     return Dataset(
         name=name,
         description=value["description"],
         synthetic=value["synthetic"],
-        url=value["source"].get("url"),
-        folder=value["source"].get("folder"),
-        embedded=value["source"].get("embedded"),
+        url=source.get("url"),
+        folder=source.get("folder"),
+        embedded=source.get("embedded"),
+        path=str(home / source["path"]) if "path" in source else None,
+        hub=source.get("hub"),
+        revision=source.get("revision"),
         splits=MappingProxyType(
             {
                 split: DataFile(
@@ -110,15 +129,33 @@ def _task(name: str, value: dict[str, Any]) -> Task:
         item=ItemFields(
             id=item["id"],
             fields=MappingProxyType(item["fields"]),
-            votes=item["votes"],
-            panel=item.get("panel"),
+            votes=_votes(item["votes"]),
+            panel=_votes(item["panel"]) if "panel" in item else None,
             group=item.get("group"),
             clusters=tuple(item.get("clusters", ())),
+            missing_text=item.get("missing_text", "refuse"),
         ),
         without_votes=value["without_votes"],
         prompts=tuple(value["prompts"]),
         strata=tuple(value.get("strata", ())),
         verbalized=tuple(value.get("verbalized", ())),
+        ordinal=bool(value.get("ordinal", False)),
+    )
+
+
+def _votes(value: str | dict[str, Any]) -> str | VoteSpec:
+    if isinstance(value, str):
+        return value
+    kind = next(kind for kind in VOTE_KINDS if kind in value)
+    total = value.get("total")
+    return VoteSpec(
+        kind=kind,
+        path=None if kind == "columns" else value[kind],
+        columns=MappingProxyType(value.get("columns", {})),
+        keys=MappingProxyType({label: name_of(name) or "" for label, name in value.get("keys", {}).items()}),
+        missing=value.get("missing", "refuse"),
+        ignore=tuple(name_of(name) for name in value.get("ignore", ())),
+        total=total if isinstance(total, str | None) else int(total),
     )
 
 

@@ -2,18 +2,17 @@
 
 import difflib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
+from jsonschema import ValidationError
 
 from runner.config.scalars import shown
 from runner.config.source import Document, JsonPath, fault_at
 from runner.core import resources
 from runner.core.errors import Fault
+from runner.core.json_schema import validator
 
 _LISTED = 12
 
@@ -87,15 +86,7 @@ def _beginnings(path: JsonPath) -> list[JsonPath]:
 @cache
 def _validator(name: str) -> Any:
     schema = json.loads((resources.schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8"))
-    return extend(Draft202012Validator, {"pattern": _pattern})(schema)  # type: ignore[no-untyped-call]
-
-
-def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    """`pattern` as JSON Schema means it: in Python a final `$` also matches before a line break, in ECMA 262 not."""
-    if pattern.endswith("$"):
-        pattern = rf"{pattern[:-1]}\Z"
-    if isinstance(instance, str) and not re.search(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+    return validator(schema)
 
 
 def _wrong_keys(document: Document, path: JsonPath, error: ValidationError, bad: set[JsonPath]) -> Iterator[Fault]:
@@ -141,6 +132,7 @@ _KINDS = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
+    "null": "null",
 }
 
 
@@ -165,7 +157,9 @@ def _message(error: ValidationError) -> str:
     limit: Any = error.validator_value
     match error.validator:
         case "type":
-            return f"Found {_found(value)}, {_KINDS[limit]} was expected."
+            kinds = [limit] if isinstance(limit, str) else limit
+            expected = " or ".join(filter(None, [", ".join(_KINDS[kind] for kind in kinds[:-1]), _KINDS[kinds[-1]]]))
+            return f"Found {_found(value)}, {expected} was expected."
         case "const":
             return f"Found {_found(value)}, {shown(limit)} was expected."
         case "enum" if len(limit) == 1:

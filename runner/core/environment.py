@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from runner import __version__
 from runner.core.errors import Fault, InvalidInput
+from runner.core.version import __version__
 
 _LIBRARIES = (
     "torch",

@@ -14,6 +14,9 @@ Exit code 2 is Click's (usage). Anything else that escapes is a bug and keeps it
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_FAULTS = 20
+"""Faults of one kind that are told one by one, where a file or a run may have thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

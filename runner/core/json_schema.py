@@ -23,8 +23,13 @@ class Mismatch:
 
 def mismatches(schema: Mapping[str, Any], value: Any, limit: int | None = None) -> list[Mismatch]:
     """Where `value` does not fit `schema` (draft 2020-12), in the order of the document; the first `limit` found."""
-    errors = sorted(islice(_VALIDATOR(schema).iter_errors(value), limit), key=_order)
+    errors = sorted(islice(validator(schema).iter_errors(value), limit), key=_order)
     return [_mismatch(best_match([error]) or error) for error in errors]  # of an anyOf, the branch that was meant
+
+
+def validator(schema: Mapping[str, Any]) -> Any:
+    """A validator of jsonschema (draft 2020-12) for `schema`, with `pattern` as JSON Schema means it."""
+    return _VALIDATOR(schema)
 
 
 def shown(value: object) -> str:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder of the package `runner`."""
 
 
 def _travelling(name: str) -> Path:
     """`name` inside the installed package, or in the checkout that an editable install points to."""
-    packaged = _PACKAGE / "resources" / name
-    return packaged if packaged.exists() else _PACKAGE.parent / name
+    packaged = PACKAGE / "resources" / name
+    return packaged if packaged.exists() else PACKAGE.parent / name
 
 
 def benchmark_file() -> Path:
@@ -18,7 +19,7 @@ def benchmark_file() -> Path:
 
 def released_benchmarks() -> list[Path]:
     """Every released benchmark, the present one first: cards of older versions are recomputed with theirs."""
-    return [benchmark_file(), *sorted((_PACKAGE / "embedded" / "benchmarks").glob("*.yaml"), reverse=True)]
+    return [benchmark_file(), *sorted((PACKAGE / "embedded" / "benchmarks").glob("*.yaml"), reverse=True)]
 
 
 def schema_folder() -> Path:
@@ -28,4 +29,4 @@ def schema_folder() -> Path:
 
 def embedded_data(folder: str) -> Path:
     """The folder of an embedded dataset."""
-    return _PACKAGE / "embedded" / folder
+    return PACKAGE / "embedded" / folder

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 MAX_BYTES = 8 << 20
@@ -29,16 +30,7 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64, max_i
     before the parser runs, so that depth cannot exhaust it), duplicate keys, NaN and infinities, numbers that overflow
     a float, integers beyond `max_integer` (2^53 − 1 unless told: other languages would round), data after the document.
     """
-    if len(data) > max_bytes:
-        raise JsonFault("TOO_LARGE", f"{len(data):,} bytes, at most {max_bytes:,} are read")
-    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise JsonFault("ENCODING", "begins with a byte-order mark, plain UTF-8 was expected")
-    try:
-        document = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise JsonFault("ENCODING", f"not UTF-8: {error.reason} at byte {error.start}") from None
-    _refuse_depth(document, max_depth)
-    _refuse_half_surrogates(document)
+    document = _document(data, max_bytes, max_depth)
     try:
         return json.loads(
             document,
@@ -49,6 +41,84 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64, max_i
         )
     except json.JSONDecodeError as error:
         raise JsonFault("JSON", f"{error.msg} at column {error.colno}", error.lineno) from None
+
+
+def elements(data: bytes, *, max_bytes: int, max_depth: int = 64) -> Iterator[tuple[int, str | None, Any]]:
+    """The line, key and value of each member of an object or element of an array (whose key is None), one at a time.
+
+    Refused as by `parse`, and a document that is neither.
+    """
+    document = _document(data, max_bytes, max_depth)
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_unique,
+        parse_constant=_refuse_constant,
+        parse_float=_finite,
+        parse_int=lambda digits: _exact(digits, _MAX_INTEGER),
+    )
+    at, line, seen = _SPACE.match(document).end(), 1, set[str]()  # type: ignore[union-attr]
+    counted = 0
+    opening = document[at : at + 1]
+    if opening not in ("[", "{"):
+        raise JsonFault("JSON", "an array of rows, or an object of rows by name, was expected", 1)
+    closing, at = {"[": "]", "{": "}"}[opening], at + 1
+
+    def expect(characters: str) -> str:
+        """The next character that is no blank, which must be one of these; `at` is then behind it."""
+        nonlocal at
+        at = _SPACE.match(document, at).end()  # type: ignore[union-attr]
+        if document[at : at + 1] not in tuple(characters):
+            raise JsonFault("JSON", f"{' or '.join(characters)} was expected", document.count("\n", 0, at) + 1)
+        at += 1
+        return document[at - 1]
+
+    at = _SPACE.match(document, at).end()  # type: ignore[union-attr]
+    if document[at : at + 1] == closing:
+        at += 1
+    else:
+        while True:
+            at = _SPACE.match(document, at).end()  # type: ignore[union-attr]
+            line += document.count("\n", counted, at)
+            counted = at
+            try:
+                key: str | None = None
+                if opening == "{":
+                    found, at = decoder.raw_decode(document, at)
+                    if not isinstance(found, str):
+                        raise JsonFault("JSON", "a name in quotes was expected", line)
+                    if found in seen:
+                        raise JsonFault("JSON", f"key given twice: {found[:100]!r}", line)
+                    seen.add(found)
+                    key = found
+                    expect(":")
+                    at = _SPACE.match(document, at).end()  # type: ignore[union-attr]
+                value, at = decoder.raw_decode(document, at)
+            except json.JSONDecodeError as error:
+                raise JsonFault("JSON", f"{error.msg} at column {error.colno}", error.lineno) from None
+            except JsonFault as error:
+                raise JsonFault(error.code, error.message, error.line or line) from None
+            yield line, key, value
+            if expect("," + closing) == closing:
+                break
+    if document[at:].strip(" \t\n\r"):
+        raise JsonFault("JSON", "there is more after the end of the document", document.count("\n", 0, at) + 1)
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _document(data: bytes, max_bytes: int, max_depth: int) -> str:
+    """The text of a document that may be parsed: not too large, not too deep, plain UTF-8."""
+    if len(data) > max_bytes:
+        raise JsonFault("TOO_LARGE", f"{len(data):,} bytes, at most {max_bytes:,} are read")
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise JsonFault("ENCODING", "begins with a byte-order mark, plain UTF-8 was expected")
+    try:
+        document = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise JsonFault("ENCODING", f"not UTF-8: {error.reason} at byte {error.start}") from None
+    _refuse_depth(document, max_depth)
+    _refuse_half_surrogates(document)
+    return document
 
 
 # Everything but brackets: a string (escapes included) or a run of other characters. Strings are consumed whole, so

@@ -25,6 +25,20 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, on a machine or of a card.
+
+    `state` is ok, warn or fail on a machine; ok, skipped (not looked at, and why) or note of a card. `hint` says what
+    to do.
+    """
+
+    name: str
+    state: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FoldSpec:
     """Some of the folds into which a file's rows are dealt: the folds `take` of `number`, counted from 1, by `seed`.
 
@@ -41,9 +55,10 @@ class FoldSpec:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One split of a dataset as a file of JSON lines, pinned by `sha256` or by `git_blob` (exactly one is set).
+    """One split of a dataset as a file, pinned by `sha256` or by `git_blob` (exactly one is set).
 
-    `rows` are those of the file; `folds` says which of them belong to the split, None that all do.
+    The name of `file` says its form. `rows` are those of the file; `folds` says which of them belong to the split,
+    None that all do.
     """
 
     dataset: str
@@ -57,7 +72,11 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Where the bytes of a dataset are: an archive at `url` holding `folder/`, or `embedded` in the package."""
+    """Where the bytes of a dataset are.
+
+    In a folder `path` (absolute); at `url`, an archive holding `folder/`, or one file (then `folder` is None); in the
+    data repository `hub` of the Hugging Face Hub at a 40-hex `revision`; or `embedded` in the package.
+    """
 
     name: str
     description: str
@@ -66,30 +85,58 @@ class Dataset:
     folder: str | None
     embedded: str | None
     splits: Mapping[str, DataFile]
+    path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoteSpec:
+    """How a row says how people voted.
+
+    `kind` is `counts` (a list in label order, or a mapping from label to count, at `path`), `columns` (a path for each
+    label in `columns`), `answers` (a list of answers, or a mapping from person to answer, at `path`), `shares` (as
+    counts, each divided by `total`, a number of people or the path to it) or `rows` (one person's answer at `path`;
+    rows of one id are one item). `keys` says what the data calls a label, where that is not its own name. With
+    `missing` `zero` a label that is not there was chosen by nobody, with `refuse` that is a fault. `ignore` are further
+    answers that are left out, None for null.
+    """
+
+    kind: str
+    path: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    missing: str = "refuse"
+    ignore: tuple[str | None, ...] = ()
+    total: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFields:
     """Dotted paths from a data row to the parts of an item (`actions.0.description`).
 
-    `votes` leads to an array of counts in label order, or to an object from label to count; `panel` likewise, to the
-    votes of a second group of people; `group` to a word by which results are also reported. Items that share a value
-    at any of the paths `clusters` are not independent of each other.
+    `id` may be `$line` (the row's number) or `$key` (its name in an object of rows). `votes` is a path to an array of
+    counts in label order, or to an object from label to count, or says its kind; `panel` likewise, for the votes of a
+    second group of people; `group` leads to a word by which results are also reported. Items that share the value at
+    one of the paths `clusters` (any of them with any) are not independent. A row without one of the `fields` is refused
+    or left out: `missing_text` is `refuse` or `skip`.
     """
 
     id: str
     fields: Mapping[str, str]
-    votes: str
-    panel: str | None
+    votes: str | VoteSpec
+    panel: str | VoteSpec | None
     group: str | None
     clusters: tuple[str, ...] = ()
+    missing_text: str = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A question with a fixed list of labels. `without_votes` is `refuse` or `skip`.
 
-    `prompts` are asked by default, `verbalized` where the model is to write the distribution.
+    `prompts` are asked by default, `verbalized` where the model is to write the distribution. `ordinal` says that the
+    labels have an order, that of `labels`.
     """
 
     name: str
@@ -100,6 +147,7 @@ class Task:
     prompts: tuple[str, ...]
     strata: tuple[str, ...]
     verbalized: tuple[str, ...] = ()
+    ordinal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +349,8 @@ class Submission:
 class Item:
     """One row of data: its text fields and how many people chose each label (`counts`, in label order).
 
-    `panel` are the votes of a second group of people, `clusters` what the item may share with others, as JSON texts.
+    `clusters` are the values, as JSON texts, by which items that are not independent know each other: two items that
+    share one of them. `panel` are the votes of a second group of people.
     """
 
     id: str

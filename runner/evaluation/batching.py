@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from runner.core.errors import Fault, InvalidInput
+from runner.core.errors import MOST_FAULTS, Fault, InvalidInput
 from runner.core.types import Prompt
 from runner.models.base import Predictor
 
 _MOST_AT_ONCE = 4096
-_MOST_FAULTS = 20
 
 
 def plan_steps(
@@ -28,7 +27,7 @@ def plan_steps(
             steps += [[window[index] for index in step] for step in batches]
         except InvalidInput as problem:
             faults += [fault for fault in problem.faults if fault not in faults]
-        if len(faults) >= _MOST_FAULTS:
+        if len(faults) >= MOST_FAULTS:
             break
         done += len(window)
     if faults:

@@ -11,7 +11,7 @@ from runner.core.files import read_whole
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Array, ScoringSpec
 from runner.scorecard.references import ceilings
-from runner.scorecard.task_metrics import counts_of, shared_by
+from runner.scorecard.task_metrics import ORDINAL, counts_of, shared_by
 from runner.scoring.ceiling import ceiling, fit_dirichlet, has_ceiling
 from runner.scoring.ceiling_error import prior_influence
 from runner.scoring.dependence import Dependence
@@ -31,13 +31,13 @@ def of_tasks(choice: RunConfig, draws: int | None, seed: int | None, prior: str 
     """The ceiling of each chosen task, under one of `PRIORS`."""
     selection = select(choice)
     scoring = selection.benchmark.scoring
-    ceilings_of_tasks = []
+    tasks = []
     for part in selection.tasks:
         name = f"{part.task.name} ({part.split})"
-        ceilings_of_tasks.append(
-            _ceiling(name, counts_of(part.scored), scoring, draws, seed, prior, shared_by(part, scoring))
-        )
-    return ceilings_of_tasks
+        shared = shared_by(part, scoring)
+        counts = counts_of(part.scored)
+        tasks.append(_ceiling(name, counts, scoring, draws, seed, prior, shared, ordinal=part.task.ordinal))
+    return tasks
 
 
 def of_counts_file(
@@ -45,7 +45,7 @@ def of_counts_file(
 ) -> list[Json]:
     """The ceiling of a JSON file with an array of items × labels; `InvalidInput` names the first bad rows."""
     scoring = load_benchmark(choice.benchmark).scoring
-    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed, prior, None)]
+    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed, prior, None, ordinal=False)]
 
 
 def _ceiling(
@@ -56,11 +56,17 @@ def _ceiling(
     seed: int | None,
     prior: str,
     shared: Dependence | None,
+    *,
+    ordinal: bool,
 ) -> Json:
     chosen_draws = draws or scoring.ceiling_draws
     chosen_seed = scoring.ceiling_seed if seed is None else seed
     best = fit_dirichlet(counts)
-    names = [metric for metric in scoring.metrics if has_ceiling(metric) and METRICS[metric].base is None]
+    names = [
+        metric
+        for metric in scoring.metrics
+        if has_ceiling(metric) and METRICS[metric].base is None and (ordinal or metric not in ORDINAL)
+    ]
     limits = ceiling(counts, names, chosen_draws, chosen_seed, best.alpha)
     rows = ceilings(len(counts), limits, prior_influence(counts, limits, best, names), shared, scoring)
     summary: Json = {

@@ -61,9 +61,9 @@ def way(prior: float, value: float, ceiling: float, width: int = _BAR) -> Text:
     return bar
 
 
-def print_card(card: Json, *, every_metric: bool = False) -> None:
+def print_card(card: Json, *, every_metric: bool = False, console: Console | None = None) -> None:
     """The summary of a scorecard: per task its score, interval, baselines and ceiling."""
-    console, card = screen(), _printable(card)
+    console, card = console or screen(), _printable(card)
     benchmark, submission = card["benchmark"], card["submission"]
     console.print(
         Text.assemble(
@@ -197,9 +197,9 @@ def print_verification(report: Any) -> None:
         console.print(Text.assemble((f"{mark} ", style), (f"{check.name}: ", "bold"), _printable(check.message)))
 
 
-def print_comparison(result: Json) -> None:
+def print_comparison(result: Json, console: Console | None = None) -> None:
     """Paired differences, B − A, per task."""
-    console, result = screen(), _printable(result)
+    console, result = console or screen(), _printable(result)
     console.print(Text.assemble("A ", (result["a"]["name"], "bold"), "   B ", (result["b"]["name"], "bold")))
     for name, task in result["tasks"].items():
         console.print()

@@ -9,7 +9,7 @@ from typing import Any
 from runner.config.benchmark import load_benchmark
 from runner.core import resources, strict_json
 from runner.core.canonical import sha256_bytes
-from runner.core.errors import Fault, InvalidInput, VerificationError
+from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, VerificationError
 from runner.core.files import read_regular
 from runner.core.json_schema import mismatches
 from runner.scorecard import filenames
@@ -17,8 +17,6 @@ from runner.scorecard.signed_run import benchmark_of
 from runner.scorecard.verify import Report, verify
 from runner.signing import dsse
 from runner.signing.keyring import Keyring
-
-_MOST_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,12 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
     With a keyring it must verify (`VerificationError` if not). Without one only its form is checked, and the plain
     `scorecard.json` will do as well; `InvalidInput` with every place where the form is not that of a scorecard.
     """
-    file = path / filenames.BUNDLE if path.is_dir() else path
+    file = filenames.find_bundle(path)
     if keyring is None:
         data, card = _unverified(file)
         report = None
     else:
-        report = verify(path, keyring)
+        report = verify(file.parent if path.is_dir() else file, keyring)
         data, card = read_regular(file, strict_json.MAX_BYTES), report.card
     return OpenCard(
         file=file,
@@ -84,7 +82,7 @@ def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
             *(Fault(fault.code, fault.message, str(file), path=fault.path) for fault in error.faults)
         ) from None
     schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
-    if problems := mismatches(schema, value, _MOST_FAULTS):
+    if problems := mismatches(schema, value, MOST_FAULTS):
         raise InvalidInput(
             *(Fault("SCHEMA", f"It {mismatch.message}", str(file), path=mismatch.path) for mismatch in problems)
         )

@@ -49,7 +49,7 @@ def panel_row(
     if references.prior.shared is not None and not where.all():
         shared = references.prior.shared.subset(where)
     columns: dict[str, Array] = {}
-    for name in (name for name in scoring.metrics if name in rules.RULES):
+    for name in (name for name in scoring.metrics if name in rules.RULES and name in references.limits):
         columns[name] = rules.RULES[name](logs, counts[where])
         if has_skill(name, counts.shape[1]) and name in references.limits:
             for zero, baseline in (("prior", references.prior), ("uniform", references.uniform)):

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from runner.core.errors import Fault, VerificationError
+from runner.core.types import Check
 from runner.scorecard.build import build_tasks, scope
 from runner.scorecard.signed_run import open_signed_run
-from runner.scorecard.verify import Check, Report
+from runner.scorecard.verify import Report
 
 _SHOWN = 20
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from runner.core.types import Array, ScoringSpec
-from runner.scorecard.task_metrics import TaskMetrics, baseline_prior, baseline_uniform, counts_of, shared_by
+from runner.scorecard.task_metrics import ORDINAL, TaskMetrics, baseline_prior, baseline_uniform, counts_of, shared_by
 from runner.scoring import intervals
 from runner.scoring.ceiling import Ceiling, ceiling, has_ceiling
 from runner.scoring.ceiling_error import prior_influence
@@ -82,7 +82,7 @@ def references_of(part: TaskData, best: DirichletFit, scoring: ScoringSpec) -> t
         prior, uniform = replace(prior, shared=shared), replace(uniform, shared=shared)
         if not best.determined:
             return References(uniform, prior, {}), method
-    names = [name for name in scoring.metrics if has_ceiling(name)]
+    names = [name for name in scoring.metrics if has_ceiling(name) and (part.task.ordinal or name not in ORDINAL)]
     limits = ceiling(counts, names, scoring.ceiling_draws, scoring.ceiling_seed, best.alpha)
     influence = prior_influence(counts, limits, best, names) if scoring.inference > 1 else {}
     return References(uniform, prior, limits, influence), method

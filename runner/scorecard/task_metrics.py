@@ -16,6 +16,8 @@ from runner.tasks.selection import TaskAnswers, TaskData
 
 CALIBRATED = "_calibrated"
 PMI = "_pmi"
+ORDINAL = ("wasserstein",)
+"""Metrics that have a meaning only where the labels have an order."""
 _SEED = ("seed_cross_entropy", "seed_dirichlet")
 
 PARAMETERS = ("temperature", "concentration", "concentration_calibrated")
@@ -87,7 +89,7 @@ def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
     mass = np.where(unknown, 1.0, scored.answer_mass)
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
-    found = _values(log_probs, counts, masses, fitted, scoring, unknown_masses=in_part)
+    found = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
     return replace(found, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
 
 
@@ -155,7 +157,7 @@ def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring:
         votes = counts_of(part.asked_fitting)
         held_out = np.broadcast_to(constant, votes.shape).copy(), votes, part.fitting_split
     fitted = fit(log_probs, counts, scoring, split=part.split, held_out=held_out, tempered=False)
-    return _values(log_probs, counts, np.exp(log_probs), fitted, scoring)
+    return _values(log_probs, counts, np.exp(log_probs), fitted, scoring, ordinal=part.task.ordinal)
 
 
 def fit(
@@ -271,6 +273,8 @@ def _values(
     masses: Array,
     fitted: Fitted,
     scoring: ScoringSpec,
+    *,
+    ordinal: bool,
     unknown_masses: str | None = None,
 ) -> TaskMetrics:
     """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
@@ -284,6 +288,8 @@ def _values(
         reason = next((fitted.reasons[parameter] for parameter in needed if parameter in fitted.reasons), None)
         if name in _SEED:
             reason = unknown_masses
+        if name in ORDINAL and not ordinal:
+            reason = "the task does not say that its labels have an order"
         if reason is not None:
             missing[name] = reason
             continue

@@ -12,21 +12,13 @@ from runner.core import resources, strict_json
 from runner.core.canonical import digest, sha256_bytes, to_bytes
 from runner.core.errors import Fault, InvalidInput, VerificationError
 from runner.core.files import read_regular
+from runner.core.types import Check
 from runner.scorecard import filenames, isolation
 from runner.signing import dsse
 from runner.signing.keyring import Keyring
 from runner.signing.policy import Expectations
 from runner.signing.verifier import verify_bundle
 from runner.tasks.predictions import sha256_of_rows
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at: `state` is ok, skipped (not looked at, and why) or note."""
-
-    name: str
-    state: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +61,7 @@ def verify(
     Raises `VerificationError` with the code of the first failing step, or with every file beside the card that is not
     the one the card was made from. A file that is not there is said to be not there, not taken for good.
     """
-    bundle = path / filenames.BUNDLE if path.is_dir() else path
+    bundle = filenames.find_bundle(path)
     try:
         data = read_regular(bundle, dsse.MAX_BYTES)
     except OSError as problem:

@@ -40,6 +40,16 @@ def jensen_shannon(q: Array, h: Array) -> Array:
     return np.asarray(np.clip(nats / np.log(2.0), 0.0, 1.0))
 
 
+def wasserstein(q: Array, h: Array) -> Array:
+    """Σ |Q − H| over the cumulated shares, in steps between neighbouring labels, from 0 to labels − 1.
+
+    The 1-Wasserstein (earth mover's) distance between distributions on 0, 1, …, labels − 1.
+    """
+    gap = np.cumsum(q - h, axis=0)[:-1]
+    np.abs(gap, out=gap)
+    return np.asarray(gap.sum(axis=0))
+
+
 def brier(q: Array, h: Array) -> Array:
     """Σ (q − h)², in [0, 2] (Brier 1950, with shares in place of one outcome)."""
     gap = q - h

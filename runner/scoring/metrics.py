@@ -46,6 +46,8 @@ _ALL = (
     Metric("entropy_gap", None, "nats", False),
     Metric("entropy_correlation", False, "correlation", False, kind="corpus"),
     Metric("ranking_agreement", False, "share of items", False, same_as="accuracy"),
+    # Of ordinal tasks alone.
+    Metric("wasserstein", True, "label steps", False),
     Metric("seed_cross_entropy", True, "nats", False, legacy=True),
     Metric("seed_dirichlet", True, "nats", False, legacy=True),
     Metric("gap_to_ceiling", True, "nats", True, kind="derived", base="cross_entropy"),

@@ -51,6 +51,17 @@ def total_variation(strengths: Array, votes: Array) -> Array:
     return np.asarray(0.5 * gap.sum(axis=1))
 
 
+def wasserstein(strengths: Array, votes: Array) -> Array:
+    """Σ E|Q − H| over the cumulated shares: that of the first k labels is Beta(Σ first strengths, Σ the others)."""
+    below = strengths.cumsum(axis=1)[:, :-1]
+    above = strengths[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+    # A sum of shares may pass 1 by a rounding error, which no Beta variable does.
+    people = np.minimum(rules.shares(votes).cumsum(axis=1)[:, :-1], 1.0)
+    mean = below / (below + above)
+    gap = people * (2 * betainc(below, above, people) - 1) + mean * (1 - 2 * betainc(below + 1, above, people))
+    return np.asarray(gap.sum(axis=1))
+
+
 def brier(strengths: Array, votes: Array) -> Array:
     """Σ E(q − h)²: variance and squared distance of the mean."""
     rest = _rest(strengths)
@@ -153,6 +164,7 @@ EXACT: Mapping[str, Expected] = {
     "dirichlet_multinomial_per_vote": cross_entropy,
     "total_variation": total_variation,
     "brier": brier,
+    "wasserstein": wasserstein,
     "entropy_gap": entropy_gap,
     "jensen_shannon": jensen_shannon,
     "seed_dirichlet": seed_dirichlet,

@@ -61,6 +61,16 @@ def brier(log_probs: Array, counts: Array) -> Array:
     return distances.brier(np.exp(logs).T, h.T)
 
 
+def wasserstein(log_probs: Array, counts: Array) -> Array:
+    """Σ over label boundaries of |cumulated q − cumulated h|, in label steps, in [0, labels − 1]; labels in order.
+
+    Its mean over items is the average Wasserstein distance of the Learning-With-Disagreements tasks on ordinal scales.
+    Divide by labels − 1 for a number in [0, 1]. Has a meaning only where the labels have an order.
+    """
+    logs, h = _pair(log_probs, counts)
+    return distances.wasserstein(np.exp(logs).T, h.T)
+
+
 def accuracy(log_probs: Array, counts: Array) -> Array:
     """1 where the most probable label is the people's plurality label, else 0; ties go to the first label in both."""
     _pair(log_probs, counts)
@@ -146,6 +156,7 @@ RULES: Mapping[str, Rule] = {
     "total_variation": total_variation,
     "jensen_shannon": jensen_shannon,
     "brier": brier,
+    "wasserstein": wasserstein,
     "accuracy": accuracy,
     "class_calibration": class_calibration,
     "entropy_gap": entropy_gap,

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from runner.config.benchmark import load_benchmark
 from runner.config.released import is_released
-from runner.core.errors import Fault, InvalidInput, UserError, raise_faults
+from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
 from runner.core.types import Benchmark, Item, Prediction, Prompt, Submission, Task
 from runner.tasks import verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
 from runner.tasks.prompts import all_prompts, writing_of
-
-_MOST_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +278,7 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
         else:
             writing = writing_of(spec, labels[row.task], row.order)
         problem = verbalized.disagreement(row, writing, selection.benchmark.scoring.recompute_tolerance)
-        if problem is not None and len(faults) < _MOST_FAULTS:
+        if problem is not None and len(faults) < MOST_FAULTS:
             faults.append(Fault("PREDICTION_TEXT", f"Item {row.item_id!r} {problem}.", file, number))
     return faults
 

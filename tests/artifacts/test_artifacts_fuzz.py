@@ -74,7 +74,6 @@ LENGTH = struct.unpack("<Q", SOUND[:8])[0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 8 + LENGTH - 1), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=300)
 def test_changed_bytes_are_refused_by_us_or_accepted_by_both(changes: list[tuple[int, int]]) -> None:
     data = bytearray(SOUND)
     for position, value in changes:
@@ -87,7 +86,6 @@ def test_changed_bytes_are_refused_by_us_or_accepted_by_both(changes: list[tuple
 
 # Bytes that keep a header JSON more often than chance: digits, signs, quotes and brackets.
 @given(st.lists(st.tuples(st.integers(0, LENGTH - 1), st.sampled_from(b'0123456789-+.eE"{}[],: \\u')), max_size=3))
-@settings(max_examples=300)
 @example([(next(n for n in range(LENGTH) if SOUND[8 + n : 9 + n] == b"0"), ord("-"))])
 def test_changed_json_is_refused_by_us_or_accepted_by_both(changes: list[tuple[int, int]]) -> None:
     data = bytearray(SOUND)
@@ -119,7 +117,6 @@ headers = st.dictionaries(st.sampled_from(["__metadata__", "a", "b", "\ud800", "
 
 
 @given(headers, st.sampled_from([0, 1, 8, 24, 32]))
-@settings(max_examples=300)
 def test_any_header_gives_faults_or_what_the_library_accepts(described: dict[str, Any], length: int) -> None:
     header = json.dumps(described).encode()
     faults, found = check_header(header, length, "x")
@@ -231,7 +228,7 @@ def fit(fault: Fault) -> bool:
 
 
 @given(st.sampled_from(FILES), st.dictionaries(st.sampled_from(KEYS), values, max_size=4), st.booleans())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_json_gives_faults_and_no_exception(file: str, change: dict[str, Any], keep: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -244,7 +241,7 @@ def test_any_json_gives_faults_and_no_exception(file: str, change: dict[str, Any
 
 
 @given(st.sampled_from([*FILES, "chat_template.jinja", "model.safetensors"]), st.binary(max_size=100))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_give_faults_and_no_exception(file: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -239,7 +239,8 @@ def test_a_valid_file_is_said_to_be_valid(command: Command, root: Path) -> None:
         (["evaluate", "nowhere.yaml", "--key", "nowhere.pem"], "nowhere"),
         (["score", "nowhere.jsonl", "--suite", "sample"], "No such file"),
         (["score", ".", "--suite", "sample"], "Is a directory"),
-        (["score", "/dev/null", "--suite", "sample"], "no row"),
+        (["score", "/dev/null", "--suite", "sample"], "not a regular file"),
+        (["score", "empty.jsonl", "--suite", "sample"], "no row"),
         (["verify", "nowhere"], "No such file"),
         (["compare", "nowhere", "nowhere"], "No such file"),
         (["data", "stats", "--suite", "nope"], "there are: full, sample"),
@@ -258,6 +259,7 @@ def test_a_valid_file_is_said_to_be_valid(command: Command, root: Path) -> None:
 def test_what_is_not_there_or_not_known_is_said(here: Here, arguments: list[str], says: str) -> None:
     if arguments[0] in ("evaluate", "score", "verify", "compare"):
         assert here(["keys", "new"]).exit_code == 0
+    Path("empty.jsonl").touch()
     done = here(arguments)
     assert done.exit_code == 1
     assert says in " ".join(done.output.split())

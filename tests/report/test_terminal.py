@@ -14,10 +14,11 @@ from rich.cells import cell_len
 from support import factories
 from support.paths import GOLDEN
 
+from runner.core.types import Check
 from runner.evaluation.ceilings import of_tasks
 from runner.report import terminal
 from runner.scorecard.compare import Gate, compare
-from runner.scorecard.verify import Check, Report, verify
+from runner.scorecard.verify import Report, verify
 
 ESCAPE = "\x1b"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jsonschema import Draft202012Validator
@@ -88,7 +88,6 @@ UNANIMOUS = np.array([[5, 0]] * 12)
 
 
 @given(cases())
-@settings(max_examples=60)
 @example((TIES, np.zeros((12, 2, 2)), None, {}))
 @example((UNANIMOUS, np.zeros((12, 2, 2)), None, {}))
 @example((UNANIMOUS, np.array([[[0, -1e6]]] * 12), None, {"answer_mass": 1.0}))
@@ -418,6 +417,7 @@ def test_the_ceiling(scruples, tmp_path):
         assert found["ceiling"][name]["value"] == pytest.approx(value, abs=tolerance), name
 
 
+@pytest.mark.slow
 def test_the_legacy_rows(scruples, tmp_path):
     def logs(masses):
         with np.errstate(divide="ignore"):

@@ -153,6 +153,7 @@ def test_estimate_meets_the_oracle(scenario):
         "total_variation",
         "jensen_shannon",
         "brier",
+        "wasserstein",
         "entropy_gap",
         "ranking_agreement",
     ):
@@ -239,6 +240,7 @@ def test_two_labels_agree_with_another_quadrature(votes, alpha):
     h = [mpmath.mpf(n) / total for n in votes]
     functions = {
         "total_variation": lambda q, r: abs(q - h[0]),
+        "wasserstein": lambda q, r: abs(q - h[0]),
         "brier": lambda q, r: (q - h[0]) ** 2 + (r - h[1]) ** 2,
         "entropy_gap": lambda q, r: entropy_of(q, r) - entropy_of(*h),
         "jensen_shannon": lambda q, r: (
@@ -268,7 +270,7 @@ def test_labels_nobody_chose_add_nothing():
 def test_more_certain_posteriors_come_near_their_mean():
     """With ever more votes in the same shares, q = h: distances fall to 0, the rest to the score of h itself."""
     h = np.array([[0.5, 0.3, 0.2]])
-    for name in ("total_variation", "jensen_shannon", "brier", "kl"):
+    for name in ("total_variation", "wasserstein", "jensen_shannon", "brier", "kl"):
         values = [posterior.EXACT[name](h * n + 1.0, h * n)[0] for n in (1e2, 1e4, 1e6, 1e9, 1e12)]
         assert all(later < 0.2 * earlier for earlier, later in pairwise(values)), (name, values)
     assert posterior.entropy_gap(h * 1e12 + 1.0, h * 1e12) == pytest.approx([0.0], abs=1e-9)

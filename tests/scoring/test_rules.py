@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import dirichlet_multinomial as scipy_dm
 from scipy.stats import entropy as scipy_entropy
-from scipy.stats import multinomial
+from scipy.stats import multinomial, wasserstein_distance
 
 from runner.scoring import rules
 from runner.scoring.metrics import METRICS, gap_to_ceiling, skill, skill_draws
@@ -163,6 +163,9 @@ def test_log_rising_is_continuous_where_its_forms_meet():
 @settings(max_examples=25)
 def test_labels_have_no_order(name, case, seed):
     logs, counts = case
+    if name == "wasserstein":  # the one rule that knows an order: it is the same from either end
+        assert rules.wasserstein(logs[:, ::-1], counts[:, ::-1]) == pytest.approx(rules.wasserstein(logs, counts))
+        return
     if name == "accuracy":  # ties go by label order: keep the items without one
         keep = ~rules.tied(counts)
         logs, counts = logs[keep], counts[keep]
@@ -171,6 +174,16 @@ def test_labels_have_no_order(name, case, seed):
     order = np.random.default_rng(seed).permutation(logs.shape[1])
     before, after = EVERY_RULE[name](logs, counts), EVERY_RULE[name](logs[:, order], counts[:, order])
     assert after == pytest.approx(before, abs=1e-10)
+
+
+@given(cases())
+def test_wasserstein_is_scipys(case):
+    logs, counts = case
+    places = np.arange(logs.shape[1])
+    expected = [wasserstein_distance(places, places, q, n) for q, n in zip(np.exp(logs), counts, strict=True)]
+    assert rules.wasserstein(logs, counts) == pytest.approx(expected, abs=1e-12)
+    assert (rules.wasserstein(logs, counts) >= rules.total_variation(logs, counts) - 1e-12).all()
+    assert (rules.wasserstein(logs, counts) <= (len(places) - 1) * rules.total_variation(logs, counts) + 1e-12).all()
 
 
 @given(cases())
@@ -253,6 +266,7 @@ def test_dirichlet_multinomial_at_a_fixed_concentration_is_not_proper_in_q_alone
     [
         ("total_variation", (0.7, 0.3), (0.79, 0.21)),
         ("jensen_shannon", (0.9, 0.1), (0.96, 0.04)),
+        ("wasserstein", (0.7, 0.3), (0.79, 0.21)),
         ("class_calibration", (0.7, 0.3), (0.79, 0.21)),
         ("seed_cross_entropy", (0.7, 0.3), (1 - 1e-9, 1e-9)),
         ("seed_dirichlet", (0.7, 0.3), (0.6, 0.4)),

@@ -79,7 +79,7 @@ def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
         keys.new_key(tmp_path / "file" / "key.pem")
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.text(min_size=1, max_size=20))
 def test_a_passphrase_locks_the_key(tmp_path_factory: pytest.TempPathFactory, passphrase: str) -> None:
     path = tmp_path_factory.mktemp("keys") / "key.pem"

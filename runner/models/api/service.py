@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
 from runner.models.api.answers import Scored, Unusable, echoed, log_sum, name_of, score, told_of, usage_of
@@ -17,7 +17,6 @@ from runner.models.api.client import Client, Stopped
 from runner.models.api.questions import asked, option_faults, questions
 from runner.tasks.prompts import prompt_sha256, text
 
-_MOST_FAULTS = 20
 _MOST_CUTS = 6
 _SAYS_NOTHING = frozenset({"API_NO_OPTION", "API_REFUSAL", "API_EMPTY"})
 """Faults of an answer that is one, but says nothing of the options."""
@@ -61,7 +60,7 @@ class Service:
         """
         prompt_faults = [fault for prompt in prompts for fault in option_faults(self._service, prompt)]
         if faults := list({fault.message: fault for fault in prompt_faults}.values()):
-            raise InvalidInput(*faults[:_MOST_FAULTS])
+            raise InvalidInput(*faults[:MOST_FAULTS])
         size = self._access.concurrency
         return [list(range(start, min(start + size, len(prompts)))) for start in range(0, len(prompts), size)]
 
@@ -80,7 +79,7 @@ class Service:
             except BackendError as problem:
                 faults += [fault for fault in problem.faults if fault not in faults]
         if faults:
-            raise BackendError(*faults[:_MOST_FAULTS])
+            raise BackendError(*faults[:MOST_FAULTS])
 
     def _start(self, prompt: Prompt) -> Future[Prediction]:
         """Ask in a thread that does not outlive the run: an executor's would keep a stopped one until all answered."""

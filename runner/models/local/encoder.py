@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
-from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import HeadSpec, Prediction, Prompt, Submission
 from runner.models.base import LoadOptions
 from runner.models.local import devices, loading, model_info
@@ -21,7 +21,6 @@ from runner.models.tokenization import EncodedTexts, encode_texts
 from runner.tasks.prompts import prompt_sha256
 
 _DEFAULT_BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
-_MOST_FAULTS = 20
 _Read = tuple[list[list[Texts]], dict[Texts, EncodedTexts]]
 
 
@@ -109,7 +108,7 @@ class Encoder:
             except InvalidInput as problem:
                 faults |= dict.fromkeys(problem.faults)
         if faults:
-            raise InvalidInput(*list(faults)[:_MOST_FAULTS])
+            raise InvalidInput(*list(faults)[:MOST_FAULTS])
         distinct = list(dict.fromkeys(texts for prompt_texts in inputs for texts in prompt_texts))
         encoded = encode_texts(distinct, self._tokenizer, self._head.max_tokens)
         loading.check_vocabulary(self._base, max((max(encoding.ids) for encoding in encoded), default=0))

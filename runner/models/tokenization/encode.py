@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.core.errors import Fault, InvalidInput
+from runner.core.errors import MOST_FAULTS, Fault, InvalidInput
 from runner.core.types import Prompt
 from runner.models.tokenization.prompt_encoder import Format, PromptEncoder, PromptError, RenderedPrompt, describe
 
-_MOST_FAULTS = 20
 _AT_ONCE = 256
 _NUMBER = re.compile(r"[\d,]+")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -94,11 +93,11 @@ def _kind(prompt: Prompt, fault: Fault) -> tuple[str, str]:
 def _counted(faults: Iterable[tuple[Fault, int]]) -> Iterator[Fault]:
     """One fault for each kind, which says how many more prompts have it."""
     for place, (fault, number) in enumerate(faults):
-        if place == _MOST_FAULTS:
+        if place == MOST_FAULTS:
             break
         more = f" (and {number - 1:,} more prompt{'s' if number > 2 else ''})." if number > 1 else "."
         yield replace(fault, message=fault.message.removesuffix(".") + more)
-    if rest := sum(number for _, number in list(faults)[_MOST_FAULTS:]):
+    if rest := sum(number for _, number in list(faults)[MOST_FAULTS:]):
         yield Fault("MORE_FAULTS", f"{rest:,} more prompts have a fault.")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import runner
+from runner.core import resources
 from runner.core.errors import BackendError, Fault
 from runner.core.text import printable
 from runner.models.worker import protocol
@@ -87,7 +87,7 @@ class Process:
 
     @staticmethod
     def _arguments() -> tuple[str, str, str]:
-        root = str(Path(runner.__path__[0]).parent)
+        root = str(resources.PACKAGE.parent)
         path = [entry for entry in sys.path if Path(entry).is_absolute()]
         return json.dumps(path if root in path else [*path, root]), ENTRY, str(os.getpid())
 

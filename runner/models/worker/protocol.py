@@ -16,7 +16,7 @@ from runner.tasks.predictions import from_row
 from runner.tasks.prompts import prompt_sha256
 
 MOST_BYTES = 16 << 20
-_MOST_FAULTS = 32
+_FAULTS_SENT = 32
 _MOST_TEXT = 2000
 _MOST_VALUES = 1000
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
@@ -85,7 +85,7 @@ _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
 def error_row(error: UserError) -> Json:
     """A failure that is told in words, as the child sends it."""
     kind = "InvalidInput" if isinstance(error, InvalidInput) else "BackendError"
-    return {"kind": kind, "faults": [asdict(fault) for fault in error.faults[:_MOST_FAULTS]]}
+    return {"kind": kind, "faults": [asdict(fault) for fault in error.faults[:_FAULTS_SENT]]}
 
 
 def message_of(line: bytes) -> Json:
@@ -103,7 +103,7 @@ def error_of(row: Any) -> UserError:
     """The failure that the child tells of, texts made printable and cut to a sane length; raises `ProtocolError`."""
     faults = row.get("faults") if isinstance(row, dict) else None
     kind = _KINDS.get(str(row.get("kind"))) if isinstance(row, dict) else None
-    if kind is None or not isinstance(faults, list) or not 1 <= len(faults) <= _MOST_FAULTS:
+    if kind is None or not isinstance(faults, list) or not 1 <= len(faults) <= _FAULTS_SENT:
         raise ProtocolError("an error without kind or faults")
     return kind(*map(_fault_of, faults))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import runner
+from runner.core import resources
 from runner.models.worker import landlock, seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -140,7 +140,7 @@ def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Pa
 
 def _python() -> Iterator[Path]:
     """This package, the standard library, and each folder of the path that holds a library of the model's."""
-    yield Path(runner.__path__[0])
+    yield resources.PACKAGE
     for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
         yield Path(prefix, "lib")
         yield Path(prefix, "pyvenv.cfg")

@@ -98,6 +98,11 @@ _WORDS = {
         "Hits on the most chosen answer, with rare answers counting as much as frequent ones.",
         MAJORITY,
     ),
+    "wasserstein": Words(
+        "Wasserstein distance",
+        "How many steps along the scale the model’s answers lie from people’s, where answers have an order.",
+        DISTRIBUTION,
+    ),
     "ranking_agreement": Words(
         "Ranking agreement",
         "How often the model contradicts none of the orders in which people rank the answers.",

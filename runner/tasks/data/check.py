@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runner.core.files import read_whole
 from runner.core.types import Benchmark, DataFile, Dataset
-from runner.tasks.data.locate import MAX_BYTES, digest_of_bytes, is_file, pin, places, require_known, split_lines
+from runner.tasks.data.forms import count_rows
+from runner.tasks.data.locate import digest_of_file, is_file, pin, places, require_known
 
 State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
 
@@ -60,10 +60,9 @@ def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitSta
     if not is_file(path):
         return status("missing", f"not found; looked at {' and '.join(map(str, looked_at))}")
     try:
-        content = read_whole(path, MAX_BYTES)
+        rows, digest = count_rows(path), digest_of_file(kind, path)
     except OSError as error:
         return status("unreadable", f"cannot be read: {error.strerror}")
-    rows, digest = len(split_lines(content)), digest_of_bytes(kind, content)
     if digest != expected:
         return status("digest differs", f"{kind} {digest}, expected {expected}", rows, digest)
     if rows != data.rows:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runner import __version__
 from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.core.version import __version__
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there so far, and the bytes in all or None where the server does not say."""

@@ -1,18 +1,22 @@
 """One split, refused unless digest, row count and every row are as pinned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from operator import add
 from pathlib import Path
-from typing import Any
 
-from runner.core import canonical, strict_json
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import read_whole
-from runner.core.types import DataFile, Dataset, Item, Task
-from runner.tasks.data.folds import taken
-from runner.tasks.data.locate import MAX_BYTES, default_data_dir, digest_of_bytes, is_file, pin, places, split_lines
-from runner.tasks.data.parse_row import read_item
+from runner.core.types import DataFile, Dataset, Item, Task, VoteSpec
+from runner.tasks.data.fault_groups import FaultGroups
+from runner.tasks.data.folds import apart_values, taken_of
+from runner.tasks.data.forms import BLANK, Row, read_rows, textual
+from runner.tasks.data.locate import default_data_dir, digest_of_bytes, digest_of_file, is_file, pin, places
+from runner.tasks.data.parse_row import MissingText, columns_of, paths_of, read_item
+from runner.tasks.data.paths import shorten
+from runner.tasks.data.votes import short_form_hint, two_readings
 
-_SHOWN = 20
+_WHOLE_FILE = 64 << 20
+"""Bytes up to which a file is held in memory while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,24 @@ class LoadedSplit:
     skipped: tuple[Skipped, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FileItems:
+    """What a file holds for a task before its digest, its rows and folds are compared with what is declared.
+
+    `entries` are the items and what is skipped in file order: one for each row, or where a row is one person's answer
+    one for each id. `apart` are their values at the paths `folds.apart`. Where there are `faults`, neither is complete.
+    `rows` are counted without the blank lines at the end, which are `blank`; `whole` is false where the rest of the
+    file could not be read.
+    """
+
+    entries: tuple[Item | Skipped | None, ...]
+    apart: tuple[frozenset[str], ...]
+    rows: int
+    whole: bool
+    blank: tuple[int, ...]
+    faults: FaultGroups
+
+
 def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
     """The path of a split's file: the first of `places` that is one.
 
@@ -46,6 +68,8 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
     message = f"The {data.split} split of {dataset.name} was not found; looked at {' and '.join(map(str, looked_at))}."
     if dataset.embedded is not None:
         hint = "It travels with the package: install the package again."
+    elif dataset.path is not None:
+        hint = "Put it there: nothing is fetched for a source with a `path`. Or name its folder with --data-dir."
     else:
         folder = default_data_dir() if data_dir is None else data_dir
         hint = f"Run `benchmark data fetch --data-dir {folder}`, or name the folder that holds it with --data-dir."
@@ -53,95 +77,201 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
 
 
 def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
-    """The items of `task` in one file of JSON lines, or in the folds of it that are taken, and those without votes.
+    """The items of `task` in one file, or in the folds of it that are taken, and those that are skipped.
 
-    The file is read once; what is hashed is what is parsed, so a file that changes in between cannot slip through.
-    Raises `InvalidInput`: at once for a file that cannot be read (DATA_MISSING) or is not the pinned one
-    (DATA_DIGEST), else with the first 20 faults in file order and the number of the others: DATA_ROWS, DATA_JSON,
-    DATA_ENCODING, DATA_FIELD, DATA_VOTES, DATA_LABEL, DATA_NO_VOTES, DATA_DUPLICATE_ID.
+    A file is read once, so that what is hashed is what is parsed; a large one is hashed and then read row by row, and
+    refused if it changes in between. Raises `InvalidInput`: at once
+    for a file that cannot be read (DATA_MISSING) or is not the pinned one (DATA_DIGEST), else with the first 20 faults,
+    equal ones of several rows as one, and the number of the others: DATA_ROWS, DATA_JSON, DATA_TABLE, DATA_ENCODING,
+    DATA_FIELD, DATA_VOTES, DATA_LABEL, DATA_NO_VOTES, DATA_DUPLICATE_ID.
     """
     try:
-        content = read_whole(path, MAX_BYTES)
+        before = path.stat()
+        kind, expected = pin(data)
+        content = read_whole(path, _WHOLE_FILE) if before.st_size <= _WHOLE_FILE else None
+        actual = digest_of_file(kind, path) if content is None else digest_of_bytes(kind, content)
+        if actual != expected:
+            raise InvalidInput(_other_file(data, path, kind, actual, expected, content))
+        sha256 = actual
+        if kind != "sha256":
+            sha256 = digest_of_file("sha256", path) if content is None else digest_of_bytes("sha256", content)
+        parts = file_items(task, path, data.folds.apart if data.folds else (), content)
+        after = path.stat() if content is None else before
     except OSError as error:
         message = f"The file cannot be read: {error.strerror}."
         raise InvalidInput(Fault("DATA_MISSING", message, file=str(path))) from None
-    _require_pinned(data, path, content)
+    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    ):
+        raise InvalidInput(Fault("DATA_DIGEST", "The file was changed while it was read.", file=str(path)))
 
-    lines = split_lines(content)
-    faults: list[Fault] = []
-    unshown = 0
-
-    def report(code: str, message: str, line: int | None, where: str | None = None, hint: str | None = None) -> None:
-        nonlocal unshown
-        if len(faults) < _SHOWN:
-            faults.append(Fault(code, message, file=str(path), line=line, path=where, hint=hint))
-        else:
-            unshown += 1
-
-    if len(lines) != data.rows or not lines:
-        message = f"The file has {len(lines):,} rows, {data.rows:,} are declared."
-        if not lines:
+    faults = parts.faults
+    if parts.blank and parts.rows + len(parts.blank) == data.rows:
+        for line in parts.blank:
+            faults.add("DATA_JSON", BLANK, line, hint="Leave them uncounted: `benchmark data pin` writes the rows.")
+    elif parts.whole and (parts.rows != data.rows or not parts.rows):
+        message = f"The file has {parts.rows:,} rows, {data.rows:,} are declared."
+        if not parts.rows:
             message = "The file has no rows."
         hint = f"Its digest is the declared one: correct datasets.{data.dataset}.splits.{data.split} in the benchmark."
-        report("DATA_ROWS", message, None, hint=hint)
-
-    parsed: list[Any] = []
-    numbered: list[tuple[int, Item | Skipped]] = []
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            report("DATA_JSON", "The line is blank, a row was expected.", number)
-            continue
-        try:
-            row = strict_json.parse(line)
-        except strict_json.JsonFault as error:
-            code = "DATA_ENCODING" if error.code == "ENCODING" else "DATA_JSON"
-            report(code, f"The row cannot be read: {error.message}.", number)
-            continue
-
-        parsed.append(row)
-
-        def at_line(code: str, message: str, where: str, number: int = number) -> None:
-            report(code, message, number, where)
-
-        item = read_item(row, task, at_line)
-        if item is None:
-            continue
-        first = line_of.setdefault(item.id, number)
-        if first != number:
-            report("DATA_DUPLICATE_ID", f"The id {item.id!r} was given before, on line {first}.", number)
-        elif any(item.counts):
-            numbered.append((number, item))
-        elif task.without_votes == "skip":
-            numbered.append((number, Skipped(item.id, number, f"nobody voted for any of {', '.join(task.labels)}")))
-        else:
-            report("DATA_NO_VOTES", f"Nobody voted for any of {', '.join(task.labels)}.", number)
+        faults.add("DATA_ROWS", message, hint=hint)
+    chosen = parts.entries
     if data.folds is not None and not faults:
-        own = taken(parsed, data.folds)
-        numbered = [entry for entry in numbered if own[entry[0] - 1]]
+        own = taken_of(parts.apart, data.folds)
+        chosen = tuple(entry for entry, mine in zip(chosen, own, strict=True) if mine)
         if sum(own) != data.folds.rows:
             message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
             hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
-            report("DATA_ROWS", message, None, hint=hint)
-    items = [entry for _, entry in numbered if isinstance(entry, Item)]
-    skipped = [entry for _, entry in numbered if isinstance(entry, Skipped)]
+            faults.add("DATA_ROWS", message, hint=hint)
+    items = tuple(entry for entry in chosen if isinstance(entry, Item))
+    skipped = tuple(entry for entry in chosen if isinstance(entry, Skipped))
     if skipped and not items and not faults:
-        report("DATA_NO_VOTES", f"None of the {len(lines):,} rows has a vote, so there is nothing to score.", None)
-
+        reasons = " and ".join(sorted({entry.reason for entry in skipped}))
+        message = f"None of the {parts.rows:,} rows has a vote, so there is nothing to score."
+        if any("text" in entry.reason for entry in skipped):
+            message = f"None of the {parts.rows:,} rows is left, so there is nothing to score: {reasons}."
+        faults.add("DATA_NO_VOTES", message)
     if faults:
-        if unshown:
-            faults.append(Fault("DATA_MORE", f"… and {unshown:,} more.", file=str(path)))
-        raise InvalidInput(*faults)
-    return LoadedSplit(tuple(items), canonical.sha256_bytes(content), len(lines), tuple(skipped))
+        raise InvalidInput(*faults.faults(parts.rows))
+    return LoadedSplit(items, sha256, parts.rows, skipped)
 
 
-def _require_pinned(data: DataFile, path: Path, content: bytes) -> None:
-    kind, expected = pin(data)
-    actual = digest_of_bytes(kind, content)
-    if actual == expected:
-        return
+@dataclass(slots=True)
+class _Unit:
+    """What becomes one item: a row, or the rows of one id; `item` is None where a text is missing."""
+
+    line: int
+    item: Item | None
+    counts: tuple[int, ...]
+    apart: frozenset[str]
+
+
+def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: bytes | None = None) -> FileItems:
+    """Read a file row by row, whatever it was declared to be; `content` is what is in it, if that is known.
+
+    Raises `OSError`, and `InvalidInput` (PARQUET_EXTRA).
+    """
+    faults = FaultGroups(str(path))
+    as_text = textual(path)
+    by_person = isinstance(task.item.votes, VoteSpec) and task.item.votes.kind == "rows"
+    readings = _Readings(task.item.votes, task.labels) if isinstance(task.item.votes, str) else None
+    units: dict[str, _Unit] = {}
+    rows, whole = 0, True
+    blank: list[int] = []
+    for row in read_rows(path, columns_of((*paths_of(task.item), *apart)), content):
+        if row.fault is not None and row.fault[1] == BLANK:
+            blank.append(row.line)
+            continue
+        rows, whole = (row.number, True) if row.number else (rows, False)
+        for line in blank:
+            faults.add("DATA_JSON", BLANK, line)
+        blank.clear()
+        if row.fault is not None:
+            code, message, hint = row.fault
+            faults.add(code, message, row.line, hint=hint)
+            continue
+        if readings is not None:
+            readings.look(row, as_text)
+
+        def at_line(code: str, message: str, where: str, line: int = row.line, **more: str | None) -> None:
+            faults.add(code, message, line, where, **more)
+
+        try:
+            item = read_item(row, task, at_line, textual=as_text)
+            if item is None:
+                continue
+            name = item.id
+        except MissingText as missing:
+            item, name = None, str(missing)
+        own = apart_values(row.value, apart)
+        earlier = units.get(name)
+        if earlier is None:
+            units[name] = _Unit(row.line, item, item.counts if item else (), own)
+        elif by_person:
+            _unite(earlier, item, name, own, row.line, faults)
+        else:
+            message = f"The id {name!r} was given before, on line {earlier.line}."
+            faults.add("DATA_DUPLICATE_ID", message, row.line, many="have the id of an earlier row")
+    if readings is not None and not faults:
+        readings.judge(faults)
+    entries = tuple(_entry(task, name, unit, faults) for name, unit in units.items())
+    return FileItems(entries, tuple(unit.apart for unit in units.values()), rows, whole, tuple(blank), faults)
+
+
+def _unite(unit: _Unit, item: Item | None, name: str, apart: frozenset[str], line: int, faults: FaultGroups) -> None:
+    """Add one person's row to those of the same id before it, which must say the same of the item."""
+    unit.apart |= apart
+    if item is None or unit.item is None:
+        different = [] if item is unit.item else ["whether there is a text"]
+    else:
+        different = [field for field, text in item.fields.items() if text != unit.item.fields.get(field)]
+        different += ["the group"] if item.group != unit.item.group else []
+        unit.counts = tuple(map(add, unit.counts, item.counts))
+    if different:
+        message = (
+            f"The rows of the item {shorten(repr(name))} differ in {' and '.join(different)} (see line {unit.line})."
+        )
+        faults.add("DATA_FIELD", message, line, many=f"differ from an earlier row of the same id in {different[0]}")
+
+
+def _entry(task: Task, name: str, unit: _Unit, faults: FaultGroups) -> Item | Skipped | None:
+    """What a unit is in the end; None after a fault."""
+    if unit.item is None:
+        return Skipped(name, unit.line, "a text is missing")
+    if any(unit.counts):
+        return unit.item if unit.counts == unit.item.counts else replace(unit.item, counts=unit.counts)
+    if task.without_votes == "skip":
+        return Skipped(name, unit.line, f"nobody voted for any of {', '.join(task.labels)}")
+    hint = "To leave such items out, say `without_votes: skip`."
+    faults.add("DATA_NO_VOTES", f"Nobody voted for any of {', '.join(task.labels)}.", unit.line, hint=hint)
+    return None
+
+
+@dataclass(slots=True)
+class _Readings:
+    """Whether the lists of votes of a whole file could be answers as well as counts: then the short form is refused.
+
+    A number that is the place of no label tells that they are counts, and so does an equal sum in every row, save in
+    lists of two with nothing above 1: those are as likely two people's answers.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    both: bool = True
+    line: int | None = None
+    sums: set[int] = field(default_factory=set)
+    above_one: bool = False
+
+    def look(self, row: Row, as_text: bool) -> None:
+        if not self.both:
+            return
+        reading = two_readings(row.value, self.path, self.labels, as_text)
+        if reading is None:
+            self.both = False
+            return
+        self.line = self.line or row.line
+        self.sums.add(reading[0])
+        self.above_one |= reading[1]
+
+    def judge(self, faults: FaultGroups) -> None:
+        counted = len(self.sums) == 1 and (self.above_one or len(self.labels) > 2)
+        if not self.both or self.line is None or counted:
+            return
+        message = (
+            f"`{self.path}` can be read in two ways: as the counts of {', '.join(self.labels)}, "
+            f"or as the answers of {len(self.labels)} people."
+        )
+        faults.add("DATA_VOTES", message, self.line, hint=short_form_hint(self.path, self.labels))
+
+
+def _other_file(data: DataFile, path: Path, kind: str, actual: str, expected: str, content: bytes | None) -> Fault:
+    """The fault of a file that is not the pinned one."""
     hint = "Run `benchmark data check`, then `benchmark data fetch` to replace the file by the released one."
+    hint += " Where the file is your own and was meant to change, `benchmark data pin` writes its digest."
+    content = content or b""
     if b"\r\n" in content and digest_of_bytes(kind, content.replace(b"\r\n", b"\n")) == expected:
         hint = "Its line ends were changed from LF to CRLF, as some tools do on the way: turn them back."
     message = f"This is not the declared {data.split} split of {data.dataset}: {kind} {actual}, expected {expected}."
-    raise InvalidInput(Fault("DATA_DIGEST", message, file=str(path), hint=hint))
+    return Fault("DATA_DIGEST", message, file=str(path), hint=hint)

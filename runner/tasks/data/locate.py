@@ -8,9 +8,6 @@ from runner.core import canonical, resources
 from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.types import Benchmark, DataFile, Dataset
 
-MAX_BYTES = 1 << 30
-"""The most that a file of data may hold; of a larger one nothing is read."""
-
 _FORBIDDEN_IN_NAMES = frozenset("/\\\0")
 
 
@@ -47,17 +44,23 @@ def require_known(benchmark: Benchmark, datasets: Collection[str] | None) -> Non
 def places(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Path, ...]:
     """The paths at which a split's file is looked for, in this order.
 
-    An embedded dataset has one place, inside the package. Any other is looked for in `data_dir` (None: the default
-    one), at its top and in the dataset's folder. Raises `InvalidInput` (DATA_NAME) if a name that the benchmark gives
-    would lead out of `data_dir`.
+    An embedded dataset has one place, inside the package. One with a `path` is looked for in `data_dir`, where one is
+    given, and at that path. Any other is looked for in `data_dir` (None: the default one), at its top and in the
+    dataset's folder, which without one of the archive has the dataset's name. Raises `InvalidInput` (DATA_NAME) if a
+    name that the benchmark gives would lead out of these.
     """
-    _refuse_ways_out(data, [data.file, data.dataset, dataset.folder, dataset.embedded])
+    _refuse_ways_out(data, [*data.file.split("/"), data.dataset, *_folder(dataset).split("/"), dataset.embedded])
     if dataset.embedded is not None:
         return (resources.embedded_data(dataset.embedded) / data.file,)
+    if dataset.path is not None:
+        return (*([data_dir / data.file] if data_dir else []), Path(dataset.path) / data.file)
     top = default_data_dir() if data_dir is None else data_dir
-    if dataset.folder is None:
-        return (top / data.file,)
-    return (top / data.file, top / dataset.folder / data.file)
+    return (top / data.file, top / _folder(dataset) / data.file)
+
+
+def _folder(dataset: Dataset) -> str:
+    """The folder of a dataset's files in a data folder: that in its archive, or where there is none its own name."""
+    return dataset.name if dataset.folder is None or dataset.folder == "." else dataset.folder
 
 
 def _refuse_ways_out(data: DataFile, names: list[str | None]) -> None:
@@ -92,15 +95,3 @@ def digest_of_bytes(kind: str, content: bytes) -> str:
 def digest_of_file(kind: str, path: Path) -> str:
     """The digest of a file in the kind of a pin, read in blocks."""
     return canonical.sha256_file(path) if kind == "sha256" else canonical.git_blob_file(path)
-
-
-def split_lines(content: bytes) -> list[bytes]:
-    """The rows of a file of JSON lines.
-
-    Only a line feed ends a row, so that U+2028 or a lone carriage return inside one does not cut it; the carriage
-    return of CRLF is white space to JSON. The last row may lack its line feed. Empty content has no rows.
-    """
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines

@@ -1,157 +1,138 @@
 """One row of data to one item, or everything that is wrong with it."""
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from runner.core.types import Item, Task
+from runner.core.text import name_of
+from runner.core.types import Item, ItemFields, Task, VoteSpec
+from runner.tasks.data.forms import Row
+from runner.tasks.data.paths import Nowhere, describe, follow, json_path, segments, value_at
+from runner.tasks.data.votes import Report, read_votes
 
-Report = Callable[[str, str, str], None]
-"""Called with the code, the sentence and the JSON path of each fault."""
-
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
-
-
-class _Nowhere(Exception):
-    """A dotted path leads to nothing; the arguments are the JSON path where it ended and why."""
+LINE_ID, KEY_ID = "$line", "$key"
+"""Identifiers that are no path: the number of the row, and its name in an object of rows."""
 
 
-def read_item(row: Any, task: Task, report: Report) -> Item | None:
+class MissingText(Exception):
+    """A row has no text in one of its fields, and the task says to skip such rows; the argument is the row's id."""
+
+
+def paths_of(item: ItemFields) -> tuple[str, ...]:
+    """Every path into a row that the parts of an item have."""
+    votes: list[str] = []
+    for spec in (item.votes, item.panel):
+        if isinstance(spec, VoteSpec):
+            votes += [path for path in (spec.path, spec.total, *spec.columns.values()) if isinstance(path, str)]
+        elif spec is not None:
+            votes.append(spec)
+    named = [item.id] if item.id not in (LINE_ID, KEY_ID) else []
+    return (*named, *item.fields.values(), *votes, *([item.group] if item.group else []), *item.clusters)
+
+
+def columns_of(paths: Iterable[str]) -> frozenset[str]:
+    """The first keys of paths: what of a table they need."""
+    return frozenset(segments(path)[0] for path in paths)
+
+
+def read_item(row: Row, task: Task, report: Report, *, textual: bool) -> Item | None:
     """The item that `task.item` finds in a parsed row; None after reporting at least one fault.
 
     `counts` is in label order and may be all zero: what becomes of an item without votes is the caller's to decide.
     A panel that is null or all zero is None (in Scruples only dev and test have one). Fault codes: DATA_FIELD,
-    DATA_ENCODING, DATA_VOTES, DATA_LABEL.
+    DATA_VOTES, DATA_LABEL. Raises `MissingText`.
     """
     faults = 0
 
-    def report_fault(code: str, message: str, where: str) -> None:
+    def report_fault(code: str, message: str, where: str, **more: Any) -> None:
         nonlocal faults
         faults += 1
-        report(code, message, where)
+        report(code, message, where, **more)
 
-    if not isinstance(row, dict):
-        report_fault("DATA_FIELD", f"A row is an object, {_describe(row)} was found.", "$")
+    if not isinstance(row.value, dict):
+        report_fault("DATA_FIELD", f"A row is an object, {describe(row.value)} was found.", "$")
         return None
-    item_id = _text(row, task.item.id, report_fault, may_be_empty=False)
-    fields = {name: _text(row, path, report_fault, may_be_empty=True) for name, path in task.item.fields.items()}
+    item_id = _id(row, task.item.id, report_fault)
+    skips = task.item.missing_text == "skip"
+    fields = {name: _text(row.value, path, report_fault, skips=skips) for name, path in task.item.fields.items()}
+    if skips and item_id is not None and None in fields.values():
+        raise MissingText(item_id)
     if fields and not any(text is None or text for text in fields.values()):
         report_fault("DATA_FIELD", f"Nothing to ask about: {' and '.join(fields)} are all empty.", "$")
-    counts = _votes(row, task.item.votes, task.labels, report_fault, may_be_null=False)
-    panel = task.item.panel and _votes(row, task.item.panel, task.labels, report_fault, may_be_null=True)
-    group = task.item.group and _text(row, task.item.group, report_fault, may_be_empty=False)
+    counts = read_votes(row.value, task.item.votes, task.labels, report_fault, textual=textual)
+    panel = task.item.panel and read_votes(
+        row.value, task.item.panel, task.labels, report_fault, textual=textual, may_be_null=True
+    )
+    group = _group(row.value, task.item.group, report_fault, textual) if task.item.group else None
     if faults or item_id is None or counts is None:
         return None
     texts = {name: text for name, text in fields.items() if text is not None}
-    shared = tuple(json.dumps(value) for path in task.item.clusters for value in value_at(row, path))
-    return Item(item_id, texts, counts, panel if panel and any(panel) else None, group or None, shared)
+    clusters = tuple(json.dumps(value) for path in task.item.clusters for value in value_at(row.value, path))
+    return Item(item_id, texts, counts, panel if panel and any(panel) else None, group, clusters)
 
 
-def _follow(row: Any, dotted: str) -> tuple[Any, str]:
-    """The value at a dotted path and its JSON path; a segment into an array is an index from 0."""
-    value, where = row, "$"
-    for segment in dotted.split("."):
-        if isinstance(value, dict):
-            if segment not in value:
-                raise _Nowhere(where, f"there is no {segment!r} here")
-            value = value[segment]
-            where += f".{segment}" if _PLAIN_KEY.fullmatch(segment) else f"[{segment!r}]"
-        elif isinstance(value, list):
-            if not _INDEX.fullmatch(segment):
-                raise _Nowhere(where, f"{segment!r} is no index of an array")
-            if int(segment) >= len(value):
-                raise _Nowhere(where, f"there is no element {segment} in an array of {len(value)}")
-            value = value[int(segment)]
-            where += f"[{segment}]"
-        else:
-            raise _Nowhere(where, f"there is no {segment!r} in {_describe(value)}")
-    return value, where
-
-
-def value_at(row: Any, dotted: str) -> list[Any]:
-    """The value at a dotted path of a row as a list of one, or an empty list where the path leads to nothing."""
+def _id(row: Row, path: str, report: Report) -> str | None:
+    """A text or a whole number as its decimal text; the row's number or key where the benchmark says so."""
+    if path == LINE_ID:
+        return str(row.number)
+    if path == KEY_ID:
+        if row.key:
+            return row.key
+        message = "The row has no key: only the rows of a JSON object have one."
+        report("DATA_FIELD", message, "$", hint=f"Say `id: {LINE_ID}`, or the path to a name.", many=message)
+        return None
     try:
-        return [_follow(row, dotted)[0]]
-    except _Nowhere:
-        return []
-
-
-def _text(row: Any, dotted: str, report: Report, *, may_be_empty: bool) -> str | None:
-    try:
-        value, where = _follow(row, dotted)
-    except _Nowhere as missing:
+        value = follow(row.value, path)
+    except Nowhere as missing:
         where, why = missing.args
-        report("DATA_FIELD", f"`{dotted}` leads to nothing: {why}.", where)
+        hint = f"Where rows have no name of their own, say `id: {LINE_ID}`."
+        report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where, hint=hint)
         return None
-    if not isinstance(value, str):
-        report("DATA_FIELD", f"Text was expected, {_describe(value)} was found.", where)
-        return None
-    if not value and not may_be_empty:
-        report("DATA_FIELD", "Text was expected, an empty text was found.", where)
-        return None
-    return value
+    name = None if isinstance(value, bool) else name_of(value)
+    if name:
+        return name
+    where = json_path(row.value, path)
+    message = "Text was expected, an empty text was found." if value == "" else ""
+    message = message or f"Text or a whole number was expected, {describe(value)} was found."
+    report("DATA_FIELD", message, where, hint=f"Where rows have no name of their own, say `id: {LINE_ID}`.")
+    return None
 
 
-def _votes(
-    row: Any, dotted: str, labels: tuple[str, ...], report: Report, *, may_be_null: bool
-) -> tuple[int, ...] | None:
-    """Counts in label order, shape `(labels,)`; None after a report, or silently for an allowed null."""
+def _text(row: Any, path: str, report: Report, *, skips: bool) -> str | None:
+    """A text, which may be empty; None after a report, or silently where what is missing is skipped."""
     try:
-        value, where = _follow(row, dotted)
-    except _Nowhere as missing:
+        value = follow(row, path)
+    except Nowhere as missing:
         where, why = missing.args
-        report("DATA_VOTES", f"`{dotted}` leads to no votes: {why}.", where)
+        if not skips:
+            report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where)
         return None
-    if value is None and may_be_null:
+    if isinstance(value, str):
+        return value
+    if value is None and skips:
         return None
-    if isinstance(value, list):
-        if len(value) != len(labels):
-            message = f"{len(value)} counts were found, {len(labels)} were expected: {', '.join(labels)}."
-            report("DATA_VOTES", message, where)
-            return None
-        counts = {f"{where}[{index}]": count for index, count in enumerate(value)}
-    elif isinstance(value, dict):
-        if not _has_exactly(value, labels, report, where):
-            return None
-        counts = {f"{where}.{label}": value[label] for label in labels}
-    else:
-        message = f"An array of counts, or an object from label to count, was expected; {_describe(value)} was found."
-        report("DATA_VOTES", message, where)
+    where = json_path(row, path)
+    hint = "To leave such rows out, say `missing_text: skip`." if value is None else None
+    many = f"have {'null' if value is None else 'no text'} at {where}"
+    report("DATA_FIELD", f"Text was expected, {describe(value)} was found.", where, hint=hint, many=many)
+    return None
+
+
+def _group(row: Any, path: str, report: Report, textual: bool) -> str | None:
+    """A text, or a number as its text; None for null, or for an empty cell."""
+    try:
+        value = follow(row, path)
+    except Nowhere as missing:
+        where, why = missing.args
+        report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where)
         return None
-    # type() and not isinstance(): true is an int to Python, and no number of people.
-    wrong = {path: count for path, count in counts.items() if type(count) is not int or count < 0}
-    for path, count in wrong.items():
-        report("DATA_VOTES", f"A whole number of votes, 0 or more, was expected; {_describe(count)} was found.", path)
-    return None if wrong else tuple(counts.values())
-
-
-def _has_exactly(votes: Mapping[str, Any], labels: tuple[str, ...], report: Report, where: str) -> bool:
-    unknown = [name for name in votes if name not in labels]
-    missing = [label for label in labels if label not in votes]
-    for name in unknown:
-        report("DATA_LABEL", f"{_shorten(repr(name))} is not a label of the task ({', '.join(labels)}).", where)
-    for label in missing:
-        report("DATA_LABEL", f"There is no count for the label {label!r}.", where)
-    return not unknown and not missing
-
-
-def _describe(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"the text {_shorten(repr(value))}" if value else "an empty text"
-        case list():
-            return f"an array of {len(value)}"
-        case dict():
-            return f"an object of {len(value)}"
-        case _:
-            return f"the number {value}"
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    if value is None or (textual and value == ""):
+        return None
+    name = name_of(value) if not isinstance(value, float) or value.is_integer() else repr(value)
+    if name:
+        return name
+    where = json_path(row, path)
+    message = f"Text was expected, {describe(value)} was found." if value == "" else ""
+    message = message or f"Text, a number or null was expected, {describe(value)} was found."
+    report("DATA_FIELD", message, where, many=f"have neither text, number nor null at {where}")
+    return None

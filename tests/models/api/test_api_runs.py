@@ -114,6 +114,7 @@ def test_nobody_is_asked_whom_nobody_allowed(command: Command, proxy: Proxy, tmp
     assert not any("authorization" in sent for sent in proxy.headers)
 
 
+@pytest.mark.slow
 def test_the_key_goes_to_the_service_and_nowhere_else(command: Command, proxy: Proxy, tmp_path: Path) -> None:
     """The service repeats it wherever it can."""
 
@@ -186,6 +187,7 @@ def test_a_model_that_changes_during_the_run_is_not_comparable(command: Command,
     command("verify", run, "--recompute")
 
 
+@pytest.mark.slow
 def test_bounds_and_unanswered_prompts_are_counted(command: Command, proxy: Proxy, tmp_path: Path) -> None:
     def nothing_told(reply: dict[str, Any]) -> None:
         for token in reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:

@@ -114,7 +114,9 @@ def mixed(options: Sequence[Sequence[str]]) -> list[Prompt]:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "kind", ["llama", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mistral", "qwen2", "qwen3"))]
+)
 @pytest.mark.parametrize("lanes", [2, 4])
 @pytest.mark.parametrize(("options", "most"), [(((" A",), (" B",)), 1e-5), (tiny_models.WORDS, OF_WORDS)])
 def test_lanes_do_not_matter(kind: str, lanes: int, options: Any, most: float, byte: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import tiny_models
 from tokenizers import AddedToken, pre_tokenizers, processors
@@ -42,7 +42,6 @@ def codes(call: Callable[[], Any]) -> list[str]:
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Co"]), min_size=1, max_size=80)
 
 
-@settings(deadline=None, max_examples=60)
 @given(first=words, second=words, which=st.sampled_from(range(len(TOKENIZERS))))
 def test_plain_is_the_tokenizer_s_own_encoding(first: str, second: str, which: int) -> None:
     tokenizer = TOKENIZERS[which]
@@ -55,7 +54,6 @@ def test_plain_is_the_tokenizer_s_own_encoding(first: str, second: str, which: i
     assert not encoded.truncated
 
 
-@settings(deadline=None, max_examples=60)
 @given(first=words, second=words, which=st.sampled_from(["headers", "brackets"]))
 def test_chat_is_the_template_s_own_encoding(first: str, second: str, which: str) -> None:
     tokenizer = BYTE if which == "headers" else PIECE
@@ -66,7 +64,6 @@ def test_chat_is_the_template_s_own_encoding(first: str, second: str, which: str
     assert whole(encoded) == [tokenizer(begun + form, add_special_tokens=False)["input_ids"] for form in (" A", " B")]
 
 
-@settings(deadline=None, max_examples=60)
 @given(first=words, second=words, form=st.sampled_from(["plain", "chat"]), which=st.sampled_from(range(4)))
 def test_tails_part_at_once_and_none_begins_another(first: str, second: str, form: Any, which: int) -> None:
     tokenizer = [*TOKENIZERS, PIECE_LINES][which]
@@ -83,7 +80,6 @@ def test_tails_part_at_once_and_none_begins_another(first: str, second: str, for
     assert encoded.joined or len(encoded.prefix) == len(alone.prefix) or len(set(common)) > 1
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     pieces=st.lists(
         st.sampled_from([*tiny_models.ACTIONS[:3], "<|eot_id|>", "<|begin_of_text|>", "<s>", "</s>", "[INST]"])
@@ -129,7 +125,6 @@ def test_reading_around_special_tokens_is_the_usual_reading(tokenizer: Any) -> N
     assert reader.ids(written) == usual
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     values=st.lists(st.tuples(words, words), min_size=2, max_size=4),
     form=st.sampled_from(["plain", "chat"]),

@@ -10,6 +10,7 @@ from runner.models.base import LoadOptions
 from runner.models.worker import open_isolated, process
 
 
+@pytest.mark.slow
 def test_a_model_without_an_adapter_does_without_peft(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "ENTRY", "support.import_probe:main")
     submission = load_submission(root / "submissions" / "tiny-llama" / "submission.yaml")

@@ -1,8 +1,8 @@
 """What lies in a folder, and what the items look like."""
 
 import math
+import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -48,10 +48,10 @@ def test_a_file_that_cannot_be_read(released, benchmark_of, pinned, tmp_path, mo
     (tmp_path / "dev.jsonl").write_bytes(b"{}\n")
     dataset = replace(released.datasets["scruples-dilemmas"], splits={"dev": pinned(b"{}\n")})
 
-    def refuse(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(sys.modules["runner.tasks.data.check"], "count_rows", refuse)
     (status,) = check(benchmark_of(dataset), tmp_path)
     assert (status.state, status.message) == ("unreadable", "cannot be read: Permission denied")
 

@@ -203,7 +203,7 @@ def test_an_archive_cut_short(folder):
     assert raised > 10
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_ends_in_a_sentence_and_writes_nothing_else(folder, data):
     """Any bytes changed anywhere before compression: taken, refused with a reason, or BadArchive; never another."""

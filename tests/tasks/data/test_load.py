@@ -16,6 +16,7 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.resources import embedded_data
 from runner.core.types import Item
 from runner.tasks.data import Skipped, default_data_dir, find_file, load_items
+from runner.tasks.data import load as load_module
 
 INVALID = EXAMPLES / "invalid" / "data"
 INDEX = json.loads((INVALID / "index.json").read_bytes())
@@ -89,10 +90,21 @@ def test_every_code_has_a_malformed_file():
 
 
 def test_the_first_twenty_faults_and_the_number_of_the_others(load):
-    faults = faults_of(load, lines(*(pair(n, [n]) for n in range(50))))
+    def strange(number: int) -> dict:
+        return pair(number, {"first": 1, "second": 1, f"other-{number}": 1})
+
+    faults = faults_of(load, lines(*map(strange, range(50))))
     assert [fault.line for fault in faults[:-1]] == list(range(1, 21))
     assert (faults[-1].code, faults[-1].message) == ("DATA_MORE", "… and 30 more.")
-    assert len(faults_of(load, lines(*(pair(n, [n]) for n in range(20))))) == 20
+    assert len(faults_of(load, lines(*map(strange, range(20))))) == 20
+
+
+def test_equal_faults_are_one_with_the_number_of_rows_and_the_first_lines(load):
+    wrong = [story(n, {"AUTHOR": 1, "OTHER": 1, "EVERYBODY": 0, "NOBODY": 0}) for n in range(7)]
+    right = [story(n, dict.fromkeys(("AUTHOR", "OTHER", "EVERYBODY", "NOBODY", "INFO"), 1)) for n in range(7, 20)]
+    (fault,) = faults_of(load, lines(*right, *wrong), "anecdotes")
+    assert fault.message == "7 of 20 rows have no count for 'INFO': `missing: zero`? (lines 14, 15, 16, 17, 18, …)"
+    assert (fault.code, fault.line, fault.path) == ("DATA_LABEL", 14, "$.label_scores")
 
 
 # --- what is accepted -----------------------------------------------------------------------------------------------
@@ -167,7 +179,7 @@ def test_line_ends(load):
     assert (fault.code, fault.line) == ("DATA_JSON", 3)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(
@@ -243,17 +255,34 @@ def test_the_file_is_opened_once(tasks, pinned, tmp_path, monkeypatch):
     path.write_bytes(lines(pair(1, [1, 4])))
     data = pinned(path)
     opened = []
-    read_bytes = Path.read_bytes
+    read_whole = load_module.read_whole
 
-    def read_and_swap(self):
-        opened.append(self)
-        content = read_bytes(self)
-        self.write_bytes(lines(pair(1, [4, 1])))
+    def read_and_swap(path, max_bytes):
+        opened.append(path)
+        content = read_whole(path, max_bytes)
+        path.write_bytes(lines(pair(1, [4, 1])))
         return content
 
-    monkeypatch.setattr(Path, "read_bytes", read_and_swap)
+    monkeypatch.setattr(load_module, "read_whole", read_and_swap)
     assert load_items(tasks["dilemmas"], data, path).items[0].counts == (1, 4)
     assert opened == [path]
+
+
+def test_a_large_file_that_changes_while_it_is_read_is_refused(tasks, pinned, tmp_path, monkeypatch):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(lines(pair(1, [1, 4])))
+    data = pinned(path)
+    read_rows = load_module.read_rows
+
+    def read_after_change(*arguments):
+        path.write_bytes(lines(pair(1, [4, 1]), pair(2, [4, 1])))
+        return read_rows(*arguments)
+
+    monkeypatch.setattr(load_module, "_WHOLE_FILE", 0)
+    assert load_items(tasks["dilemmas"], data, path).items[0].counts == (1, 4)
+    monkeypatch.setattr(load_module, "read_rows", read_after_change)
+    (fault,) = faults_of(load_items, tasks["dilemmas"], data, path)
+    assert (fault.code, fault.message) == ("DATA_DIGEST", "The file was changed while it was read.")
 
 
 # --- where files lie ------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_what_two_prompts_begin_with_is_read_once() -> None:
 
 @pytest.mark.parametrize("groups", [1, 3], ids=["each head its keys", "three heads share keys"])
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(made=prompts(), seed=st.integers(0, 1000), scores=st.sampled_from([1, 1000, blocks._SCORES]))
 def test_attention(form: str, groups: int, made: tuple[list[EncodedPrompt], int], seed: int, scores: int) -> None:
     with mock.patch.object(blocks, "_SCORES", scores):
@@ -107,7 +107,7 @@ def test_attention(form: str, groups: int, made: tuple[list[EncodedPrompt], int]
         assert error(pack(*made), form, groups, seed, at_places=True) < 1e-5
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(made=prompts(), heads=st.integers(1, 8), scores=st.sampled_from([1, 1000, blocks._SCORES]))
 def test_short_segments_are_taken_in_parts_of_so_many_scores(
     made: tuple[list[EncodedPrompt], int], heads: int, scores: int
