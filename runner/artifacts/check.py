@@ -56,11 +56,12 @@ class AdapterFacts:
     files: tuple[str, ...]
 
 
-def check_model(folder: Path) -> tuple[tuple[Fault, ...], ModelFacts | None]:
+def check_model(folder: Path, *, chat: bool = True) -> tuple[tuple[Fault, ...], ModelFacts | None]:
     """Every static fault of a model's folder in the order of the rules, and what is known of the model.
 
     Reads names, JSON files and the headers of safetensors files, never tensors. The facts are None where config.json or
-    the weights could not be made sense of. Raises nothing for anything that a folder can hold.
+    the weights could not be made sense of. Without `chat` no chat template is used, and none is looked at. Raises
+    nothing for anything that a folder can hold.
     """
     missing = _no_folder(folder)
     if missing:
@@ -75,7 +76,8 @@ def check_model(folder: Path) -> tuple[tuple[Fault, ...], ModelFacts | None]:
     if config is not None and weights is not None:
         faults += shape_faults(config, weights, tree.place("config.json"))
     faults += tokenizer_faults(tree, config.model_type if config else None)
-    faults += template_faults(tree)
+    if chat:
+        faults += template_faults(tree)
     if config is None or weights is None:
         return tuple(faults), None
     facts = ModelFacts(
@@ -138,7 +140,7 @@ def check_folders(
     faults: list[Fault] = []
     facts: ModelFacts | None = None
     if model is not None:
-        part_faults, facts = check_model(model)
+        part_faults, facts = check_model(model, chat=submission.model.format == "chat")
         faults += part_faults
         if pins and not part_faults and submission.model.digest is not None:
             faults += digest_faults(model_manifest(model), submission.model.digest, model, "$.model.digest")

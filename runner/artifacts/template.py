@@ -8,7 +8,7 @@ from runner.artifacts.reading import open_regular, read_exactly, shown
 from runner.artifacts.tree import Tree
 from runner.core.errors import Fault
 
-MAX_TEMPLATE = 16 << 10
+MAX_TEMPLATE = 64 << 10  # the longest of the field have 17 KB
 _MAX_TEMPLATES = 16
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILE = "chat_template.jinja"
@@ -16,7 +16,7 @@ _SETTINGS = "tokenizer_config.json"
 
 
 def template_faults(tree: Tree) -> list[Fault]:
-    """`TEMPLATE_UNSTABLE` for a template that is too long, asks for the time, or is given twice and differently.
+    """`TEMPLATE_UNSTABLE` for a template that is too long, or is given twice and differently.
 
     transformers 5 reads chat_template.jinja, and `chat_template` of tokenizer_config.json where that is missing;
     earlier versions read only the latter, so two that differ mean two models. Rendering is checked later, in a child.
@@ -45,7 +45,7 @@ def template_faults(tree: Tree) -> list[Fault]:
             faults.append(Fault("TEMPLATE_UNSTABLE", message, file=tree.place(_SETTINGS), path=path))
     if isinstance(chat_template, str) and texts and texts[0] != chat_template:
         message = f"It differs from the template in {_FILE}; which is used depends on the version of the library."
-        hint = "Delete one of the two."
+        hint = "Submit a copy of the folder with one of the two."
         faults.append(
             Fault("TEMPLATE_UNSTABLE", message, file=tree.place(_SETTINGS), path="$.chat_template", hint=hint)
         )
@@ -59,13 +59,14 @@ def _names(chat_template: Any) -> list[Any]:
 
 
 def _named(chat_template: Any) -> list[tuple[str, Any]]:
-    """The template, or each of a list of named ones, with its JSON path."""
+    """The template, or of a list of named ones the default one, with its JSON path: no other is ever rendered."""
     if chat_template is None:
         return []
     if isinstance(chat_template, list):
         return [
             (f"$.chat_template[{position}]", part.get("template") if isinstance(part, dict) else part)
             for position, part in enumerate(chat_template[:_MAX_TEMPLATES])
+            if not isinstance(part, dict) or part.get("name") == "default"
         ]
     return [("$.chat_template", chat_template)]
 
@@ -87,8 +88,4 @@ def _text_faults(text: str, file: str, path: str | None) -> list[Fault]:
     if len(text.encode(errors="replace")) > MAX_TEMPLATE:
         message = f"The template has more than {MAX_TEMPLATE:,} bytes."
         return [Fault("TEMPLATE_UNSTABLE", message, file=file, path=path)]
-    if "strftime_now" in text:
-        hint = "Write the date out, so that every run asks the same."
-        message = "The template asks for the present time, and would change from run to run."
-        return [Fault("TEMPLATE_UNSTABLE", message, file=file, path=path, hint=hint)]
     return []

@@ -1,4 +1,4 @@
-"""Flags in, words out: each command calls one function; a `UserError` becomes a message and an exit code."""
+"""The command line: each command parses its options and calls one function; a `UserError` sets the exit code."""
 
 import errno
 import os
@@ -12,14 +12,14 @@ from runner.cli import archive, cards, inspection, output, pages, runs, training
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.version import __version__
 
-_HELP = """Measure how closely a language model's answer probabilities match the distribution of human moral judgment.
+_HELP = """Measure how closely a language model's answer probabilities match human moral judgment.
 
 \b
 Exit codes: 0 done · 1 the submission, benchmark or data is wrong · 2 usage
   3 the model, device or output failed · 4 does not verify, or not comparable
-  5 stopped before the end: run the same command again
+  5 interrupted: repeat the command to resume
 
-Every option can also be set in the environment, as BENCHMARK_<COMMAND>_<OPTION>.
+Environment variables named BENCHMARK_<COMMAND>_<OPTION> set options.
 """
 
 
@@ -93,6 +93,7 @@ def main() -> None:
 for _command in (
     runs.validate,
     runs.evaluate,
+    runs.merge,
     runs.score,
     training.finetune,
     cards.verify,

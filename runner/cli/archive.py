@@ -1,4 +1,4 @@
-"""Commands that keep scorecards and rank them: archive add, list, check, get, and leaderboard."""
+"""Commands that store scorecards and rank them: archive add, list, check, get, and leaderboard."""
 
 import json
 from functools import partial
@@ -20,9 +20,9 @@ _FORMATS = ["rich", "markdown", "json", "csv", *(["html"] if find_spec("runner.r
 
 @click.group()
 def archive() -> None:
-    """Keep verified scorecards for years.
+    """Store verified scorecards in an append-only archive.
 
-    Nothing is ever written twice, and what was removed or altered is found. ARCHIVE is a folder, or an address such as s3://bucket/folder.
+    Files are never overwritten; removed or altered files are detected. ARCHIVE is a folder, or an address such as s3://bucket/folder.
     """
 
 
@@ -31,11 +31,21 @@ def archive() -> None:
 @click.argument("cards", nargs=-1, required=True, type=options.FILE, metavar="CARD…")
 @options.keyring
 @click.option(
-    "--recompute/--no-recompute", default=False, show_default=True, help="Also rebuild every number from predictions."
+    "--recompute/--no-recompute",
+    default=False,
+    show_default=True,
+    help="Also rebuild every number from the predictions.",
 )
 @options.benchmark
 @options.data_dir
-@click.option("--key", "key_file", type=options.FILE, default=None, metavar="PEM", help="Sign the index's end.")
+@click.option(
+    "--key",
+    "key_file",
+    type=options.FILE,
+    default=None,
+    metavar="PEM",
+    help="Sign a checkpoint of the index with this key.",
+)
 @options.quiet
 def add(
     address: str,
@@ -47,10 +57,10 @@ def add(
     key_file: Path | None,
     quiet: bool,
 ) -> None:
-    """Add scorecards that verify.
+    """Add scorecards that verify, with the files beside them.
 
-    The files beside them are kept too. If one card does not verify, none is added.
-    CARD is a scorecard.sigstore.json, or the folder of a run. What is there already is left as it is.
+    CARD is a scorecard.sigstore.json, or the folder of a run. If one card does not verify, none is added. A card that
+    the archive holds already is not changed.
     """
     from runner.archive import add as adding
     from runner.archive.store import open_store
@@ -85,9 +95,9 @@ def add(
 @click.argument("address", metavar="ARCHIVE")
 @options.output_format
 def list_entries(address: str, output_format: str) -> None:
-    """List the cards as the index has them.
+    """List the cards of the index.
 
-    What it says of them is verified by `check`.
+    `archive check` verifies what the index says of them.
     """
     from dataclasses import asdict
 
@@ -109,12 +119,17 @@ def list_entries(address: str, output_format: str) -> None:
 @archive.command()
 @click.argument("address", metavar="ARCHIVE")
 @options.keyring
-@click.option("--expect-head", default=None, metavar="HASH", help="A head known from before; it must be there.")
+@click.option(
+    "--expect-head",
+    default=None,
+    metavar="HASH",
+    help="A checkpoint hash that you noted before; it must be in the chain.",
+)
 @options.output_format
 def check(address: str, keyring: Path | None, expect_head: str | None, output_format: str) -> None:
-    """Look for anything removed or altered.
+    """Detect cards and files that were removed or altered.
 
-    Every object is there, digests are right, the chain is whole, signatures verify: exit code 4 if not.
+    Checks every object, its digest, the chain of the index and all signatures. Exit code 4 reports damage.
     """
     from runner.archive.check import check as look
     from runner.archive.store import open_store
@@ -138,7 +153,7 @@ def check(address: str, keyring: Path | None, expect_head: str | None, output_fo
 def get(address: str, wanted: str, output_dir: Path) -> None:
     """Restore the folder of a run.
 
-    It is as `benchmark verify` reads it, and named after the card's digest, in the output folder.
+    The folder is named after the card's digest. `benchmark verify` can read it.
     """
     from runner.archive.get import get as restore
     from runner.archive.index import opened
@@ -150,14 +165,14 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
 @click.command()
 @click.argument("address", metavar="ARCHIVE")
 @options.keyring
-@click.option("--task", default=None, metavar="NAME", help="Only this task.")
-@click.option("--split", default=None, metavar="NAME", help="Only this split.")
+@click.option("--task", default=None, metavar="NAME", help="Rank this task only.")
+@click.option("--split", default=None, metavar="NAME", help="Rank this split only.")
 @click.option(
     "--data-dir",
     type=options.FILE,
     default=None,
     metavar="DIR",
-    help="Rebuild the numbers from the archived predictions and this data, and compare item by item.",
+    help="Rebuild the numbers from the archived predictions and this data, and compare cards item by item.",
 )
 @click.option(
     "--format",
@@ -176,8 +191,7 @@ def leaderboard(
 ) -> None:
     """Rank the comparable cards of an archive.
 
-    The others are listed with the reason. Exit code 4 if the archive is damaged: a card that
-    was taken out cannot be ranked.
+    The other cards are listed with the reason. Exit code 4 reports a damaged archive: a removed card cannot be ranked.
     """
     from runner.archive.leaderboard import leaderboard as build
     from runner.archive.store import open_store

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("scorecard", type=options.FILE)
 @options.keyring
-@click.option("--recompute", is_flag=True, help="Rebuild every number from predictions and data, and compare.")
-@click.option("--predictions", type=options.FILE, default=None, metavar="FILE", help="[default: beside the card]")
+@click.option("--recompute", is_flag=True, help="Rebuild every number from the predictions and the data.")
+@click.option(
+    "--predictions",
+    type=options.FILE,
+    default=None,
+    metavar="FILE",
+    help="Predictions for --recompute. [default: beside the card]",
+)
 @options.benchmark
 @options.data_dir
-@click.option("--expect-submission", default=None, metavar="DIGEST", help="Refuse a card of another submission.")
-@click.option("--expect-benchmark", default=None, metavar="DIGEST", help="Refuse a card of another benchmark.")
-@click.option("--nonce", default=None, metavar="S", help="Refuse a card without this challenge.")
+@click.option("--expect-submission", default=None, metavar="DIGEST", help="Refuse cards of any other submission.")
+@click.option("--expect-benchmark", default=None, metavar="DIGEST", help="Refuse cards of any other benchmark.")
+@click.option("--nonce", default=None, metavar="S", help="Refuse cards without this challenge.")
 @options.output_format
 @options.quiet
 def verify(
@@ -41,7 +47,7 @@ def verify(
 ) -> None:
     """Check a scorecard: signature, schema, digests, numbers.
 
-    SCORECARD is a scorecard.sigstore.json, or the folder of a run. Exit code 4 says that it does not verify.
+    SCORECARD is a scorecard.sigstore.json, or the folder of a run. Exit code 4: it does not verify.
     """
     from runner.scorecard import verify as verification
 
@@ -75,7 +81,7 @@ def verify(
     "gates",
     multiple=True,
     metavar="METRIC=MARGIN",
-    help="Exit with 4 unless B is shown to be no worse than A by more than MARGIN; may repeat.",
+    help="Exit with 4 unless B is shown to be worse than A by at most MARGIN; may repeat.",
 )
 @options.output_format
 def compare(
@@ -87,9 +93,9 @@ def compare(
     gates: tuple[str, ...],
     output_format: str,
 ) -> None:
-    """Say whether B is better than A, item by item.
+    """Test whether B is better than A on the same items.
 
-    Needs the predictions beside both cards, and the data. Cards that do not measure the same thing are refused.
+    Needs the predictions beside both cards, and the data. Cards that measure different things are refused.
     """
     from runner.scorecard import compare as comparison
 
@@ -124,16 +130,16 @@ def _gate(text: str) -> "Gate":
 
 @click.group()
 def keys() -> None:
-    """Make and show signing keys."""
+    """Create and show signing keys."""
 
 
 @keys.command()
-@click.option("--path", type=options.FILE, default=None, metavar="PEM", help="[default: your own key's place]")
-@click.option("--passphrase/--no-passphrase", default=False, help="Ask for a passphrase that locks the key.")
+@click.option("--path", type=options.FILE, default=None, metavar="PEM", help="File to write. [default: your own key]")
+@click.option("--passphrase/--no-passphrase", default=False, help="Encrypt the key with a passphrase.")
 def new(path: Path | None, passphrase: bool) -> None:
-    """Make an Ed25519 key that only you can read.
+    """Create an Ed25519 key that only you can read.
 
-    An existing file is never overwritten.
+    Existing files are never overwritten.
     """
     from runner.signing import keys
 
@@ -147,11 +153,11 @@ def new(path: Path | None, passphrase: bool) -> None:
 
 
 @keys.command()
-@click.option("--path", type=options.FILE, default=None, metavar="PEM", help="[default: your own key's place]")
+@click.option("--path", type=options.FILE, default=None, metavar="PEM", help="File to read. [default: your own key]")
 def show(path: Path | None) -> None:
-    """Show a key's place, id and public half.
+    """Show the path, id and public half of a key.
 
-    The last two are what a keyring entry needs.
+    A keyring entry needs the id and the public half.
     """
     from runner.signing import keys
 

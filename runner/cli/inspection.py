@@ -13,13 +13,17 @@ from runner.core import resources
 
 @click.command()
 @options.selection
-@click.option("--prompt", "chosen", multiple=True, metavar="NAME", help="This prompt instead of the task's own.")
+@click.option("--prompt", "chosen", multiple=True, metavar="NAME", help="Show this prompt instead of the task's own.")
 @click.option(
-    "--submission", type=options.FILE, default=None, metavar="FILE", help="Also show the token ids of this model."
+    "--submission",
+    type=options.FILE,
+    default=None,
+    metavar="FILE",
+    help="Also show the token ids that this model reads.",
 )
 @options.elicitation
 def prompts(chosen: tuple[str, ...], submission: Path | None, elicitation: str, **selected: Any) -> None:
-    """Show exactly what a model is asked, as JSON lines."""
+    """Print the exact prompts of a run as JSON lines."""
     from runner.evaluation.show_prompts import rows
 
     for row in rows(options.choice(**selected, prompts=chosen, elicitation=elicitation), submission):
@@ -31,14 +35,22 @@ def prompts(chosen: tuple[str, ...], submission: Path | None, elicitation: str, 
 @click.command()
 @click.argument("counts", type=options.FILE, required=False)
 @options.selection
-@click.option("--draws", type=click.IntRange(min=2), default=None, metavar="N", help="[default: the benchmark's]")
-@click.option("--seed", type=click.IntRange(min=0), default=None, metavar="N", help="[default: the benchmark's]")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    default=None,
+    metavar="N",
+    help="Monte Carlo draws. [default: the benchmark's]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=None, metavar="N", help="Random seed. [default: the benchmark's]"
+)
 @click.option(
     "--prior",
     type=click.Choice(["dirichlet", "npmle"]),
     default="dirichlet",
     show_default=True,
-    help="Also show the ceiling under a prior of any shape, fitted by maximum likelihood.",
+    help="npmle: also show the ceiling under a prior of any shape.",
 )
 @options.output_format
 def ceiling(
@@ -46,7 +58,7 @@ def ceiling(
 ) -> None:
     """Estimate the best score that disagreement allows.
 
-    For a task of the benchmark, or for COUNTS: a JSON file with an array of items × labels.
+    It is estimated for tasks of the benchmark, or for COUNTS: a JSON file with an array of items × labels.
     """
     from runner.evaluation.ceilings import of_counts_file, of_tasks
 
@@ -68,13 +80,13 @@ def data() -> None:
 @data.command()
 @options.benchmark
 @options.data_dir
-@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset; may repeat.")
+@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Use this dataset only; may repeat.")
 @options.quiet
 def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[str, ...], quiet: bool) -> None:
     """Download the released archives and check their files.
 
-    A file gets its name only after its digest was found right. A broken download goes on where it stopped. The
-    data is for research use; see the Scruples project.
+    Every file is checked against its pinned digest before it gets its name. The data is for research use; see the
+    Scruples project.
     """
     from runner.config.benchmark import load_benchmark
     from runner.report import console
@@ -93,12 +105,12 @@ def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 @data.command()
 @options.benchmark
 @options.data_dir
-@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset; may repeat.")
+@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Use this dataset only; may repeat.")
 @options.output_format
 def check(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[str, ...], output_format: str) -> None:
-    """Say of every split whether its file is there and is the pinned one.
+    """Check the file of every split against its pinned digest.
 
-    Exit code 1 unless all of them are.
+    Exit code 1: a file is missing or differs.
     """
     from runner.config.benchmark import load_benchmark
     from runner.report import terminal
@@ -114,7 +126,7 @@ def check(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 @options.selection
 @options.output_format
 def stats(output_format: str, **selected: Any) -> None:
-    """Describe the votes and texts of the chosen tasks."""
+    """Describe the votes and texts of the selected tasks."""
     from runner.report import terminal
     from runner.tasks.data.stats import stats as describe
     from runner.tasks.selection import select
@@ -129,13 +141,18 @@ def stats(output_format: str, **selected: Any) -> None:
 @click.command()
 @click.argument("name", type=click.Choice(["uniform", "prior", "panel"]))
 @options.selection
-@click.option("--output", "-o", type=options.FILE, required=True, metavar="FILE", help="Where the predictions go.")
+@click.option("--output", "-o", type=options.FILE, required=True, metavar="FILE", help="Predictions file to write.")
 def baseline(name: str, output: Path, **selected: Any) -> None:
     """Write the predictions of a baseline.
 
-    They are scored as any other. uniform: every label alike. prior: the label shares of the fitting split, or of its
-    other folds where that split itself is scored. panel: a second group of people, where the data has one, as the
-    posterior mean of their votes under a Dirichlet fitted to those votes.
+    `benchmark score` scores them.
+
+    \b
+    uniform  the same probability for every label
+    prior    the label shares of the calibration split; if that split is scored,
+             the shares of its other folds
+    panel    a second group of people, if the data has one: the posterior mean of
+             their votes under a Dirichlet fitted to those votes
     """
     from runner.evaluation.baselines import write_baseline
 
@@ -148,7 +165,7 @@ def baseline(name: str, output: Path, **selected: Any) -> None:
 def schema(name: str | None) -> None:
     """Print a JSON Schema.
 
-    Without NAME, the names there are.
+    Without NAME, list the names.
     """
     names = sorted(path.name.removesuffix(".schema.json") for path in resources.schema_folder().glob("*.schema.json"))
     if name is None:
@@ -159,15 +176,15 @@ def schema(name: str | None) -> None:
         raise click.BadParameter(f"{name!r} is not one of {', '.join(names)}.", param_hint="NAME")
 
 
-@click.command()
+@click.command(short_help="Check the machine before a run.")
 @options.output_dir
 @options.data_dir
-@click.option("--device", default=None, metavar="NAME[,NAME…]", help="[default: cuda if there is one]")
+@click.option("--device", default=None, metavar="NAME[,NAME…]", help="Devices to check. [default: cuda if present]")
 @options.output_format
 def doctor(output_dir: Path, data_dir: Path | None, device: str | None, output_format: str) -> None:
-    """Look at the machine before the work.
+    """Check disk, memory, device, data, keys and sandbox before a run.
 
-    Disk, memory, device, driver, data, key, writable output; exit code 3 when something would stop a run.
+    Exit code 3: a check failed that would stop a run.
     """
     from runner.evaluation.doctor import examine
     from runner.report import terminal
@@ -183,7 +200,7 @@ def doctor(output_dir: Path, data_dir: Path | None, device: str | None, output_f
 def completion(shell: str | None) -> None:
     """Print the completion script of a shell.
 
-    Use it as `source <(benchmark completion bash)`.
+    Load it with `source <(benchmark completion bash)`.
     """
     from click.shell_completion import get_completion_class
 

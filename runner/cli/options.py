@@ -36,22 +36,22 @@ benchmark = click.option(
     type=FILE,
     default=None,
     metavar="FILE",
-    help="What is measured. [default: the released benchmark.yaml]",
+    help="Benchmark file. [default: the released benchmark.yaml]",
 )
 data_dir = click.option(
     "--data-dir",
     type=FILE,
     default=None,
     metavar="DIR",
-    help="Folder of the released data files. [default: where `benchmark data fetch` puts them]",
+    help="Folder of the data files. [default: that of `benchmark data fetch`]",
 )
-suite = click.option("--suite", default="full", show_default=True, metavar="NAME", help="Which datasets are used.")
-tasks = click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task; may repeat.")
-split = click.option("--split", default=None, metavar="NAME", help="Which split is scored. [default: the suite's]")
+suite = click.option("--suite", default="full", show_default=True, metavar="NAME", help="Set of tasks to run.")
+tasks = click.option("--task", "tasks", multiple=True, metavar="NAME", help="Use this task only; may repeat.")
+split = click.option("--split", default=None, metavar="NAME", help="Split to score. [default: the suite's]")
 limit = click.option(
-    "--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Only the first N items; not comparable."
+    "--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Use the first N items only; not comparable."
 )
-quiet = click.option("--quiet", "-q", is_flag=True, help="Say nothing but the result's place, on the last line.")
+quiet = click.option("--quiet", "-q", is_flag=True, help="Print only the path of the result.")
 output_dir = click.option(
     "--output-dir",
     "-o",
@@ -59,7 +59,7 @@ output_dir = click.option(
     default=Path("results"),
     show_default=True,
     metavar="DIR",
-    help="Where runs are written, as NAME/TIME/.",
+    help="Folder for runs, as NAME/TIME/.",
 )
 key = click.option(
     "--key",
@@ -67,7 +67,7 @@ key = click.option(
     type=FILE,
     default=None,
     metavar="PEM",
-    help="Signing key. [default: your own, made at first use]",
+    help="Signing key. [default: your own, created at first use]",
 )
 
 
@@ -79,28 +79,35 @@ def _challenge(_context: click.Context, _parameter: click.Parameter, value: str 
 
 
 nonce = click.option(
-    "--nonce", default=None, metavar="S", callback=_challenge, help="The organiser's challenge, signed with the result."
+    "--nonce",
+    default=None,
+    metavar="S",
+    callback=_challenge,
+    help="Challenge of the organiser, signed with the result.",
 )
 keyring = click.option(
-    "--keyring", type=FILE, default=None, metavar="FILE", help="Keys to trust. [default: your own key alone]"
+    "--keyring", type=FILE, default=None, metavar="FILE", help="Trusted keys. [default: your own key only]"
 )
 output_format = click.option(
     "--format", "output_format", type=click.Choice(["rich", "json"]), default="rich", show_default=True
 )
 
 _API: dict[str, dict[str, Any]] = {
-    "--api-base-url": {"metavar": "URL", "help": "Let prompts be sent to this service, which the submission names."},
+    "--api-base-url": {
+        "metavar": "URL",
+        "help": "Allow prompts to be sent to this address, which the submission names.",
+    },
     "--api-key-env": {
         "metavar": "NAME",
-        "help": "Variable that holds the service's key. [official: OPENAI_API_KEY]",
+        "help": "Environment variable with the service's key. [official: OPENAI_API_KEY]",
     },
     "--api-key-file": {"metavar": "FILE", "type": FILE, "help": "File with the service's key."},
-    "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Questions under way at once. [8]"},
-    "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Times that a question is asked. [6]"},
+    "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Concurrent requests. [8]"},
+    "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Attempts per request. [6]"},
     "--api-unanswered": {
         "metavar": "N",
         "type": click.IntRange(0),
-        "help": "Prompts that may stay unanswered; not comparable. [0]",
+        "help": "Prompts that may remain unanswered; not comparable. [0]",
     },
 }
 api = _all(*(click.option(name, default=None, **settings) for name, settings in _API.items()))

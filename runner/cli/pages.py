@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runner.scorecard.disagreements import Difference
     from runner.scorecard.load import OpenCard
 
-_UNVERIFIED = click.option("--unverified", is_flag=True, help="Do not check who signed; the result says so.")
+_UNVERIFIED = click.option("--unverified", is_flag=True, help="Do not check the signature; the result says so.")
 
 
 @click.command()
@@ -30,14 +30,16 @@ _UNVERIFIED = click.option("--unverified", is_flag=True, help="Do not check who 
     metavar="N",
     help="Items per task on which model and people differ most.",
 )
-@click.option("--show-texts", is_flag=True, help="Also show the texts of released items; mind where you publish them.")
+@click.option(
+    "--show-texts", is_flag=True, help="Also show the texts of released items; consider before you publish them."
+)
 @click.option(
     "--output",
     "-o",
     type=options.FILE,
     default=None,
     metavar="FILE",
-    help="The page; - is standard output. [default: named after the submission, in this folder]",
+    help="Page to write; - is standard output. [default: NAME.html in this folder]",
 )
 @options.quiet
 def report(
@@ -51,9 +53,9 @@ def report(
     output: Path | None,
     quiet: bool,
 ) -> None:
-    """Make a page of a scorecard, or of two compared item by item.
+    """Write an HTML page of a scorecard, or of two compared.
 
-    One HTML file that needs no network and no scripts. SCORECARD is a scorecard.sigstore.json, or the folder of a run.
+    The page is one file without scripts or network. SCORECARD is a scorecard.sigstore.json, or the folder of a run.
     """
     from runner.report.export import portable
 
@@ -79,20 +81,22 @@ def report(
     _write(text, output or Path(f"{portable(name)}.html"))
 
 
-@click.command()
+@click.command(short_help="Export scorecards to other formats.")
 @click.argument("scorecards", nargs=-1, required=True, type=options.FILE, metavar="SCORECARD…")
 @click.option(
     "--to",
     "target",
     type=click.Choice(["eee", "hf-eval-results", "csv"]),
     required=True,
-    help="Every Eval Ever, the Hub's .eval_results, or a table.",
+    help="Every Eval Ever, the Hub's .eval_results, or a CSV table.",
 )
 @options.keyring
 @_UNVERIFIED
 @options.benchmark
-@click.option("--dataset-id", default=None, metavar="OWNER/NAME", help="hf-eval-results: the benchmark on the Hub.")
-@click.option("--source-url", default=None, metavar="URL", help="hf-eval-results: where readers find the card.")
+@click.option(
+    "--dataset-id", default=None, metavar="OWNER/NAME", help="hf-eval-results: the benchmark's dataset on the Hub."
+)
+@click.option("--source-url", default=None, metavar="URL", help="hf-eval-results: address of the card.")
 @click.option(
     "--output",
     "-o",
@@ -113,10 +117,9 @@ def export(
     output: Path | None,
     quiet: bool,
 ) -> None:
-    """Put scorecards into other people's formats.
+    """Export scorecards to other formats; fields that do not fit are listed.
 
-    What those cannot hold is said. SCORECARD is a scorecard.sigstore.json, or the folder of a run. If one does not
-    verify, nothing is written.
+    SCORECARD is a scorecard.sigstore.json, or the folder of a run. If one does not verify, nothing is written.
     """
     import time
 

@@ -1,11 +1,14 @@
-"""Commands that check or measure: validate, evaluate, score."""
+"""Commands that check or measure: validate, evaluate, merge, score."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from runner.cli import options
+
+if TYPE_CHECKING:
+    from runner.evaluation.shards import Shard
 
 
 @click.command()
@@ -15,9 +18,10 @@ from runner.cli import options
 )
 @options.quiet
 def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
-    """Find every fault of a submission, recipe or benchmark.
+    """Report every fault of a submission, recipe or benchmark.
 
-    All at once, each with its place. Files are read, not run: no model is loaded, and no library that could load one.
+    All faults are reported at once, each with file, line and column. No model is loaded, nor any library that could
+    load one.
     """
     from runner.core.errors import Fault, UserError
     from runner.evaluation.validate import check
@@ -35,6 +39,15 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
         raise click.exceptions.Exit(UserError.exit_code)
 
 
+def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> "Shard | None":
+    from runner.evaluation.shards import parse_shard
+
+    try:
+        return None if value is None else parse_shard(value)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+
+
 @click.command()
 @click.argument("submission", type=options.FILE)
 @options.selection
@@ -43,7 +56,7 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     "prompts",
     multiple=True,
     metavar="NAME",
-    help="Ask with this prompt instead of the task's own; may repeat; not comparable.",
+    help="Use this prompt instead of the task's own; may repeat; not comparable.",
 )
 @options.elicitation
 @options.output_dir
@@ -51,30 +64,40 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
     "--device",
     default=None,
     metavar="NAME[,NAME…]",
-    help="cpu, cuda, cuda:1, …; after a comma, another copy of the model; cuda:0+cuda:1 is one copy spread over both. "
-    "[default: cuda if there is one]",
+    help="cpu, cuda, cuda:1, …; a comma adds a replica; cuda:0+cuda:1 splits one replica over both. "
+    "[default: cuda if present]",
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default=None,
-    help="Load the weights so. [default: as the submission says]",
+    help="Type of the loaded weights. [default: the submission's]",
 )
 @click.option(
     "--batch-tokens",
     default="auto",
     show_default=True,
     metavar="N|auto",
-    help="Tokens per batch; lower for less memory.",
+    help="Tokens per batch; fewer need less memory.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
-    help="Processor threads of each copy; another number rounds otherwise. [default: one per core, in all]",
+    help="CPU threads per replica; changing it can change the last digits. [default: all cores, shared]",
 )
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished equal run.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Resume an unfinished run with the same inputs."
+)
+@click.option(
+    "--shard",
+    default=None,
+    metavar="I/N|auto",
+    callback=_shard,
+    help="Compute part I (from 0) of N and leave a shard for `benchmark merge`; auto: as a Slurm array or Indexed Job "
+    "says.",
+)
 @options.api
 @options.nonce
 @options.key
@@ -90,13 +113,14 @@ def evaluate(
     batch_tokens: str,
     threads: int | None,
     resume: bool,
+    shard: "Shard | None",
     nonce: str | None,
     key_file: Path | None,
     quiet: bool,
     verbose: bool,
     **more: Any,
 ) -> None:
-    """Run a submission and leave a signed scorecard."""
+    """Run a submission and write a signed scorecard."""
     from runner.evaluation import evaluate as walk
     from runner.models.base import LoadOptions
     from runner.report import console, terminal
@@ -105,14 +129,42 @@ def evaluate(
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
     settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
     options.warn_of_loss(output_dir)
+    config = options.choice(**more, prompts=prompts, elicitation=elicitation)
+    if shard is not None:
+        with console.progress(quiet) as progress:
+            click.echo(walk.evaluate_shard(submission, config, settings, shard, progress))
+        return
     with console.progress(quiet) as progress:
-        folder, card = walk.evaluate(
-            submission,
-            options.choice(**more, prompts=prompts, elicitation=elicitation),
-            settings,
-            options.signing_key(key_file),
-            progress,
-        )
+        folder, card = walk.evaluate(submission, config, settings, options.signing_key(key_file), progress)
+    if not quiet:
+        terminal.print_card(card, every_metric=verbose)
+    click.echo(folder)
+
+
+@click.command()
+@click.argument("shards", nargs=-1, required=True, type=options.FILE)
+@options.data_dir
+@options.output_dir
+@options.key
+@options.quiet
+@click.option("--verbose", "-v", is_flag=True, help="Also show every metric.")
+def merge(
+    shards: tuple[Path, ...],
+    data_dir: Path | None,
+    output_dir: Path,
+    key_file: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Unite the shards of one run, score them and sign once.
+
+    SHARDS are the folders that `evaluate --shard` left, or a folder that holds them. The predictions equal those of a
+    run on one machine.
+    """
+    from runner.evaluation.merge import merge as unite
+    from runner.report import terminal
+
+    folder, card = unite(shards, output_dir, data_dir, options.signing_key(key_file))
     if not quiet:
         terminal.print_card(card, every_metric=verbose)
     click.echo(folder)
@@ -121,7 +173,7 @@ def evaluate(
 @click.command()
 @click.argument("predictions", type=options.FILE)
 @options.selection
-@click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's]")
+@click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's name]")
 @options.output_dir
 @options.nonce
 @options.key
@@ -137,9 +189,9 @@ def score(
     verbose: bool,
     **selected: Any,
 ) -> None:
-    """Make a scorecard from a predictions file alone.
+    """Score a predictions file without a model.
 
-    No model is needed. A row needs task, item_id and log_scores (natural log, one per label in the task's order).
+    Each row needs task, item_id and log_scores (natural log, one per label in the task's order).
     """
     from runner.evaluation.score import score_file
     from runner.report import console, terminal

@@ -16,19 +16,21 @@ from runner.cli import options
     default=Path("submissions"),
     show_default=True,
     metavar="DIR",
-    help="Where the submission is written, as NAME/.",
+    help="Folder for the submission, as NAME/.",
 )
 @options.data_dir
-@click.option("--device", default=None, metavar="NAME", help="cpu or cuda. [default: cuda if there is one]")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished equal training.")
+@click.option("--device", default=None, metavar="NAME", help="cpu or cuda. [default: cuda if present]")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Resume an unfinished training with the same inputs."
+)
 @options.quiet
 def finetune(
     recipe: Path, output_dir: Path, data_dir: Path | None, device: str | None, resume: bool, quiet: bool
 ) -> None:
-    """Train by a recipe and leave a ready submission.
+    """Train a model from a recipe and write a submission.
 
-    Only the recipe's training split is read for it; an item that is scored, by id or by text, is refused. Stopped or
-    killed, the same command goes on from the last evaluation.
+    Training reads the recipe's training split only. Items that are also scored, by id or by text, are refused. An
+    interrupted training resumes from its last evaluation when you repeat the command.
     """
     from runner.models.local.open import need_libraries
 

@@ -89,7 +89,7 @@ def _wrong_for_backend(base: Any, training: Any, objective: Any, data: Any) -> I
         if "head" in base:
             yield "A causal model has no 'head'.", "base", "head"
         return
-    for key in sorted({"format", "quantization"} & set(base)):
+    for key in sorted({"format", "quantization", "template_arguments"} & set(base)):
         yield f"An encoder has no {key!r}.", "base", key
     if objective.get("kind") == "text":
         yield "An encoder writes no text.", "objective", "kind"

@@ -21,11 +21,15 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """By backend: the keys that its model must have."""
 _TAKEN: Mapping[str, frozenset[str]] = {
-    "causal": _PLACE | {"format", "dtype", "quantization"},
+    "causal": _PLACE | {"format", "template_arguments", "dtype", "quantization"},
     "encoder": _PLACE | {"dtype", "head"},
     "api": frozenset({"api", "model", "base_url", "top_logprobs", "echo", "price"}),
 }
 """By backend: the keys that its model may have, besides `backend` itself."""
+_TEMPLATE_NAMES = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception"}
+)
+"""What a chat template is given by the benchmark, besides the special tokens (`…_token`)."""
 _HEADS: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "classification": (("reads",), frozenset()),
     "ranking": ((), frozenset({"reads", "labels"})),
@@ -62,6 +66,7 @@ def submission_faults(document: Document) -> tuple[Fault, ...]:
         if part == "model":
             backend = usable.get("backend")
             wrong = list(_key_faults(document, section, backend)) if backend is not None else []
+            wrong += _argument_faults(document, part, usable)
             if isinstance(head := section.get("head"), dict) and "kind" in head and sound(("model", "head", "kind")):
                 wrong += _head_faults(document, head)
             faults += wrong
@@ -90,6 +95,21 @@ def _key_faults(document: Document, model: Mapping[str, Any], backend: str) -> I
             yield fault_at(document, "SCHEMA", ("model", key), message, hint, key=True)
 
 
+def _argument_faults(document: Document, part: str, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Arguments of a chat template where none is used, or in place of what the benchmark gives it."""
+    arguments = model.get("template_arguments")
+    if not isinstance(arguments, dict):
+        return
+    if model.get("format") == "plain":
+        message = "In plain text no chat template is used, so it takes no 'template_arguments'."
+        yield fault_at(document, "SCHEMA", (part, "template_arguments"), message, "Delete the key.", key=True)
+    for name in arguments:
+        if isinstance(name, str) and (name in _TEMPLATE_NAMES or name.endswith("_token")):
+            message = f"The chat template is given {name!r} by the benchmark."
+            hint = "Give only arguments of the template's own, such as `enable_thinking`."
+            yield fault_at(document, "SCHEMA", (part, "template_arguments", name), message, hint, key=True)
+
+
 def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) -> Iterator[Fault]:
     if part == "adapter":
         yield fault_at(document, "MODEL_SOURCE", (part,), "A service takes no adapter.", key=True)
@@ -107,6 +127,7 @@ def place_faults(document: Document, part: str, sound: Callable[[JsonPath], bool
     if isinstance(document.value, dict) and isinstance(section := document.value.get(part), dict):
         usable = {key: value for key, value in section.items() if sound((part, key))}
         yield from _source_faults(document, part, usable, sound((part,)))
+        yield from _argument_faults(document, part, usable)
 
 
 def _head_faults(document: Document, head: Mapping[str, Any]) -> Iterator[Fault]:
@@ -234,6 +255,7 @@ def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
         dtype=model.get("dtype", ""),
         quantization=None if quantization == "none" else quantization,
         head=_head(model["head"]) if "head" in model else None,
+        template_arguments=model.get("template_arguments", {}),
         **_place(home, model),
     )
 

@@ -277,7 +277,7 @@ class ModelRef:
 
     `format` is `plain` or `chat` (None for an encoder, which is not asked in words), `dtype` one of float32, bfloat16,
     float16, or empty where a service computes in a format of its own; `digest` (`sha256:…`) pins the manifest of its
-    files, or is None. Encoders alone have a `head`.
+    files, or is None. Encoders alone have a `head`. `template_arguments` are given to the chat template.
     """
 
     backend: str
@@ -289,6 +289,7 @@ class ModelRef:
     dtype: str
     quantization: str | None
     head: HeadSpec | None = None
+    template_arguments: Mapping[str, str | bool | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from runner.artifacts import check_submission_files
 from runner.config.submission import load_submission
 from runner.core import clock, environment
 from runner.core.canonical import digest
-from runner.core.errors import BackendError, Fault, Interrupted, raise_faults
+from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.core.files import write_whole
 from runner.core.types import Prediction, Prompt
 from runner.evaluation import run_dir
@@ -21,6 +21,7 @@ from runner.evaluation.batching import plan_steps
 from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders
 from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
+from runner.evaluation.shards import Shard, write_shard
 from runner.models.api import Access
 from runner.models.base import LoadOptions
 from runner.models.worker import device_names
@@ -82,14 +83,7 @@ def evaluate(
     was finished is in the journal and the same call resumes it.
     """
     machine = environment.describe()
-    device_names(settings.load.device)  # a list that makes no sense is refused before any work
-    submission = load_submission(submission_path)
-    selection = select_for(submission, config)
-    run_dir.check_writable(settings.output_dir / submission.name)
-    raise_faults(check_submission_files(submission, pins=False))
-    folders = resolve_folders(submission)
-    progress("load", 0, 0)
-    opened = open_submission(submission, folders, settings.load, settings.access)
+    opened, selection = _open(submission_path, config, settings, progress)
     with closing(opened.backend):
         answered = _answer_prompts(opened, selection, settings, progress)
     progress("score", 0, 0)
@@ -114,17 +108,81 @@ def evaluate(
             ),
             tasks=build_tasks(selection, align_predictions(selection, answers)),
         )
-        write_whole(run.path / filenames.SUBMISSION, submission.source)
+        write_whole(run.path / filenames.SUBMISSION, opened.submission.source)
         write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
         run_dir.write_card(run.path, card, signing_key())
         run.journal.path.unlink()
     return run.path, card
 
 
+def evaluate_shard(
+    submission_path: Path, config: RunConfig, settings: Settings, shard: Shard, progress: Progress
+) -> Path:
+    """Run one part of a submission and leave its folder, for `merge`; nothing is scored or signed.
+
+    Raises what `evaluate` does, and `InvalidInput` (OPTION) for a submission that names a service.
+    """
+    machine = environment.describe()
+    opened, selection = _open(submission_path, config, settings, progress)
+    with closing(opened.backend):
+        if opened.submission.service is not None:
+            message = "A service is asked by one process: --shard is for models that are loaded."
+            raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
+        answered = _answer_prompts(opened, selection, settings, progress, shard)
+    run = answered.run
+    with _resumable(run, len(answered.answers)), run.journal:
+        predictions = run_dir.write_predictions(run.path, answered.answers)
+        write_whole(run.path / filenames.SUBMISSION, opened.submission.source)
+        write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
+        write_shard(
+            run.path,
+            shard,
+            content={name: value for name, value in run.journal.header["content"].items() if name != "shard"},
+            config={
+                "suite": config.suite,
+                "tasks": [part.task.name for part in selection.tasks],
+                "split": config.split,
+                "limit": config.limit,
+                "prompts": list(config.prompts),
+                "elicitation": config.elicitation,
+            },
+            submission=opened.describe(answered.facts, answered.answers),
+            run={
+                "nonce": settings.nonce,
+                "started_at": run.journal.header["started_at"],
+                "self_check": answered.self_check,
+                "isolation": dict(opened.backend.isolation),
+                "bytes_bound": opened.bytes_bound,
+            },
+            environment={**machine, "backend": answered.facts, "timing": answered.timing},
+            predictions=predictions,
+        )
+        run.journal.path.unlink()
+    return run.path
+
+
+def _open(
+    submission_path: Path, config: RunConfig, settings: Settings, progress: Progress
+) -> tuple[OpenedSubmission, Selection]:
+    """Everything that can be refused before work is, then the model is loaded."""
+    device_names(settings.load.device)  # a list that makes no sense is refused before any work
+    submission = load_submission(submission_path)
+    selection = select_for(submission, config)
+    run_dir.check_writable(settings.output_dir / submission.name)
+    raise_faults(check_submission_files(submission, pins=False))
+    folders = resolve_folders(submission)
+    progress("load", 0, 0)
+    return open_submission(submission, folders, settings.load, settings.access), selection
+
+
 def _answer_prompts(
-    opened: OpenedSubmission, selection: Selection, settings: Settings, progress: Progress
+    opened: OpenedSubmission,
+    selection: Selection,
+    settings: Settings,
+    progress: Progress,
+    shard: Shard | None = None,
 ) -> _Answered:
-    """Plan, predict and self-check, resuming an unfinished run with the same inputs.
+    """Plan, predict and self-check, resuming an unfinished run with the same inputs; of a `shard` only its own steps.
 
     Raises `InvalidInput` (BYTES_CHANGED), and keeps no answer, where a loaded file is not what was hashed.
     """
@@ -140,11 +198,20 @@ def _answer_prompts(
         "limit": selection.limit,
         "backend": backend.describe(),
         "versions": environment.versions(),
+        "plan": digest(steps),
+        **({} if shard is None else {"shard": [shard.index, shard.count]}),
     }
+    own_steps = steps if shard is None else shard.steps(steps)
+    if not own_steps:
+        message = f"This run has {len(steps):,} steps, so it can be cut into {len(steps):,} parts at most."
+        raise InvalidInput(Fault("OPTION", message, hint=f"Give --shard I/N with N up to {len(steps)}."))
+    batches = [[run_prompts[number] for number in step] for step in own_steps]
+    if shard is not None:
+        run_prompts = [run_prompts[number] for number in sorted(number for step in own_steps for number in step)]
     parent = settings.output_dir / opened.submission.name
     run = run_dir.open_run(parent, content, settings.nonce, resume=settings.resume)
     with _resumable(run, len(run_prompts)):
-        predict_seconds, answered = _predict(opened, run_prompts, steps, run, progress)
+        predict_seconds, answered = _predict(opened, batches, run, progress)
         answers = _in_order(run_prompts, run.journal.done)
         self_check = run_self_check(backend, run_prompts, answers, selection.benchmark.scoring, progress)
     if changed := opened.changed_files():
@@ -187,21 +254,17 @@ def _resumable(run: RunDir, total: int) -> Iterator[None]:
 
 
 def _predict(
-    opened: OpenedSubmission,
-    prompts: Sequence[Prompt],
-    steps: Sequence[Sequence[int]],
-    run: RunDir,
-    progress: Progress,
+    opened: OpenedSubmission, steps: Sequence[Sequence[Prompt]], run: RunDir, progress: Progress
 ) -> tuple[float, int]:
     """Answer every prompt that the journal does not hold; seconds taken and prompts answered now.
 
     Raises `InvalidInput` (BYTES_CHANGED) once a loaded file was written to.
     """
     known = {answer.key for answer in run.journal.done}
-    total, done, answered = len(prompts), len(known), 0
+    total, done, answered = sum(map(len, steps)), len(known), 0
     started = time.monotonic()
     progress("predict", done, total)
-    unanswered = ([prompt for number in step if (prompt := prompts[number]).key not in known] for step in steps)
+    unanswered = ([prompt for prompt in step if prompt.key not in known] for step in steps)
     for members, predictions in opened.backend.share([step for step in unanswered if step]):
         answers: list[Prediction] = []
         try:

@@ -4,6 +4,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,22 @@ def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, res
 
 
 def check_writable(parent: Path) -> None:
-    """Make `parent` and a file in it, which is gone afterwards; `OutputError` when that cannot be done.
+    """Make `parent` and a file in it, which are gone afterwards; `OutputError` when that cannot be done.
 
-    For before the work: what cannot be written should be known before hours are spent.
+    For before the work: what cannot be written should be known before hours are spent, and a run that is refused
+    leaves no empty folder behind.
     """
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=parent) as stream:
             stream.write(b"\0" * 4096)
     except OSError as problem:
         raise unwritable(parent, problem) from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # not made, or another run has put something into it
+                folder.rmdir()
 
 
 def new_folder(parent: Path) -> Path:

@@ -45,6 +45,7 @@ def describe(
             **({} if submission.service is None else {"digest": manifest_digest(files)}),
             "backend": model.backend,
             "format": model.format,
+            **({"template_arguments": dict(model.template_arguments)} if model.template_arguments else {}),
             "dtype": model.dtype or None,
             "quantization": model.quantization,
             "facts": {**facts, **_said(submission, answers)},

@@ -40,6 +40,7 @@ def open_work(folder: Path, recipe: Recipe) -> Iterator[Path]:
         raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(folder), hint="Give another name, or --output-dir."))
     work = folder / WORK
     check_writable(work)
+    work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +83,8 @@ def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> by
     for name in ("format", "dtype", "quantization"):
         if (value := getattr(base, name)) is not None:
             model[name] = value
+    if base.template_arguments:
+        model["template_arguments"] = dict(base.template_arguments)
     if trained.head is not None:
         head = {name: value for name, value in asdict(trained.head).items() if value}
         model["head"] = {name: list(value) if isinstance(value, tuple) else value for name, value in head.items()}

@@ -82,6 +82,7 @@ class TrainableCausal:
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
         base = recipe.base
         self._form: Format = "chat" if base.format == "chat" else "plain"
+        self._arguments = base.template_arguments
         self._tokenizer = load_tokenizer(folder)
         model = loading.load_model(folder, base.dtype, device, quantization=base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
@@ -106,7 +107,7 @@ class TrainableCausal:
                 truncated=encoded.truncated,
             )
             for encoded, (prompt, item) in zip(
-                encode_all(prompts, self._tokenizer, self._form, self._limit), questions, strict=True
+                encode_all(prompts, self._tokenizer, self._form, self._limit, self._arguments), questions, strict=True
             )
         ]
 
@@ -155,7 +156,7 @@ class TrainableCausal:
     def backend(self) -> Predictor:
         """The model as `benchmark evaluate` would open it once it is saved."""
         self._base.config._attn_implementation = self._attention
-        return wrap(self.model, self._tokenizer, self._form)
+        return wrap(self.model, self._tokenizer, self._form, arguments=self._arguments)
 
     def save(self, folder: Path) -> None:
         """The adapter alone."""

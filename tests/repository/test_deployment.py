@@ -71,6 +71,18 @@ def test_the_manifests_follow_their_schemas_and_the_check_can_fail(manifests: li
         kubernetes_validate.validate(broken, latest, strict=True)
 
 
+def test_the_indexed_job_follows_its_schema_and_is_the_job_in_parts(root: Path, manifests: list[dict]) -> None:
+    job = yaml.safe_load((root / "docs" / "kubernetes-indexed-job.yaml").read_text(encoding="utf-8"))
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    assert job["spec"]["completionMode"] == "Indexed"
+    pods = [manifest["spec"]["template"]["spec"] for manifest in (manifests[0], job)]
+    one, other = (pod["containers"][0] for pod in pods)
+    assert other["securityContext"] == one["securityContext"]
+    assert pods[1]["securityContext"] == pods[0]["securityContext"]
+    assert {"name": "JOB_COMPLETIONS", "value": str(job["spec"]["completions"])} in other["env"]
+    assert not any("key" in mount["name"] for mount in other["volumeMounts"])
+
+
 def test_the_job_is_hardened_and_says_its_image(manifests: list[dict]) -> None:
     job, policy = manifests
     pod = job["spec"]["template"]["spec"]

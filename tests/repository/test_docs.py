@@ -1,5 +1,6 @@
 """What the documents say can be done, can be done; what they name, is there."""
 
+import configparser
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from support.paths import ROOT
 from runner.cli import main
 
 FENCE = re.compile(r"^(?P<mark><!-- \w+ -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
@@ -89,9 +91,8 @@ def test_every_command_is_in_the_changelog_and_every_exit_code_in_the_readme() -
     for name in main.commands:
         assert f"`{name}`" in changelog or f"`benchmark {name}" in changelog, name
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    sentence = re.search(r"Exit codes:(.*?)Tab completion", readme, re.DOTALL)
-    assert sentence is not None
-    assert re.findall(r"(?:^|· )\s*(\d) ", sentence[1].strip(), re.MULTILINE)[:6] == list("012345")
+    section = readme.split("\n## Commands\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| (\d) \|", section, re.MULTILINE) == list("012345")
 
 
 @pytest.mark.slow
@@ -125,18 +126,63 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not gone
 
 
+def drawn_tree(heading: str) -> dict[str, str]:
+    """The indented lines under a heading of CONTRIBUTING.md: each path, and what is said of it."""
+    section = CONTRIBUTING.split(f"## {heading}\n")[1].split("\n## ")[0]
+    [block, *_] = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    tree: dict[str, str] = {}
+    parents: list[str] = []
+    for line in textwrap.dedent(block).splitlines():
+        name, _, purpose = line.strip().partition(" ")
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents = [*parents[:depth], name]
+        assert "".join(parents) not in tree, line
+        tree["".join(parents)] = purpose.strip()
+    return tree
+
+
+def tracked_folders(top: str = "") -> set[str]:
+    """Folders below `top` that hold a tracked file, as `runner/cli/`, without those whose name begins with a dot."""
+    folders = {parent.as_posix() + "/" for path in tracked() for parent in path.relative_to(ROOT).parents}
+    return {name for name in folders if name.startswith(top) and not name.startswith(".")}
+
+
 def test_the_tree_in_contributing_is_the_tree() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = text.split("## Where things are\n")[1].strip("\n").split("\n\n")[0]
-    names = [line.split()[0] for line in section.splitlines()]
-    assert len(names) > 5
-    for name in names:
+    tree = drawn_tree("Where things are")
+    for name in tree:
         path = ROOT / name
         assert path.is_dir() if name.endswith("/") else path.is_file(), name
-    top = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
-    assert {name for name in top if not name.startswith(".")} == {name.rstrip("/") for name in names if name[-1] == "/"}
-    for mentioned in re.findall(r"`((?:runner|tests|docs|schemas|requirements)/[\w./-]+)`", text):
+    assert {name for name in tracked_folders() if name.count("/") == 1} == {name for name in tree if name[-1] == "/"}
+    for mentioned in re.findall(r"`((?:runner|tests|docs|schemas|requirements)/[\w./-]+)`", CONTRIBUTING):
         assert (ROOT / mentioned).exists(), mentioned
+
+
+def test_every_room_of_the_package_is_in_the_tree_with_its_purpose() -> None:
+    tree = drawn_tree("The rooms of the package")
+    assert set(tree) == tracked_folders("runner/")
+    assert all(tree.values())
+    for folder, purpose in tree.items():
+        for name in re.findall(r"[\w.]+\.py\b", purpose):
+            assert (ROOT / folder / name).is_file(), f"{folder}{name}"
+
+
+def test_tests_mirror_the_rooms_and_the_other_folders_are_listed() -> None:
+    rooms = {name for name in tracked_folders("runner/") if name.count("/") == 2}
+    others = {f"tests/{name}" for name in drawn_tree("The tests")}
+    mirrored = {name.replace("runner/", "tests/", 1) for name in rooms - {"runner/embedded/"}}
+    assert {name for name in tracked_folders("tests/") if name.count("/") == 2} == mirrored | others
+    assert not mirrored & others
+
+
+def test_the_layers_in_contributing_are_those_that_are_checked() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".importlinter")
+    checked = [line.strip() for line in config["importlinter:contract:layers"]["layers"].split("\n") if line.strip()]
+    inside = [line.strip() for line in config["importlinter:contract:models"]["layers"].split("\n") if line.strip()]
+    drawn = CONTRIBUTING.split("Imports point down only.")[1].split("\n\n")[1].splitlines()
+    assert [line.strip().split("   ")[0] for line in drawn] == checked
+    [models] = [line.split("inside models: ")[1] for line in drawn if "inside models" in line]
+    assert models.split(" > ") == inside
 
 
 def test_no_file_knows_the_machine_it_was_written_on() -> None:

@@ -832,20 +832,6 @@ ATTACKS = (
         section(pre_tokenizer={**SPLIT, "pattern": {"Regex": "(a+)+$"}}),
     ),
     Attack(
-        "tok/strftime",
-        ("TEMPLATE_UNSTABLE",),
-        "8",
-        "A chat template that reads the clock",
-        put("chat_template.jinja", b"{{ strftime_now('%Y') }}" + TEMPLATE.encode()),
-    ),
-    Attack(
-        "tok/strftime-in-settings",
-        ("TEMPLATE_UNSTABLE",),
-        "8",
-        "The same in tokenizer_config.json",
-        setting("tokenizer_config.json", chat_template=[{"name": "tools", "template": "{{ strftime_now('%Y') }}"}]),
-    ),
-    Attack(
         "tok/template-name",
         ("CONFIG_PATH",),
         "8",
@@ -856,8 +842,8 @@ ATTACKS = (
         "tok/long-template",
         ("TEMPLATE_UNSTABLE",),
         "8",
-        "A chat template of 17 KiB: room for the answers",
-        put("chat_template.jinja", b"x" * (17 << 10)),
+        "A chat template of 65 KiB: room for the answers",
+        put("chat_template.jinja", b"x" * (65 << 10)),
     ),
     Attack(
         "tok/two-templates",
@@ -900,6 +886,20 @@ def forget(letter: str) -> Make:
         kept = [token for token in model["vocab"] if letter not in token or token.startswith("<|")]
         model["vocab"] = {token: model["vocab"][token] for token in kept}
         model["merges"] = [pair for pair in model["merges"] if letter not in "".join(pair)]
+
+    return edit("tokenizer.json", change)
+
+
+def knows(first: str, second: str) -> Make:
+    """Make one token of two words of a byte-level vocabulary, in a tokenizer that does not part texts into words."""
+
+    def change(document: dict[str, Any]) -> None:
+        model = document["model"]
+        model["vocab"][first + second] = 1 + max(
+            [*model["vocab"].values(), *(token["id"] for token in document["added_tokens"])]
+        )
+        model["merges"].append([first, second])
+        document["pre_tokenizer"]["use_regex"] = False
 
     return edit("tokenizer.json", change)
 
@@ -973,6 +973,24 @@ DYNAMIC = (
         "A vocabulary without the letter e, which is left out in silence",
         forget("e"),
         "plain",
+        stage="plan",
+    ),
+    Attack(
+        "tok/knows-a-phrase",
+        ("TOKENIZER_LONG_TOKEN",),
+        "8",
+        "A vocabulary with words of an item as one token, whose embedding could be the answer",
+        knows("Ġless", "Ġethical"),
+        "plain",
+        stage="plan",
+    ),
+    Attack(
+        "tok/open-thought",
+        ("TEMPLATE_OPEN_THOUGHT",),
+        "8",
+        "A chat template that ends in `<think>`: options would be scored as a part of a thought",
+        template(MESSAGE + "<think>"),
+        "chat",
         stage="plan",
     ),
     Attack(

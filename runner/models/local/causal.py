@@ -60,23 +60,32 @@ def open_causal(
         model = loading.apply_adapter(model, adapter_folder)
     if not loading.packed_limit(_base_of(model).config):
         general.check_head(_base_of(model))
-    return wrap(model, tokenizer, "chat" if named.format == "chat" else "plain", load.batch_tokens)
+    form: Format = "chat" if named.format == "chat" else "plain"
+    return wrap(model, tokenizer, form, load.batch_tokens, arguments=named.template_arguments)
 
 
-def wrap(model: Any, tokenizer: Any, form: Format, batch_tokens: int | None = None) -> "Causal":
+def wrap(
+    model: Any,
+    tokenizer: Any,
+    form: Format,
+    batch_tokens: int | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+) -> "Causal":
     """A model that is loaded already, with or without an adapter, asked in batches of the default size.
 
+    `arguments` are given to the chat template.
     Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
     LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
     """
     if quantization.one_by_one(model):
         batch_tokens = 1
     if batch_tokens is not None:
-        return Causal(model, tokenizer, form, batch_tokens)
+        return Causal(model, tokenizer, form, batch_tokens, arguments=arguments)
     sizes = default_sizes(_base_of(model))
     # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
     lanes = sizes.lanes if loading.packed_limit(_base_of(model).config) else 1
-    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes)
+    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments)
 
 
 class Causal:
@@ -87,13 +96,21 @@ class Causal:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, form: Format, batch_tokens: int, at_once: int = 1, lanes: int = 1
+        self,
+        model: Any,
+        tokenizer: Any,
+        form: Format,
+        batch_tokens: int,
+        at_once: int = 1,
+        lanes: int = 1,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         if batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
         self._model = model
         self._tokenizer = tokenizer
         self._form: Format = form
+        self._arguments = arguments or {}
         self._batch_tokens = batch_tokens
         # What fits into memory, as far as is known: less once a batch did not.
         self._max_tokens_that_fit = batch_tokens
@@ -162,7 +179,7 @@ class Causal:
 
     @cached_property
     def _encoder(self) -> PromptEncoder:
-        return PromptEncoder(self._tokenizer, self._form)
+        return PromptEncoder(self._tokenizer, self._form, self._arguments)
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         """Batches of the prompts whose options are read, each for one path; see `generation.batches` for the others."""
@@ -357,6 +374,8 @@ class Causal:
             "batch_tokens": self._batch_tokens,
             "format": self._form,
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
+            **({"template_arguments": dict(self._arguments)} if self._arguments else {}),
+            **({"template_date": date} if (date := self._encoder.template_date) is not None else {}),
             "bos_token_id": self._tokenizer.bos_token_id,
             "first_prompt": {"first_token_ids": self._first_prompt_ids[0], "last_token_ids": self._first_prompt_ids[1]}
             if self._first_prompt_ids

@@ -87,7 +87,9 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
             }
         return
     form: Format = "chat" if submission.model.format == "chat" else "plain"
-    for encoded in encode_all(prompts, load_tokenizer(folder), form, context_limit(folder)):
+    for encoded in encode_all(
+        prompts, load_tokenizer(folder), form, context_limit(folder), submission.model.template_arguments
+    ):
         yield {
             "token_ids": encoded.prefix.tolist(),
             "tails": [
