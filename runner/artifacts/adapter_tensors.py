@@ -3,12 +3,11 @@
 import re
 from collections.abc import Mapping
 
-from runner.artifacts.adapter import Lora
+from runner.artifacts.adapter import PREFIX, Lora
 from runner.artifacts.reading import capped, shown, shown_some
 from runner.artifacts.safetensors_header import FLOATS, Header
 from runner.core.errors import Fault
 
-_PREFIX = "base_model.model."
 _TENSOR = re.compile(r"(?P<module>.+)\.(?P<part>lora_(?:A\.weight|B\.(?:weight|bias)|embedding_[AB]|magnitude_vector))")
 
 
@@ -25,13 +24,17 @@ def tensor_faults(lora: Lora, header: Header, modules: Mapping[str, tuple[int, i
     strange: list[str] = []
     heads: set[str] = set()
     for name, tensor in header.items():
-        module = name.removeprefix(_PREFIX)
-        match = _TENSOR.fullmatch(module) if name.startswith(_PREFIX) else None
+        module = name.removeprefix(PREFIX)
+        match = _TENSOR.fullmatch(module) if name.startswith(PREFIX) else None
         if match and tensor.dtype in FLOATS:
             parts.setdefault(match["module"], {})[match["part"]] = tensor.shape
+        elif module.endswith((".base_layer.weight", ".base_layer.bias")) and _is_target(
+            lora, module.partition(".base_layer.")[0]
+        ):
+            continue  # beside LoRA on an embedding peft saves the base's own; the loader compares the two
         elif module.endswith((".base_layer.weight", ".base_layer.bias", ".original_module.weight")):
             whole.append(name)
-        elif name.startswith(_PREFIX) and module.split(".")[0] in lora.heads:
+        elif name.startswith(PREFIX) and module.split(".")[0] in lora.heads:
             heads.add(name)
         else:
             strange.append(name)

@@ -7,19 +7,24 @@ from math import prod
 from pathlib import Path
 from typing import Literal
 
+from runner.artifacts import config
 from runner.artifacts.adapter import WEIGHTS, Lora, read_adapter
+from runner.artifacts.adapter_effect import no_effect_faults
 from runner.artifacts.adapter_tensors import tensor_faults
 from runner.artifacts.config import FAMILIES, read_config
+from runner.artifacts.config_keys import unknown_keys
+from runner.artifacts.extra_tensors import computed_tensors, extra_faults
+from runner.artifacts.json_files import read_object
 from runner.artifacts.manifest import adapter_manifest, digest_faults, model_manifest
 from runner.artifacts.reading import shown
 from runner.artifacts.safetensors_header import Header
-from runner.artifacts.shapes import modules, shape_faults
+from runner.artifacts.shapes import current_names, expected_tensors, modules, shape_faults
 from runner.artifacts.template import template_faults
 from runner.artifacts.tokenizer import tokenizer_faults
-from runner.artifacts.tree import walk
+from runner.artifacts.tree import Kind, Tree, walk
 from runner.artifacts.weights import read_weights
 from runner.core.errors import Fault
-from runner.core.types import Submission
+from runner.core.types import AdapterRef, ModelRef, Submission
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -69,23 +74,26 @@ def check_model(folder: Path, *, chat: bool = True) -> tuple[tuple[Fault, ...], 
     faults, tree = walk(folder, "model")
     if any(fault.code == "TREE_LIMIT" for fault in faults):
         return tuple(faults), None
-    config_faults, config = read_config(tree)
+    config_faults, settings = read_config(tree)
     faults += config_faults
     weight_faults, weights = read_weights(tree)
     faults += weight_faults
-    if config is not None and weights is not None:
-        faults += shape_faults(config, weights, tree.place("config.json"))
-    faults += tokenizer_faults(tree, config.model_type if config else None)
+    if settings is not None and weights is not None:
+        faults += shape_faults(settings, weights, tree.place("config.json"))
+        faults += extra_faults(
+            settings.model_type, current_names(settings.model_type, weights), expected_tensors(settings), tree.place("")
+        )
+    faults += tokenizer_faults(tree, settings.model_type if settings else None)
     if chat:
         faults += template_faults(tree)
-    if config is None or weights is None:
+    if settings is None or weights is None:
         return tuple(faults), None
     facts = ModelFacts(
-        model_type=config.model_type,
-        family=FAMILIES[config.model_type],
-        layers=config.layers,
-        vocabulary=config.vocabulary,
-        modules=modules(config, weights),
+        model_type=settings.model_type,
+        family=FAMILIES[settings.model_type],
+        layers=settings.layers,
+        vocabulary=settings.vocabulary,
+        modules=modules(settings, weights),
         parameters=_parameters(weights),
         files=tree.used(),
     )
@@ -112,12 +120,45 @@ def check_adapter(
     if lora is None:
         return tuple(faults), None
     if header is not None:
-        faults += tensor_faults(lora, header, model.modules if model else None, tree.place(WEIGHTS))
+        adapter_faults = tensor_faults(lora, header, model.modules if model else None, tree.place(WEIGHTS))
+        faults += adapter_faults or _effect_faults(tree)
     if base is not None and _names_another(lora.base, base):
         message = f"It was trained on {shown(lora.base)}, submission.yaml names {shown(base)} as the base."
         file = tree.place("adapter_config.json")
         faults.append(Fault("ADAPTER_BASE", message, file=file, path="$.base_model_name_or_path"))
     return tuple(faults), None if header is None else _adapter_facts(lora, header, tree.used())
+
+
+def _effect_faults(tree: Tree) -> list[Fault]:
+    try:
+        return no_effect_faults(tree.path(WEIGHTS), tree.place(WEIGHTS))
+    except OSError as error:
+        message = f"It cannot be read: {error.strerror or error}."
+        return [Fault("FILE_UNREADABLE", message, file=tree.place(WEIGHTS))]
+
+
+def list_ignored(submission: Submission) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What lies in a submission's folders on this machine and is not read: folder or file, what, and its names.
+
+    Files that are never loaded, keys of config.json that the library is not given, tensors that it computes itself.
+    """
+    refs: dict[Kind, ModelRef | AdapterRef | None] = {"model": submission.model, "adapter": submission.adapter}
+    found: list[tuple[str, str, tuple[str, ...]]] = []
+    for kind, ref in refs.items():
+        if ref is None or ref.path is None:
+            continue
+        tree = walk(Path(ref.path), kind)[1]
+        found.append((tree.place(""), "files that are never loaded", tree.ignored))
+        if kind == "model":
+            _, document = read_object(tree, config.FILE, config.MAX_BYTES)
+            model_type = str((document or {}).get("model_type"))
+            if document is not None and model_type in FAMILIES:
+                found.append(
+                    (tree.place(config.FILE), "keys that are not read", tuple(unknown_keys(model_type, document)))
+                )
+            computed = computed_tensors(read_weights(tree)[1] or ())
+            found.append((tree.place(""), "tensors that are computed, not read", tuple(computed)))
+    return [entry for entry in found if entry[2]]
 
 
 def check_submission_files(submission: Submission, *, pins: bool = True) -> tuple[Fault, ...]:
@@ -159,12 +200,21 @@ def _no_folder(folder: Path) -> Fault | None:
 
 
 def _names_another(stated_base: str | None, base: str) -> bool:
-    """Whether an adapter states a base as on the Hub, `owner/name` and not a path, that is not `base`."""
+    """Whether an adapter states a base as on the Hub, `owner/name` and not a path, that is not `base`.
+
+    The same name of another owner (a copy, or a repository that moved), and a quantised copy, are the same base: which
+    tensors fit is checked, and which base was trained on shows in nothing else than a name.
+    """
     return (
         stated_base is not None
         and _REPOSITORY.fullmatch(stated_base) is not None
-        and stated_base.lower() != base.lower()
+        and _called(stated_base) != _called(base)
     )
+
+
+def _called(repository: str) -> str:
+    name = repository.lower().rpartition("/")[2]
+    return re.sub(r"(-unsloth)?(-bnb-4bit|-bnb-8bit)$", "", name).removeprefix("meta-")
 
 
 def _adapter_facts(lora: Lora, header: Header, files: tuple[str, ...]) -> AdapterFacts:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runner.artifacts.config_keys import classes, value_faults
 from runner.artifacts.json_files import read_object
 from runner.artifacts.reading import shown
 from runner.artifacts.tree import Tree
@@ -18,6 +19,8 @@ SHAPED: Mapping[str, Literal["causal", "encoder"]] = {
     "bert": "encoder",
     "roberta": "encoder",
 }
+FILE = "config.json"
+MAX_BYTES = 1 << 20
 # Those of which the library says which tensors they have, once it is loaded. Each agrees with plain transformers in
 # tests/models/local/test_architectures.py.
 _BY_LIBRARY = (
@@ -65,7 +68,6 @@ _BY_LIBRARY = (
     "starcoder2",
 )
 FAMILIES: Mapping[str, Literal["causal", "encoder"]] = {**SHAPED, **dict.fromkeys(_BY_LIBRARY, "causal")}
-_MAX_CONFIG = 1 << 20
 
 # Well beyond the largest published models of these families, well below what would exhaust a machine before loading.
 _BOUNDS: Mapping[str, int] = {
@@ -135,7 +137,7 @@ def read_config(tree: Tree) -> tuple[list[Fault], Config | None]:
     if not tree.holds("config.json"):
         hint = "Save the model with save_pretrained; an adapter alone is named under `adapter:`."
         return [Fault("FILE_MISSING", "There is no config.json.", file=tree.place(""), hint=hint)], None
-    faults, document = read_object(tree, "config.json", _MAX_CONFIG)
+    faults, document = read_object(tree, FILE, MAX_BYTES)
     if document is None:
         return faults, None
     file = tree.place("config.json")
@@ -148,10 +150,30 @@ def read_config(tree: Tree) -> tuple[list[Fault], Config | None]:
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         message = f"The architecture {shown(model_type)} is not supported; one of {', '.join(FAMILIES)} was expected."
         return [*faults, Fault("MODEL_TYPE", message, file=file, path="$.model_type")], None
+    faults += _code_faults(model_type, document, file)
     bounds = _bounds_faults(document, file)
+    bounded = {fault.path for fault in bounds}
+    bounds += [fault for fault in value_faults(model_type, document, file) if fault.path not in bounded]
     if bounds:
         return faults + bounds, None
     return faults, _config(model_type, document)
+
+
+def _code_faults(model_type: str, document: Mapping[str, Any], file: str) -> list[Fault]:
+    """`CONFIG_FORBIDDEN` for a model that code of its own computes; that code is not run, whatever is named.
+
+    Many repositories name code that has become the library's own: what is computed is then the same.
+    """
+    named = document.get("auto_map")
+    if named is None:
+        return []
+    stated = named.get("AutoModelForCausalLM", named.get("AutoModel")) if isinstance(named, dict) else named
+    own = classes(model_type)
+    if stated is None or (isinstance(stated, str) and stated.rpartition(".")[2] in own):
+        return []
+    message = f"It is computed by {shown(stated)}, code of its own that is not run; {' or '.join(own)} was expected."
+    hint = "Delete the key if the library's own class computes the same."
+    return [Fault("CONFIG_FORBIDDEN", message, file=file, path="$.auto_map", hint=hint)]
 
 
 def _bounds_faults(document: Mapping[str, Any], file: str) -> list[Fault]:

@@ -1,11 +1,11 @@
-"""Read a submitted JSON file strictly, and find the keys that no submitted JSON file may hold."""
+"""Read a submitted JSON file strictly, and name the place of a value in it."""
 
 import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from runner.artifacts.reading import capped, open_regular, read_exactly, shown
+from runner.artifacts.reading import open_regular, read_exactly, shown
 from runner.artifacts.tree import Tree
 from runner.core.errors import Fault
 from runner.core.strict_json import JsonFault, parse
@@ -18,16 +18,12 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def read_object(tree: Tree, name: str, max_bytes: int) -> tuple[list[Fault], dict[str, Any] | None]:
-    """The JSON object in a file of `tree`, or its faults (`JSON_STRICT`); none of either where the tree refused it.
-
-    Also refused here, at any depth (`CONFIG_FORBIDDEN`): `auto_map` and `trust_remote_code`, which run code that comes
-    with a model, and any `*_implementation*` with a value, which fetches kernels.
-    """
+    """The JSON object in a file of `tree`, or its faults (`JSON_STRICT`); none of either where the tree refused it."""
     if name not in tree.files:
         return [], None
     file = tree.place(name)
     try:
-        with open_regular(tree.folder / name) as stream:
+        with open_regular(tree.path(name)) as stream:
             data = read_exactly(stream, max_bytes + 1)
     except OSError as error:
         return [Fault("FILE_UNREADABLE", f"It cannot be read: {error.strerror or error}.", file=file)], None
@@ -39,7 +35,7 @@ def read_object(tree: Tree, name: str, max_bytes: int) -> tuple[list[Fault], dic
         return [Fault("JSON_STRICT", f"Not strict JSON: {error.message}.", file=file, line=error.line)], None
     if not isinstance(document, dict):
         return [Fault("JSON_STRICT", f"It holds {shown(document)}, an object was expected.", file=file)], None
-    return _forbidden(document, file), document
+    return [], document
 
 
 # The way from the top of a document to a value: the way to what holds it, and its key or place. Spelt out only where
@@ -71,16 +67,3 @@ def spelt(way: Way) -> str:
         else:
             parts.append(f".{step}" if _PLAIN.fullmatch(step) else f"[{shown(step)}]")
     return "$" + "".join(reversed(parts))
-
-
-def _forbidden(document: dict[str, Any], file: str) -> list[Fault]:
-    faults = []
-    for way, key, value in members(document):
-        # transformers 4.46 to 4.50 saved the switch `_attn_implementation_autoset`: true or false name no code.
-        if "_implementation" in key and not isinstance(value, bool | None):
-            message = f"It holds {shown(value)}; how attention is computed is for the runner to say."
-            faults.append(Fault("CONFIG_FORBIDDEN", message, file=file, path=spelt(way), hint="Delete the key."))
-        elif key in ("auto_map", "trust_remote_code"):
-            message = f"The key {shown(key)} is refused: no code that comes with a model is run."
-            faults.append(Fault("CONFIG_FORBIDDEN", message, file=file, path=spelt(way), hint="Delete the key."))
-    return capped(faults)

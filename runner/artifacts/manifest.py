@@ -37,19 +37,28 @@ def adapter_manifest(folder: Path) -> list[dict[str, Any]]:
 
 
 def submission_manifest(submission: Submission, model: Path, adapter: Path | None) -> list[dict[str, Any]]:
+    """`combine_manifests` of the manifests of two folders; also raises `InvalidInput` with the faults of a folder."""
+    files: dict[Kind, list[dict[str, Any]]] = {"model": model_manifest(model)}
+    if adapter is not None:
+        files["adapter"] = adapter_manifest(adapter)
+    folders: dict[Kind, Path] = {"model": model, **({} if adapter is None else {"adapter": adapter})}
+    return combine_manifests(submission, files, folders)
+
+
+def combine_manifests(
+    submission: Submission, files: Mapping[Kind, list[dict[str, Any]]], folders: Mapping[Kind, Path]
+) -> list[dict[str, Any]]:
     """The manifests of model and adapter as one, names below `model/` and `adapter/`: what a scorecard is signed for.
 
-    Raises `InvalidInput` with the faults of a folder, or `DIGEST_MISMATCH` where one is not what submission.yaml pins.
+    Raises `InvalidInput` (`DIGEST_MISMATCH`) where one is not what submission.yaml pins; `folders` are for its words.
     """
-    files = model_manifest(model)
-    faults = digest_faults(files, submission.model.digest, model, "$.model.digest")
-    entries = [{**entry, "name": f"model/{entry['name']}"} for entry in files]
-    if adapter is not None:
-        files = adapter_manifest(adapter)
-        pinned = submission.adapter.digest if submission.adapter else None
-        faults += digest_faults(files, pinned, adapter, "$.adapter.digest")
-        entries += [{**entry, "name": f"adapter/{entry['name']}"} for entry in files]
-    raise_faults(faults)
+    pins = {"model": submission.model.digest, "adapter": submission.adapter.digest if submission.adapter else None}
+    raise_faults(
+        fault
+        for kind, listed in files.items()
+        for fault in digest_faults(listed, pins[kind], folders[kind], f"$.{kind}.digest")
+    )
+    entries = [{**entry, "name": f"{kind}/{entry['name']}"} for kind, listed in files.items() for entry in listed]
     return sorted(entries, key=lambda entry: str(entry["name"]).encode())
 
 
@@ -78,39 +87,41 @@ def changed_files(folder: Path, kind: Kind, before: Iterable[Mapping[str, Any]])
     ]
 
 
-FileStat = tuple[str, int, int, int]
-"""Path, inode, size in bytes and time of the last change of content in nanoseconds."""
+FileStat = tuple[str, int, int, int, int]
+"""Path, inode, size in bytes, and in nanoseconds the times of the last change of content and of the file's state."""
 
 
 def stat_files(*folders: tuple[Path, Kind]) -> tuple[FileStat, ...]:
-    """What tells cheaply that a loaded file of `folders` was written to or exchanged; see `raise_if_modified`.
-
-    Owner, mode and number of links may change: backups do that, and no byte moves.
-    """
-    return tuple(_stamp(folder / name) for folder, kind in folders for name in walk(folder, kind)[1].used())
+    """What tells cheaply that a loaded file of `folders` was written to or exchanged; see `raise_if_modified`."""
+    return tuple(stat_file(str(folder / name)) for folder, kind in folders for name in walk(folder, kind)[1].used())
 
 
 def raise_if_modified(before: tuple[FileStat, ...]) -> None:
-    """`InvalidInput` (BYTES_CHANGED) naming each file that is no longer as `stamps` saw it; reads nothing of it.
+    """`InvalidInput` (BYTES_CHANGED) naming each file that is no longer as `stat_files` saw it; reads nothing of it.
 
     For between two batches: what is answered while nothing was touched was answered by the bytes that were hashed, so
-    that a run that is stopped, and goes on later, keeps no answer of other weights. Whoever sets a file's time back
-    gets past this, and not past `changed_files`.
+    that a run that is stopped, and goes on later, keeps no answer of other weights. The kernel sets the time of a
+    file's state, and nobody else can: bytes that were written and written back, or a name that led elsewhere for a
+    while, show in it. So does a change of mode, owner or links, which ends the run too; the same command goes on.
     """
+    hint = (
+        "Leave the files alone during a run, also by chmod or links; the same command goes on from what was answered."
+    )
     raise_faults(
         [
-            Fault("BYTES_CHANGED", "It was written to or exchanged during the run.", file=path)
-            for path, *_ in (stamp for stamp in before if _stamp(Path(stamp[0])) != stamp)
+            Fault("BYTES_CHANGED", "It was written to, exchanged or touched during the run.", file=path, hint=hint)
+            for path, *_ in (stat for stat in before if stat_file(stat[0]) != stat)
         ]
     )
 
 
-def _stamp(path: Path) -> FileStat:
+def stat_file(path: str, handle: int | None = None) -> FileStat:
+    """The `FileStat` of a file, by an open handle of it or by its path; a link of the Hub's cache is followed."""
     try:
-        status = path.lstat()
+        status = Path(path).stat() if handle is None else os.fstat(handle)
     except OSError:
-        return str(path), 0, 0, 0
-    return str(path), status.st_ino, status.st_size, status.st_mtime_ns
+        return path, 0, 0, 0, 0
+    return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def binding(*folders: Path) -> str:
@@ -121,7 +132,7 @@ def binding(*folders: Path) -> str:
 
 def _entry(tree: Tree, name: str) -> dict[str, Any]:
     try:
-        with open_regular(tree.folder / name) as stream:
+        with open_regular(tree.path(name)) as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             return {"name": name, "size": stream.tell(), "sha256": digest}
     except OSError as error:

@@ -50,8 +50,7 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
     to the loader, which reports them; and so is all but layers and vocabulary of an architecture that is not known
     tensor by tensor.
     """
-    if config.model_type in ("bert", "roberta"):  # early checkpoints use the names of the original code
-        weights = {re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name)): t for name, t in weights.items()}
+    weights = current_names(config.model_type, weights)
     layers = {int(match[1]) for name in weights if (match := _LAYER.match(name))}
     if layers and layers != set(range(config.layers)):
         message = f"It states {config.layers} layers, the weights hold {len(layers)} with numbers up to {max(layers)}."
@@ -79,6 +78,13 @@ def shape_faults(config: Config, weights: Header, file: str) -> list[Fault]:
         message = f"{len(integers):,} weights are not floating-point numbers: {shown_some(integers)}."
         faults.append(Fault("CONFIG_SHAPES", message, file=file))
     return faults
+
+
+def current_names(model_type: str, weights: Header) -> Header:
+    """`weights` by the names of today: early encoders were saved with those of the original code."""
+    if model_type not in ("bert", "roberta"):
+        return weights
+    return {re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", name)): t for name, t in weights.items()}
 
 
 def _vocabulary_faults(config: Config, weights: Header, file: str) -> list[Fault]:

@@ -74,7 +74,7 @@ def _named(chat_template: Any) -> list[tuple[str, Any]]:
 def _read(tree: Tree) -> str | Fault:
     file = tree.place(_FILE)
     try:
-        with open_regular(tree.folder / _FILE) as stream:
+        with open_regular(tree.path(_FILE)) as stream:
             return read_exactly(stream, MAX_TEMPLATE * 4 + 1).decode()
     except OSError as error:
         return Fault("FILE_UNREADABLE", f"It cannot be read: {error.strerror or error}.", file=file)

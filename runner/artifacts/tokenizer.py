@@ -10,7 +10,8 @@ from runner.artifacts.tree import Tree
 from runner.core.errors import Fault
 
 _MAX_TOKENIZER = 64 << 20
-_MAX_SETTINGS = 8 << 20
+SETTINGS = "tokenizer_config.json"
+MAX_SETTINGS = 8 << 20
 _MAX_REGEX = 2048
 _MAX_PARTS = 32
 
@@ -50,7 +51,7 @@ def tokenizer_faults(tree: Tree, model_type: str | None) -> list[Fault]:
         if document is not None:
             faults += _document_faults(document, tree.place("tokenizer.json"), model_type)
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
-        file_faults, settings = read_object(tree, name, _MAX_SETTINGS)
+        file_faults, settings = read_object(tree, name, MAX_SETTINGS)
         faults += file_faults
         if settings is not None:
             faults += _settings_faults(settings, tree.place(name))
@@ -205,3 +206,23 @@ def _leads_elsewhere(key: str, value: Any, top: bool) -> bool:
         return True
     is_text = top and isinstance(value, str) and not key.endswith("_token") and key != "chat_template"
     return is_text and _PATH_VALUE.search(value) is not None
+
+
+_SETTINGS_READ = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+    "add_bos_token",
+    "add_eos_token",
+    "added_tokens_decoder",
+    "chat_template",
+)
+
+
+def reduce_tokenizer_settings(document: Mapping[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json as it is read: special tokens, whether they are put around a text, and the template."""
+    return {key: document[key] for key in _SETTINGS_READ if key in document}

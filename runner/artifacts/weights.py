@@ -9,6 +9,10 @@ from runner.core.errors import Fault
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _MAX_INDEX = 16 << 20
+_CONVERT = (
+    'Convert a pickle that you trust: python -c "from transformers import AutoModelForCausalLM as M; '
+    "M.from_pretrained('.').save_pretrained('.')\" in its folder."
+)
 
 
 def read_weights(tree: Tree) -> tuple[list[Fault], Header | None]:
@@ -16,14 +20,14 @@ def read_weights(tree: Tree) -> tuple[list[Fault], Header | None]:
 
     Beside those of the headers: `FILE_MISSING` without weights; `INDEX_ESCAPE` for an index value that is not the plain
     name of a safetensors file in the folder (the library would open it wherever it is); `INDEX_KEYS` where the shards
-    and the index do not name exactly the same tensors, or weights lie in the folder that nothing names.
+    and the index do not name exactly the same tensors, or model.safetensors lies beside an index without it.
     """
     faults: list[Fault] = []
     headers: dict[str, Header] = {}
     names = [name for name in tree.used() if name.endswith(".safetensors")]
     for name in names:
         try:
-            file_faults, header = read_header(tree.folder / name, tree.place(name))
+            file_faults, header = read_header(tree.path(name), tree.place(name))
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
             file_faults, header = [Fault("FILE_UNREADABLE", message, file=tree.place(name))], None
@@ -38,18 +42,9 @@ def read_weights(tree: Tree) -> tuple[list[Fault], Header | None]:
         if weight_map is None or index_faults or not complete:
             return faults, None
         faults += _index_keys(tree, headers, weight_map)
-    elif tree.holds(SINGLE):
-        faults += [
-            Fault(
-                "INDEX_KEYS", f"No index names it beside {SINGLE}: which is loaded is unclear.", file=tree.place(name)
-            )
-            for name in names
-            if name != SINGLE
-        ]
-    elif complete:
-        message = f"Neither {SINGLE} nor {INDEX} is there."
-        hint = "Save the model with save_pretrained, which writes safetensors."
-        return [*faults, Fault("FILE_MISSING", message, file=tree.place(""), hint=hint)], None
+    elif not tree.holds(SINGLE):
+        message = f"Neither {SINGLE} nor {INDEX} is there; weights are read from safetensors files only."
+        return [Fault("FILE_MISSING", message, file=tree.place(""), hint=_CONVERT)], None
     if faults or not complete:
         return capped(faults), None
     return [], {name: tensor for header in headers.values() for name, tensor in header.items()}

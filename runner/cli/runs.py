@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
 )
+@click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
 @options.quiet
-def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], quiet: bool) -> None:
+def validate(
+    submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], verbose: bool, quiet: bool
+) -> None:
     """Report every fault of a submission, recipe or benchmark.
 
     All faults are reported at once, each with file, line and column. No model is loaded, nor any library that could
     load one.
     """
     from runner.core.errors import Fault, UserError
-    from runner.evaluation.validate import check
+    from runner.evaluation.validate import check, ignored
     from runner.report.faults import render
 
     faults: list[Fault] = []
@@ -33,6 +36,8 @@ def validate(submissions: tuple[Path, ...], output_format: Literal["rich", "json
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
+            for line in ignored(path, all_names=verbose):
+                click.echo(f"  ignored in {line}")
     if faults or output_format == "json":
         click.echo(render(tuple(faults), output_format), nl=False)
     if faults:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from runner.core.files import write_whole
 from runner.core.types import Prediction, Prompt
 from runner.evaluation import run_dir
 from runner.evaluation.batching import plan_steps
-from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders
+from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders, stat_submission
 from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
 from runner.evaluation.shards import Shard, write_shard
@@ -83,8 +83,7 @@ def evaluate(
     was finished is in the journal and the same call resumes it.
     """
     machine = environment.describe()
-    opened, selection = _open(submission_path, config, settings, progress)
-    with closing(opened.backend):
+    with _open(submission_path, config, settings, progress) as (opened, selection):
         answered = _answer_prompts(opened, selection, settings, progress)
     progress("score", 0, 0)
     run, answers = answered.run, answered.answers
@@ -123,8 +122,7 @@ def evaluate_shard(
     Raises what `evaluate` does, and `InvalidInput` (OPTION) for a submission that names a service.
     """
     machine = environment.describe()
-    opened, selection = _open(submission_path, config, settings, progress)
-    with closing(opened.backend):
+    with _open(submission_path, config, settings, progress) as (opened, selection):
         if opened.submission.service is not None:
             message = "A service is asked by one process: --shard is for models that are loaded."
             raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
@@ -161,18 +159,21 @@ def evaluate_shard(
     return run.path
 
 
+@contextmanager
 def _open(
     submission_path: Path, config: RunConfig, settings: Settings, progress: Progress
-) -> tuple[OpenedSubmission, Selection]:
-    """Everything that can be refused before work is, then the model is loaded."""
+) -> Iterator[tuple[OpenedSubmission, Selection]]:
+    """Everything that can be refused before work is, then the model is loaded; at the end it is closed."""
     device_names(settings.load.device)  # a list that makes no sense is refused before any work
     submission = load_submission(submission_path)
     selection = select_for(submission, config)
     run_dir.check_writable(settings.output_dir / submission.name)
+    stats = stat_submission(submission)
     raise_faults(check_submission_files(submission, pins=False))
-    folders = resolve_folders(submission)
+    folders, stats = resolve_folders(submission, stats)
     progress("load", 0, 0)
-    return open_submission(submission, folders, settings.load, settings.access), selection
+    with open_submission(submission, folders, stats, settings.load, settings.access) as opened:
+        yield opened, selection
 
 
 def _answer_prompts(

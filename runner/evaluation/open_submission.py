@@ -1,7 +1,8 @@
 """What is evaluated, opened: a backend, and the files that its answers are bound to."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 from runner.artifacts import (
     FileStat,
     Kind,
+    PrivateView,
     binding,
     changed_files,
     check_folders,
+    combine_manifests,
     raise_if_modified,
     stat_files,
-    submission_manifest,
 )
 from runner.core.canonical import manifest_digest, sha256_bytes
 from runner.core.errors import Fault, InvalidInput, raise_faults
-from runner.core.types import Prediction, ServiceRef, Submission
+from runner.core.types import AdapterRef, ModelRef, Prediction, ServiceRef, Submission
 from runner.evaluation import submission_info
 from runner.models.api import Access, allowed_key, open_service
 from runner.models.base import Backend, LoadOptions
@@ -40,7 +42,7 @@ class OpenedSubmission:
     folders: Mapping[Kind, Path]
     """The folders of model and adapter; none for a service."""
     file_stats: tuple[FileStat, ...]
-    """Inode, size and time of change of every loaded file, taken before it was hashed."""
+    """Inode, size and times of change of every loaded file, taken before it was checked and hashed."""
     load_seconds: float
     """Seconds that loading the model took, without hashing its files."""
 
@@ -71,39 +73,64 @@ class OpenedSubmission:
         return submission_info.describe(self.submission, self.manifest, facts, answers)
 
 
-def resolve_folders(submission: Submission) -> dict[Kind, Path]:
-    """The folders of a submission's model and adapter, fetched and checked; none where a service runs the model."""
+def stat_submission(submission: Submission) -> tuple[FileStat, ...]:
+    """The state of the files on this machine that a submission names; to be taken before they are checked."""
+    return stat_files(*((folder, kind) for kind, folder in _local_folders(submission).items()))
+
+
+def resolve_folders(
+    submission: Submission, stats: tuple[FileStat, ...]
+) -> tuple[dict[Kind, Path], tuple[FileStat, ...]]:
+    """The folders of a submission's model and adapter, and `stats` with those of what is fetched and checked here.
+
+    None where a service runs the model. Raises `InvalidInput` with the faults of what was fetched.
+    """
     if submission.service is not None:
-        return {}
+        return {}, stats
     folders: dict[Kind, Path] = {"model": resolve_model(submission.model)}
     if submission.adapter:
         folders["adapter"] = resolve_model(submission.adapter)
-    if submission.model.repository or (submission.adapter and submission.adapter.repository):
+    if fetched := [(folder, kind) for kind, folder in folders.items() if kind not in _local_folders(submission)]:
+        stats += stat_files(*fetched)
         raise_faults(check_folders(submission, folders["model"], folders.get("adapter"), pins=False))
-    return folders
+    return folders, stats
 
 
+def _local_folders(submission: Submission) -> dict[Kind, Path]:
+    refs: dict[Kind, ModelRef | AdapterRef | None] = {"model": submission.model, "adapter": submission.adapter}
+    return {kind: Path(ref.path) for kind, ref in refs.items() if ref is not None and ref.path is not None}
+
+
+@contextmanager
 def open_submission(
-    submission: Submission, folders: Mapping[Kind, Path], load: LoadOptions, access: Access | None
-) -> OpenedSubmission:
-    """Hash the files, then load the model, or name the service that runs it.
+    submission: Submission,
+    folders: Mapping[Kind, Path],
+    stats: tuple[FileStat, ...],
+    load: LoadOptions,
+    access: Access | None,
+) -> Iterator[OpenedSubmission]:
+    """Hash the files, then load the model from private views of them, or name the service that runs it.
 
+    `stats` are those of the files before they were checked: no other files are bound. At its end the backend is closed.
     Raises `InvalidInput` (OPTION) for options of the other kind, and what the backend raises when it opens.
     """
     replicas = device_names(load.device)
-    stats = stat_files(*((folder, kind) for kind, folder in folders.items()))
-    manifest = _manifest(submission, folders)
-    started = time.monotonic()
-    backend: Backend
-    if submission.service is not None:
-        backend = _open_service(submission.service, load, access)
-    elif access is not None:
-        message = "The options --api-… are for submissions that name a service; this one names a model."
-        raise InvalidInput(Fault("OPTION", message))
-    else:
-        opening = open_isolated if len(replicas) == 1 else open_replicas
-        backend = opening(submission, folders["model"], folders.get("adapter"), load)
-    return OpenedSubmission(submission, backend, manifest, folders, stats, time.monotonic() - started)
+    with ExitStack() as stack:
+        views = {kind: stack.enter_context(PrivateView(folder, kind, stats)) for kind, folder in folders.items()}
+        manifest = _manifest(submission, folders, views)
+        started = time.monotonic()
+        backend: Backend
+        if submission.service is not None:
+            backend = _open_service(submission.service, load, access)
+        elif access is not None:
+            message = "The options --api-… are for submissions that name a service; this one names a model."
+            raise InvalidInput(Fault("OPTION", message))
+        else:
+            opening = open_isolated if len(replicas) == 1 else open_replicas
+            adapter = views["adapter"].folder if "adapter" in views else None
+            backend = opening(submission, views["model"].folder, adapter, load)
+        stack.enter_context(closing(backend))
+        yield OpenedSubmission(submission, backend, manifest, folders, stats, time.monotonic() - started)
 
 
 def _open_service(service: ServiceRef, load: LoadOptions, access: Access | None) -> Backend:
@@ -114,9 +141,11 @@ def _open_service(service: ServiceRef, load: LoadOptions, access: Access | None)
     return open_service(service, allowed_key(service, access), access)
 
 
-def _manifest(submission: Submission, folders: Mapping[Kind, Path]) -> list[dict[str, Any]]:
+def _manifest(
+    submission: Submission, folders: Mapping[Kind, Path], views: Mapping[Kind, PrivateView]
+) -> list[dict[str, Any]]:
     """The manifest of the model's and the adapter's files, or of submission.yaml alone where a service is measured."""
     if submission.service is None:
-        return submission_manifest(submission, folders["model"], folders.get("adapter"))
+        return combine_manifests(submission, {kind: view.files for kind, view in views.items()}, folders)
     source = submission.source
     return [{"name": filenames.SUBMISSION, "size": len(source), "sha256": sha256_bytes(source)}]

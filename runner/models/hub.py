@@ -1,7 +1,5 @@
-"""From a reference to a model or an adapter to the local folder of plain files that holds it."""
+"""From a reference to a model or an adapter to the local folder that holds it."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from runner.artifacts import FETCHED
@@ -13,8 +11,8 @@ def resolve_model(ref: ModelRef | AdapterRef, *, weights: bool = True) -> Path:
     """The folder of `ref`: its local path as it is, or the pinned revision fetched from the Hub.
 
     Only files that are loaded are fetched (without `weights`, no safetensors); HF_HUB_OFFLINE is honoured. The Hub's
-    cache is made of links, so what is there is copied once into a folder of plain files under HF_HOME, as the checks
-    of a submission's files ask. Raises `BackendError` with `MODEL_MISSING` or `HUB`.
+    cache is made of links, which `runner.artifacts` follows inside it. Raises `BackendError` with `MODEL_MISSING` or
+    `HUB`.
     """
     if ref.path is not None:
         folder = Path(ref.path)
@@ -25,8 +23,7 @@ def resolve_model(ref: ModelRef | AdapterRef, *, weights: bool = True) -> Path:
         raise ValueError("a reference has a path, or a repository and a revision")
     fetched = FETCHED["model" if isinstance(ref, ModelRef) else "adapter"]
     patterns = [pattern for pattern in fetched if weights or not pattern.endswith(".safetensors")]
-    snapshot = _fetch(ref.repository, ref.revision, patterns)
-    return _plain_copy(snapshot, ref.repository, ref.revision, patterns) if weights else snapshot
+    return _fetch(ref.repository, ref.revision, patterns)
 
 
 def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
@@ -50,28 +47,3 @@ def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
         reason = " ".join(str(problem).split())[:300]
         raise BackendError(Fault("HUB", f"{called} could not be fetched: {reason}", hint=hint)) from None
     return Path(snapshot_dir)
-
-
-def _plain_copy(snapshot: Path, repository: str, revision: str, patterns: list[str]) -> Path:
-    """The files of `snapshot` without links, in a folder that appears only when it is whole."""
-    from huggingface_hub import constants
-
-    paths = sorted({path for pattern in patterns for path in snapshot.glob(pattern)})
-    target = Path(constants.HF_HOME) / "moral-ambiguity-benchmark" / repository.replace("/", "--") / revision
-    sizes = {path.name: path.stat().st_size for path in paths}
-    if target.is_dir() and {path.name: path.stat().st_size for path in target.iterdir()} == sizes:
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
-            for path in paths:
-                shutil.copyfile(path, Path(unfinished, path.name))
-            shutil.rmtree(target, ignore_errors=True)
-            Path(unfinished).rename(target)
-            Path(unfinished).mkdir()  # for the context manager to remove
-        target.chmod(0o755)
-    except OSError as problem:
-        message = f"{repository} at {revision} could not be copied out of the cache: {problem.strerror or problem}."
-        hint = "Set HF_HOME to a folder that can be written to and has room, or give a plain folder as `model.path`."
-        raise BackendError(Fault("HUB", message, file=str(target), hint=hint)) from None
-    return target

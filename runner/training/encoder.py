@@ -57,7 +57,8 @@ class TrainableEncoder:
             self.model: Any = model.requires_grad_(True)
             self._base = model
             return
-        self.model = lora.put_on(model, method, "SEQ_CLS", base.repository or folder.name, whole=[_HEAD])
+        called = base.repository or Path(base.path or folder).name
+        self.model = lora.put_on(model, method, "SEQ_CLS", called, whole=[_HEAD])
         self._base = self.model.get_base_model()
 
     def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from runner.artifacts import check_folders, model_manifest
+from runner.artifacts import PrivateView, check_folders, stat_files
 from runner.config.recipe import base_of, load_recipe
 from runner.core import environment
 from runner.core.canonical import digest, manifest_digest, sha256_file
@@ -55,11 +55,16 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
         material = gather(recipe, settings.data_dir)
         submission = base_of(recipe)
         base = resolve_model(recipe.base)
+        before = stat_files((base, "model"))
         raise_faults(check_folders(submission, base, None))
         device = _device(settings.device)
-        files = model_manifest(base)
-        with capped(recipe.training.memory_gib, device), _resumable(folder):
-            trainee = open_trainable(recipe, base, device)
+        with (
+            PrivateView(base, "model", before) as view,
+            capped(recipe.training.memory_gib, device),
+            _resumable(folder),
+        ):
+            files = view.files
+            trainee = open_trainable(recipe, view.folder, device)
             examples = trainee.examples(list(material.prompts(material.parts)))
             content = {
                 "recipe": recipe.digest,

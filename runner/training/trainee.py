@@ -87,7 +87,7 @@ class TrainableCausal:
         model = loading.load_model(folder, base.dtype, device, quantization=base.quantization)
         self._limit = min(loading.limit_of(model.config), recipe.training.max_tokens or loading.limit_of(model.config))
         torch.manual_seed(recipe.training.seed)
-        self.model = lora.put_on(model, recipe.method, "CAUSAL_LM", base.repository or folder.name)
+        self.model = lora.put_on(model, recipe.method, "CAUSAL_LM", base.repository or Path(base.path or folder).name)
         self._base = self.model.get_base_model()
         self._attention = self._base.config._attn_implementation
         self._device = device

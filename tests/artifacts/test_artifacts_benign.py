@@ -261,7 +261,7 @@ def test_ranks_that_saving_reorders_are_refused_as_peft_itself_refuses_them(tmp_
         PeftModel.from_pretrained(model_of("llama"), tmp_path / "adapter")
 
 
-def test_an_adapter_that_saves_the_embeddings_whole_is_refused(tmp_path: Path) -> None:
+def test_an_adapter_may_bring_the_embeddings_that_it_is_on(tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     facts = save("llama", tmp_path / "base")
@@ -270,7 +270,10 @@ def test_an_adapter_that_saves_the_embeddings_whole_is_refused(tmp_path: Path) -
     adapted.save_pretrained(tmp_path / "low-rank", save_embedding_layers=False)
     adapted.save_pretrained(tmp_path / "whole", save_embedding_layers=True)
     assert check_adapter(tmp_path / "low-rank", facts)[0] == ()
-    assert [fault.code for fault in check_adapter(tmp_path / "whole", facts)[0]] == ["ADAPTER_FULL_WEIGHT"]
+    assert check_adapter(tmp_path / "whole", facts)[0] == ()  # the loader compares them with the base's own
+    elsewhere = LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["q_proj"])
+    get_peft_model(model_of("llama"), elsewhere).save_pretrained(tmp_path / "more", save_embedding_layers=True)
+    assert [fault.code for fault in check_adapter(tmp_path / "more", facts)[0]] == ["ADAPTER_TENSORS"]
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "tokenizer.model", "generation_config.json"])

@@ -16,6 +16,7 @@ from support import hostile_submissions as hostile
 from runner.artifacts import binding, model_manifest
 from runner.cli import main
 from runner.core.canonical import manifest_digest
+from runner.evaluation import open_submission
 from runner.evaluation.journal import Journal
 from runner.models.worker import process
 from runner.report import console
@@ -142,24 +143,40 @@ def test_what_is_answered_after_a_change_is_not_kept(
     assert timing["prompts_resumed"] == answered
 
 
-def test_a_change_in_secret_is_found_by_content_and_no_answer_is_kept(
-    evaluate: Evaluate, submission: Path, tmp_path: Path
+def test_a_change_in_secret_is_found_by_the_kernels_clock(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:
+    done = evaluate(at=("predict", 3), disturb=in_secret(submission.parent / "model" / "model.safetensors"))
+    assert done.exit_code == 1
+    assert "BYTES_CHANGED" in done.output
+    assert list(tmp_path.rglob(filenames.BUNDLE)) == []
+
+
+def test_a_change_that_nothing_shows_is_found_by_content_and_no_answer_is_kept(
+    evaluate: Evaluate, submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(open_submission, "raise_if_modified", lambda _: None)
     done = evaluate(at=("predict", 3), disturb=in_secret(submission.parent / "model" / "model.safetensors"))
     assert done.exit_code == 1
     assert "BYTES_CHANGED" in done.output
     assert list((tmp_path / "results" / "disturbed").iterdir()) == []
 
 
-def test_another_mode_or_a_further_link_is_no_change(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:
+def test_a_touched_file_ends_the_run_and_the_same_command_goes_on(
+    evaluate: Evaluate, submission: Path, tmp_path: Path
+) -> None:
+    """Another mode or a further link moves no byte; but the kernel tells it by what also tells a hidden change."""
+
     def disturb() -> None:
         path = submission.parent / "model" / "model.safetensors"
-        path.chmod(0o640)
         (tmp_path / "backup").hardlink_to(path)
         (tmp_path / "backup").unlink()
-        path.chmod(0o644)
 
-    assert card_of(evaluate(at=("predict", 3), disturb=disturb))["run"]["bytes_bound"] == binding(tmp_path)
+    done = evaluate(at=("predict", 3), disturb=disturb)
+    assert done.exit_code == 1
+    assert "BYTES_CHANGED" in done.output
+    run = folder_of(evaluate())
+    timing = json.loads((run / filenames.ENVIRONMENT).read_text(encoding="utf-8"))["timing"]
+    assert timing["prompts_resumed"] == 3
+    assert card_of(evaluate())["run"]["bytes_bound"] == binding(tmp_path)
 
 
 def test_a_model_is_read_once_before_and_once_after(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:

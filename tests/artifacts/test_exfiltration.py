@@ -170,6 +170,24 @@ def link_new(path: Path, target: Path) -> None:
     path.symlink_to(target)
 
 
+@dataclass
+class Unbound:
+    """In place of a private view: the folder as it was submitted, with all that lies in it."""
+
+    folder: Path
+    kind: Any
+    stats: Any
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        return [{"name": "x", "size": 1, "sha256": "0" * 64}]
+
+    def __enter__(self) -> "Unbound":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 Run = Callable[..., Result]
 
 
@@ -179,10 +197,8 @@ def run(sound: Path, outside: Outside, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(walk, "check_submission_files", lambda *_, **__: ())
     monkeypatch.setattr(client, "LIMITS", QUICK)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # Hashing would refuse links as well: here it follows them.
-    monkeypatch.setattr(
-        open_submission, "submission_manifest", lambda *_: [{"name": "model/x", "size": 1, "sha256": "0" * 64}]
-    )
+    # Neither are its files bound, which would refuse links as well: the libraries are given the submitted folder.
+    monkeypatch.setattr(open_submission, "PrivateView", Unbound)
     monkeypatch.setattr(open_submission, "changed_files", lambda *_: [])
     monkeypatch.setattr(open_submission, "stat_files", lambda *_: ())
 

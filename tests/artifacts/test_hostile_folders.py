@@ -16,6 +16,8 @@ from support import hostile_submissions as hostile
 from support import sandbox_probes as hostile_code
 
 from runner.artifacts import (
+    Kind,
+    PrivateView,
     adapter_manifest,
     changed_files,
     check_adapter,
@@ -112,7 +114,7 @@ def as_another_user(made: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("attack", hostile.ATTACKS, ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", hostile.ATTACKS + hostile.HARMLESS, ids=lambda attack: attack.name)
 def test_each_hostile_folder_has_exactly_its_faults(attack: Any, folder: Path, model_facts: Any) -> None:
     made = hostile.make(attack, folder)
     if attack.name == "tree/mode-0600" and os.geteuid() == 0:
@@ -126,6 +128,32 @@ def test_each_hostile_folder_has_exactly_its_faults(attack: Any, folder: Path, m
             assert str(fault).isprintable()
             assert fault.message.endswith(".")
     assert set(found) == set(attack.codes)
+
+
+def contents(folder: Path, kind: Kind) -> dict[str, Any]:
+    """What the library is given: every file of the private folder; of weights, which open file they lead to."""
+    with PrivateView(folder, kind) as view:
+        assert all(path.is_file() for path in view.folder.rglob("*"))
+        return {path.name: path.read_bytes() for path in view.folder.rglob("*")}
+
+
+@pytest.mark.parametrize("attack", hostile.HARMLESS, ids=lambda attack: attack.name)
+def test_what_is_never_loaded_is_not_there_for_the_library(attack: Any, folder: Path) -> None:
+    kind: Kind = "adapter" if attack.kind == "adapter" else "model"
+    make = hostile.make_adapter if kind == "adapter" else hostile.make_model
+    make(folder / "sound")
+    sound = contents(folder / "sound", kind)
+    found = contents(hostile.make(attack, folder / "hostile"), kind)
+    if (
+        attack.name == "adapter/regex"
+    ):  # it becomes the modules that the tensors name; the sound one gives their endings
+        settings = json.loads(found["adapter_config.json"])
+        targets = settings.pop("target_modules")
+        assert targets == [f"model.layers.0.self_attn.{letter}_proj" for letter in "qv"]
+        sound = {**sound, "adapter_config.json": json.loads(sound["adapter_config.json"])}
+        sound["adapter_config.json"].pop("target_modules")
+        found["adapter_config.json"] = settings
+    assert found == sound
 
 
 def test_sound_folders_have_no_fault(folder: Path) -> None:
@@ -167,10 +195,10 @@ def test_files_that_are_accepted_and_ignored_change_neither_verdict_nor_digest(f
 def test_every_fault_is_found_at_once_in_the_order_of_the_rules(folder: Path) -> None:
     made = folder / "model"
     hostile.make_model(made)
-    for name in ("tree/unknown-name", "json/attn-kernel", "st/hole", "tok/replace", "tok/strftime"):
+    for name in ("tree/fifo", "json/wrong-type", "st/hole", "tok/replace", "tok/strftime-in-settings"):
         next(attack for attack in hostile.ATTACKS if attack.name == name).make(made)
     found = [fault.code for fault in check_model(made)[0]]
-    assert found == ["FILE_NOT_ALLOWED", "CONFIG_FORBIDDEN", "ST_COVERAGE", "TOKENIZER_REWRITES", "TEMPLATE_UNSTABLE"]
+    assert found == ["FILE_NOT_REGULAR", "CONFIG_BOUNDS", "ST_COVERAGE", "TOKENIZER_REWRITES", "TEMPLATE_UNSTABLE"]
 
 
 NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
@@ -287,10 +315,11 @@ def test_the_folder_itself_may_be_reached_through_a_link(folder: Path) -> None:
 
 
 def test_a_strange_name_is_shown_escaped(folder: Path) -> None:
-    hostile.make_model(folder / "model")
-    (Path(os.fsdecode(os.fsencode(folder / "model") + b"/\x1b[31m\xff\n.json"))).write_text("{}")
-    (fault,) = check_model(folder / "model")[0]
-    assert fault.code == "FILE_NOT_ALLOWED"
+    made = Path(os.fsdecode(os.fsencode(folder) + b"/\x1b[31m\xff\n"))
+    hostile.make_model(made)
+    (made / "config.json").unlink()
+    (fault,) = check_model(made)[0]
+    assert fault.code == "FILE_MISSING"
     assert str(fault).isprintable()
 
 
@@ -378,7 +407,8 @@ def page(folder: Path) -> str:
         f"| `{name}` | {', '.join(sorted({f'`{_command(words)}`' for _, words in commands}))} |"
         for name, commands in special_files.READ_BY.items()
     ]
-    parts = [INTRODUCTION, yaml, rows(hostile.ATTACKS), IN_A_RUN, rows(hostile.DYNAMIC), answers, IN_ITS_PROCESS]
+    parts = [INTRODUCTION, yaml, rows(hostile.ATTACKS), NEVER_LOADED, rows(hostile.HARMLESS)]
+    parts += [IN_A_RUN, rows(hostile.DYNAMIC), answers, IN_ITS_PROCESS]
     parts += [rows(hostile.MISBEHAVIOUR), TRIES, stopped, SPECIAL, special, END, [""]]
     return "\n".join(line for part in parts for line in part)
 
@@ -396,6 +426,7 @@ STAGES = {
     "check": "some prompts are asked again",
     "after": "the files are hashed again",
     "score": "the rows are scored",
+    "never": "nothing loads it",
 }
 HEAD = (
     "| rule | what is tried | error | stopped when | fixture | known as |",
@@ -417,13 +448,21 @@ INTRODUCTION = (
     "",
     *HEAD,
 )
-IN_A_RUN = (
+NEVER_LOADED = (
     "",
-    "Accepted and never read: `generation_config.json`, `vocab.json`, `vocab.txt`, `merges.txt`, `tokenizer.model`,",
-    "`spiece.model`, `sentencepiece.bpe.model`, README, LICENSE, NOTICE, `submission.yaml`, `recipe.yaml`, the folder",
-    "`.cache` that downloads leave, and beside an adapter the tokenizer that trainers save there (that of the base is",
-    "used). They are not part of the digest. Rule 9: with a `generation_config.json` that suppresses tokens and forces",
-    "a first one, every score is the same to the bit (`gen/suppress-tokens`, in `test_hostile_runs.py`).",
+    "## What is never loaded, and so does no harm",
+    "",
+    "The libraries are given a private folder, never the submitted one. It holds config.json with the keys that the",
+    "configuration class of the architecture takes, tokenizer_config.json and adapter_config.json likewise, the",
+    "tokenizer and the template as they were hashed, and links to the open handles of the weights that were hashed.",
+    "All else that lies in a submitted folder is ignored: it is not opened, and not part of the digest. `validate`",
+    "lists it. For each row a test shows that the private folder is that of the sound submission to the byte. Rule 9:",
+    "with a `generation_config.json` that suppresses tokens and forces a first one, every score is the same to the bit",
+    "(`gen/suppress-tokens`, in `test_hostile_runs.py`).",
+    "",
+    *HEAD,
+)
+IN_A_RUN = (
     "",
     "## What only shows in a run",
     "",
@@ -481,7 +520,10 @@ def test_yaml_that_is_listed_is_refused_before_any_folder_is_opened(name: str, t
 
 
 def test_the_page_lists_every_attack(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    assert set(hostile.KNOWN) <= {*YAML, *(attack.name for attack in (*hostile.ATTACKS, *hostile.DYNAMIC))}
+    assert set(hostile.KNOWN) <= {
+        *YAML,
+        *(attack.name for attack in (*hostile.ATTACKS, *hostile.HARMLESS, *hostile.DYNAMIC)),
+    }
     if request.config.getoption("--update-golden"):
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(tmp_path), encoding="utf-8")

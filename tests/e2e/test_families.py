@@ -1,4 +1,4 @@
-"""The systems of the seed paper in small: each architecture, kind of tokenizer and chat format, through the command."""
+"""The systems of the seed paper in small, and one of the general path, through the command."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import tiny_models
+from support import architectures, tiny_models
 from support.command import Command
 from support.reference_scorer import label_log_scores
 from tokenizers import pre_tokenizers
@@ -59,11 +59,21 @@ def zephyr() -> Family:
     """Zephyr: Mistral 7B v0.1, with its sliding window and its ▁ before every text, and a chat format without BOS."""
     tokenizer = tiny_models.piece_tokenizer(template=tiny_models.LINES, letters=True)
     model = tiny_models.model("mistral", len(tokenizer), sliding_window=1024, **POSITIONS)
-    facts = {"model_type": "mistral", "context_limit": 1024}
+    facts = {"model_type": "mistral", "context_limit": 2048, "attention": "packed", "packed_tokens": 1024}
     return Family(model, tokenizer, "▁A", "<s><|user|>\n", "</s>\n<|assistant|>\nAnswer:", facts)
 
 
-FAMILIES = {"llama": llama, "mistral": mistral, "zephyr": zephyr}
+def gemma() -> Family:
+    """Gemma 2, by the general path: capped scores, windows shorter than the prompts, scaled embeddings."""
+    tokenizer = tiny_models.byte_tokenizer(template=tiny_models.HEADERS)
+    model = architectures.model("gemma2", len(tokenizer), **POSITIONS)
+    begins = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n"
+    asks = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nAnswer:"
+    facts = {"model_type": "gemma2", "context_limit": 2048, "attention": "general", "packed_tokens": None}
+    return Family(model, tokenizer, "ĠA", begins, asks, facts)
+
+
+FAMILIES = {"llama": llama, "mistral": mistral, "zephyr": zephyr, "gemma": gemma}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

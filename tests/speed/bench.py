@@ -222,6 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("results/speed"), help="for models and results")
     parser.add_argument("--only", action="append", help="name of a workload")
     parser.add_argument("--vocabulary", type=int, action="append")
+    parser.add_argument("--architecture", default="llama", help="another, such as gpt_neox, goes the general path")
+    parser.add_argument("--items", type=int, help="of each workload, instead of several steps' worth")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--output", default="speed.json")
@@ -231,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     texts = corpus(workloads(options.data_dir))
     for vocabulary in options.vocabulary or (TOKENS, 128_000):
-        folder = make_model(options.folder, vocabulary, texts).resolve()
+        folder = make_model(options.folder, vocabulary, texts, architecture=options.architecture).resolve()
         reference = ModelRef("causal", str(folder), None, None, None, "plain", "bfloat16", None)
         backend = open_backend(
             Submission("", "", "", b"", reference, None),
@@ -241,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         peer = Peer(options.peer_python, folder) if options.peer_python else None
         for name in options.only or ITEMS:
-            load = next(each for each in workloads(options.data_dir, ITEMS[name]) if each.name == name)
+            load = next(each for each in workloads(options.data_dir, options.items or ITEMS[name]) if each.name == name)
             print(f"{name}, vocabulary {vocabulary:,}", flush=True)
             key = name, vocabulary
             earlier = next((row for row in results if (row["workload"], row["vocabulary"]) == key), None)

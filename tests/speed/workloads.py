@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from runner.config.benchmark import load_benchmark
 from runner.core.resources import benchmark_file
@@ -40,17 +40,20 @@ class Workload:
     real: bool
 
 
-def make_model(folder: Path, vocabulary: int, corpus: Sequence[str], shape: Mapping[str, int] = LARGE) -> Path:
-    """A Llama of this shape in bfloat16, its weights random, and a tokenizer learnt from `corpus`.
+def make_model(
+    folder: Path, vocabulary: int, corpus: Sequence[str], shape: Mapping[str, int] = LARGE, architecture: str = "llama"
+) -> Path:
+    """A model of this shape in bfloat16, its weights random, and a tokenizer learnt from `corpus`.
 
     The tokenizer is the same for every vocabulary of the model, so that all read the same tokens.
     """
-    target = folder / f"llama-{shape['hidden_size']}-{vocabulary}"
+    target = folder / f"{architecture}-{shape['hidden_size']}-{vocabulary}"
     if (target / "tokenizer_config.json").exists():
         return target
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=4096, tie_word_embeddings=False, **shape)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(target)
+    sizes = {"vocab_size": vocabulary, "max_position_embeddings": 4096, "tie_word_embeddings": False, **shape}
+    config = AutoConfig.for_model(architecture, **sizes)
+    AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(target)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

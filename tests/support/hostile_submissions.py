@@ -157,7 +157,8 @@ class Attack:
     `kind` is what the folder is checked as: a model, an adapter, or (`pinned`, `edited`) against a digest or a manifest
     taken before. Of the dynamic ones it is how the model is asked, `plain` or `chat`, or `lora` with an adapter.
     `stage` is where it is stopped: `files` before any library opens one, `load`, `plan` when prompts are read,
-    `predict`, `check` when all prompts are answered, or `after` it.
+    `predict`, `check` when all prompts are answered, or `after` it; `never` where nothing is stopped, since nothing of
+    it is loaded.
     """
 
     name: str
@@ -274,7 +275,7 @@ def fifo(folder: Path) -> None:
 
 
 def many(folder: Path) -> None:
-    for number in range(1100):
+    for number in range(5000):
         (folder / f"model-{number:05}.safetensors").touch()
 
 
@@ -339,6 +340,32 @@ def flip(folder: Path) -> None:
     path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
 
 
+def other_weights(folder: Path) -> None:
+    (folder / ".cache").mkdir()
+    shutil.copy(folder / "model.safetensors", folder / ".cache" / "other.safetensors")
+    setting("config.json", transformers_weights=".cache/other.safetensors")(folder)
+
+
+def spoilt_files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"spoilt")
+
+
+def leftovers(folder: Path) -> None:
+    spoilt_files(
+        folder, "original/consolidated.00.pth", "runs/events.out", "onnx/model.onnx", "checkpoint-5/optimizer.pt"
+    )
+    spoilt_files(folder, "params.json", "trainer_state.json", "all_results.json", ".gitattributes", ".DS_Store")
+    (folder / "consolidated.safetensors").symlink_to("/etc/passwd")
+
+
+def adapter_leftovers(folder: Path) -> None:
+    spoilt_files(
+        folder, "training_args.bin", "optimizer.pt", "tokenizer.json", "config.json", "checkpoint-5/scheduler.pt"
+    )
+
+
 SPLIT = {"type": "Split", "pattern": {"String": "wrong"}, "behavior": "Isolated", "invert": False}
 TEMPLATE_STEP = {"type": "TemplateProcessing", "pair": [], "special_tokens": {}}
 ONE = {"Sequence": {"id": "A", "type_id": 0}}
@@ -348,40 +375,7 @@ ATTACKS = (
     Attack("tree/symlink", ("FILE_NOT_REGULAR",), "2", "Weights are a symbolic link to a file elsewhere", symlink),
     Attack("tree/hardlink", ("FILE_NOT_REGULAR",), "2", "A file has a second name outside the folder", hardlink),
     Attack("tree/fifo", ("FILE_NOT_REGULAR",), "2", "A FIFO in place of a file: reading never ends", fifo),
-    Attack("tree/pickle", ("FILE_FORBIDDEN_TYPE",), "2", "`pytorch_model.bin`, a pickle", put("pytorch_model.bin")),
-    Attack(
-        "tree/adapter-bin",
-        ("FILE_FORBIDDEN_TYPE",),
-        "2",
-        "`adapter_model.bin`, a pickle that is loaded even where safetensors are asked for",
-        put("adapter_model.bin"),
-        "adapter",
-    ),
-    Attack(
-        "tree/rng-state", ("FILE_FORBIDDEN_TYPE",), "2", "`rng_state.pth`, a trainer's pickle", put("rng_state.pth")
-    ),
-    Attack("tree/code", ("FILE_FORBIDDEN_TYPE",), "2", "`modeling.py`, code beside a model", put("modeling.py")),
-    Attack("tree/upper-case", ("FILE_FORBIDDEN_TYPE",), "2", "A pickle named `X.BIN`", put("X.BIN")),
-    Attack("tree/git", ("FILE_FORBIDDEN_TYPE",), "2", "A `.git` folder", lambda folder: (folder / ".git").mkdir()),
-    Attack("tree/unknown-name", ("FILE_NOT_ALLOWED",), "2", "A file that nothing reads", put("notes.json")),
-    Attack(
-        "tree/template-folder",
-        ("FILE_NOT_ALLOWED",),
-        "2",
-        "A folder of further chat templates",
-        lambda folder: (
-            (folder / "additional_chat_templates").mkdir() or put("additional_chat_templates/default.jinja")(folder)
-        ),
-    ),
-    Attack("tree/many", ("TREE_LIMIT",), "2", "More than a thousand files", many),
-    Attack("tree/long-path", ("TREE_LIMIT",), "2", "A name of two hundred letters", put("m" * 200 + ".safetensors")),
-    Attack(
-        "tree/deep",
-        ("TREE_LIMIT",),
-        "2",
-        "Folders in folders in folders",
-        lambda folder: (folder / "/".join("abcdefghij")).mkdir(parents=True),
-    ),
+    Attack("tree/many", ("TREE_LIMIT",), "2", "Five thousand files", many),
     Attack("tree/case", ("NAME_COLLISION",), "2", "Two shards whose names differ in case", same_name("a", "A")),
     Attack("tree/nfc", ("NAME_COLLISION",), "2", "Two spellings of one é", same_name("\u00e9", "e\u0301")),
     Attack("tree/mode-0600", ("FILE_UNREADABLE",), "2", "A file that the running user may not read", unreadable),
@@ -413,7 +407,7 @@ ATTACKS = (
     ),
     Attack(
         "json/lightglue",
-        ("MODEL_TYPE", "CONFIG_FORBIDDEN"),
+        ("MODEL_TYPE",),
         "4",
         "A known architecture that switches `trust_remote_code` on by itself",
         setting("config.json", model_type="lightglue", trust_remote_code=True),
@@ -424,34 +418,6 @@ ATTACKS = (
         "4",
         "`auto_map`: code from the model's repository",
         setting("config.json", auto_map={"AutoModelForCausalLM": "modeling.Evil"}),
-    ),
-    Attack(
-        "json/attn-kernel",
-        ("CONFIG_FORBIDDEN",),
-        "4",
-        "`attn_implementation`: a kernel fetched from the Hub",
-        setting("config.json", attn_implementation="evil/kernel"),
-    ),
-    Attack(
-        "json/attn-internal",
-        ("CONFIG_FORBIDDEN",),
-        "4",
-        "`_attn_implementation_internal`: the same past the first check",
-        setting("config.json", _attn_implementation_internal="evil/kernel"),
-    ),
-    Attack(
-        "json/nested-trust",
-        ("CONFIG_FORBIDDEN",),
-        "4",
-        "`trust_remote_code` deep inside",
-        setting("config.json", extra=[{"inner": {"trust_remote_code": True}}]),
-    ),
-    Attack(
-        "json/tokenizer-auto-map",
-        ("CONFIG_FORBIDDEN",),
-        "4",
-        "`auto_map` of a tokenizer",
-        setting("tokenizer_config.json", auto_map={"AutoTokenizer": ["tok.Evil", None]}),
     ),
     Attack(
         "json/quantized",
@@ -466,6 +432,20 @@ ATTACKS = (
         "4",
         "A million layers, built before weights are looked at",
         setting("config.json", num_hidden_layers=1_000_000),
+    ),
+    Attack(
+        "json/billion-labels",
+        ("CONFIG_BOUNDS",),
+        "4",
+        "`num_labels: 1e9`: names for a billion labels are made before weights are looked at",
+        setting("config.json", num_labels=10**9),
+    ),
+    Attack(
+        "json/wrong-type",
+        ("CONFIG_BOUNDS",),
+        "4",
+        "A text where a number belongs",
+        setting("config.json", rms_norm_eps="small"),
     ),
     Attack("json/negative", ("CONFIG_BOUNDS",), "4", "A negative vocabulary", setting("config.json", vocab_size=-1)),
     Attack(
@@ -596,13 +576,6 @@ ATTACKS = (
         "A shard has a tensor that the index does not name",
         index(lambda found: found.pop("lm_head.weight")),
     ),
-    Attack(
-        "st/second-weights",
-        ("INDEX_KEYS",),
-        "5",
-        "Two sets of weights: which is loaded is unclear",
-        lambda folder: shutil.copy(folder / "model.safetensors", folder / "other.safetensors") and None,
-    ),
     # 6 Adapter
     Attack(
         "adapter/type",
@@ -621,14 +594,6 @@ ATTACKS = (
         "adapter",
     ),
     Attack(
-        "adapter/auto-mapping",
-        ("ADAPTER_KEY",),
-        "6",
-        "`auto_mapping`, a class to import",
-        setting("adapter_config.json", auto_mapping={"base_model_class": "X", "parent_library": "evil"}),
-        "adapter",
-    ),
-    Attack(
         "adapter/layer-replication",
         ("ADAPTER_KEY",),
         "6",
@@ -638,7 +603,7 @@ ATTACKS = (
     ),
     Attack(
         "adapter/tokenizer-kwargs",
-        ("ADAPTER_KEY", "CONFIG_FORBIDDEN"),
+        ("ADAPTER_KEY",),
         "6",
         "`tokenizer_kwargs` with `trust_remote_code`",
         setting("adapter_config.json", tokenizer_kwargs={"trust_remote_code": True}),
@@ -690,14 +655,6 @@ ATTACKS = (
         "6",
         "A whole weight of the base among the tensors",
         lora(lambda shapes: shapes.update({"base_model.model.lm_head.base_layer.weight": [64, 32]})),
-        "adapter",
-    ),
-    Attack(
-        "adapter/regex",
-        ("ADAPTER_PATTERN",),
-        "6",
-        "Targets as a regular expression",
-        setting("adapter_config.json", target_modules=".*_proj"),
         "adapter",
     ),
     Attack(
@@ -851,6 +808,161 @@ ATTACKS = (
         "8",
         "Two chat templates that differ",
         setting("tokenizer_config.json", chat_template="Answer: B"),
+    ),
+)
+
+
+# What would do harm if it were loaded, and never is: the library is given a folder of our making.
+HARMLESS = (
+    Attack("tree/pickle", (), "2", "`pytorch_model.bin`, a pickle", put("pytorch_model.bin"), stage="never"),
+    Attack(
+        "tree/adapter-bin",
+        (),
+        "2",
+        "`adapter_model.bin`, a pickle that is loaded even where safetensors are asked for",
+        put("adapter_model.bin"),
+        "adapter",
+        stage="never",
+    ),
+    Attack("tree/rng-state", (), "2", "`rng_state.pth`, a trainer's pickle", put("rng_state.pth"), stage="never"),
+    Attack("tree/code", (), "2", "`modeling.py`, code beside a model", put("modeling.py"), stage="never"),
+    Attack("tree/upper-case", (), "2", "A pickle named `X.BIN`", put("X.BIN"), stage="never"),
+    Attack("tree/git", (), "2", "A `.git` folder", lambda folder: (folder / ".git").mkdir(), stage="never"),
+    Attack("tree/unknown-name", (), "2", "A file that nothing reads", put("notes.json"), stage="never"),
+    Attack(
+        "tree/template-folder",
+        (),
+        "2",
+        "A folder of further chat templates",
+        lambda folder: (
+            (folder / "additional_chat_templates").mkdir() or put("additional_chat_templates/default.jinja")(folder)
+        ),
+        stage="never",
+    ),
+    Attack("tree/long-path", (), "2", "A name of two hundred letters", put("m" * 200 + ".safetensors"), stage="never"),
+    Attack(
+        "tree/deep",
+        (),
+        "2",
+        "Folders in folders in folders",
+        lambda folder: (folder / "/".join("abcdefghij")).mkdir(parents=True),
+        stage="never",
+    ),
+    Attack(
+        "json/attn-kernel",
+        (),
+        "4",
+        "`attn_implementation`: a kernel fetched from the Hub",
+        setting("config.json", attn_implementation="evil/kernel"),
+        stage="never",
+    ),
+    Attack(
+        "json/attn-internal",
+        (),
+        "4",
+        "`_attn_implementation_internal`: the same past the first check",
+        setting("config.json", _attn_implementation_internal="evil/kernel"),
+        stage="never",
+    ),
+    Attack(
+        "json/nested-trust",
+        (),
+        "4",
+        "`trust_remote_code` deep inside",
+        setting("config.json", extra=[{"inner": {"trust_remote_code": True}}]),
+        stage="never",
+    ),
+    Attack(
+        "json/tokenizer-auto-map",
+        (),
+        "4",
+        "`auto_map` of a tokenizer",
+        setting("tokenizer_config.json", auto_map={"AutoTokenizer": ["tok.Evil", None]}),
+        stage="never",
+    ),
+    Attack(
+        "adapter/regex",
+        (),
+        "6",
+        "Targets as a regular expression",
+        setting("adapter_config.json", target_modules=".*_proj"),
+        "adapter",
+        stage="never",
+    ),
+    Attack(
+        "st/second-weights",
+        (),
+        "5",
+        "Two sets of weights: which is loaded is unclear",
+        lambda folder: shutil.copy(folder / "model.safetensors", folder / "other.safetensors") and None,
+        stage="never",
+    ),
+    Attack(
+        "adapter/auto-mapping",
+        (),
+        "6",
+        "`auto_mapping`, a class to import",
+        setting("adapter_config.json", auto_mapping={"base_model_class": "X", "parent_library": "evil"}),
+        "adapter",
+        stage="never",
+    ),
+    Attack(
+        "tree/other-weights",
+        (),
+        "2",
+        "`transformers_weights`: weights in a folder that nobody looks into",
+        other_weights,
+        stage="never",
+    ),
+    Attack(
+        "tree/consolidated",
+        (),
+        "2",
+        "The weights a second time, in the form of another program, and what training leaves",
+        leftovers,
+        stage="never",
+    ),
+    Attack(
+        "tree/ignored-fifo",
+        (),
+        "2",
+        "A FIFO under a name that nothing loads",
+        lambda folder: os.mkfifo(folder / "generation_config.json"),
+        stage="never",
+    ),
+    Attack(
+        "json/own-name",
+        (),
+        "4",
+        "`_name_or_path`, `subfolder`, `variant`, `gguf_file`, `custom_generate` and other keys that lead elsewhere",
+        setting(
+            "config.json",
+            _name_or_path="../other",
+            _commit_hash="0" * 40,
+            subfolder="other",
+            variant="fp16",
+            gguf_file="other.gguf",
+            custom_generate="evil/generate",
+            base_model_tp_plan={"layers.*": "evil"},
+        ),
+        stage="never",
+    ),
+    Attack(
+        "json/auto-map-of-the-library",
+        (),
+        "4",
+        "`auto_map` with the name of the library's own class, as many repositories have it",
+        setting("config.json", auto_map={"AutoModelForCausalLM": "modeling.LlamaForCausalLM"}),
+        stage="never",
+    ),
+    Attack(
+        "adapter/training-leftovers",
+        (),
+        "6",
+        "What training leaves beside an adapter: `training_args.bin`, `optimizer.pt`, a checkpoint, a tokenizer",
+        adapter_leftovers,
+        "adapter",
+        stage="never",
     ),
 )
 

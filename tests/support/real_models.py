@@ -23,7 +23,15 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 FOLDER = Path(os.environ.get("REAL_MODELS", ROOT / "results" / "real-models"))
 SMOLLM2 = ROOT / "submissions" / "smollm2-135m-instruct"
 # What the package calls Llama 2 has the vocabulary of Mistral 7B v0.1, as its tokenizer.json lies on the Hub.
-_NPM = {"mistral-v1-hub": "llama2", "llama3": "llama3", "llama3.1": "llama3_1", "qwen3": "qwen3"}
+_NPM = {
+    "mistral-v1-hub": "llama2",
+    "llama3": "llama3",
+    "llama3.1": "llama3_1",
+    "qwen3": "qwen3",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3",
+    "gpt2": "gpt2",
+}
 _MISTRAL = {
     "mistral-v1": "tokenizer.model.v1",
     "mistral-v3": "mistral_instruct_tokenizer_240323.model.v3",

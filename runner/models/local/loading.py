@@ -38,6 +38,8 @@ ATTENTION = "sdpa"
 
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _NAMED = 8
+# Modules of the embeddings and of the head, as architectures call them.
+_ENDS = (["lm_head"], ["embed_out"], ["embed_tokens"], ["wte"], ["word_embeddings"], ["embed_in"])
 _UNSTATED_LENGTH = 2048
 
 
@@ -53,14 +55,18 @@ def check_vocabulary(model: Any, highest: int) -> None:
 def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
     """config.json of `folder`, of an architecture that is known to be scored right.
 
-    Raises `BackendError`: `LOAD_CONFIG`, `MODEL_TYPE`, `LOAD_HIDDEN_ADAPTER`, `QUANTIZATION`.
+    Raises `InvalidInput` `LOAD_CONFIG` where the library refuses what it says, and `BackendError`: `MODEL_TYPE`,
+    `LOAD_HIDDEN_ADAPTER`, `QUANTIZATION`.
     """
     if (folder / "adapter_config.json").exists():
         message = "The model's folder holds adapter_config.json, by which an adapter would be applied unseen."
         hint = "Name the adapter under `adapter:` in submission.yaml."
         raise BackendError(Fault("LOAD_HIDDEN_ADAPTER", message, file=str(folder), hint=hint))
-    with translate_errors("LOAD_CONFIG", "The model's configuration cannot be read", folder):
-        config = AutoConfig.from_pretrained(folder, **_SAFE)
+    try:
+        with translate_errors("LOAD_CONFIG", "The model's configuration is refused by the library", folder):
+            config = AutoConfig.from_pretrained(folder, **_SAFE)
+    except BackendError as problem:  # a fault of a file, not of the machine
+        raise InvalidInput(*problem.faults) from problem.__cause__
     if config.model_type not in known:
         message = f"The architecture is {config.model_type}; one of {', '.join(known)} was expected."
         raise BackendError(Fault("MODEL_TYPE", message, file=str(folder / "config.json")))
@@ -122,6 +128,7 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
         quantized.check_finite(folder)
     model, loading_info = _load(AutoModelForCausalLM, folder, config, dtype, *on, **more)
     _check_keys(folder, **loading_info)
+    _check_tied(folder, model)
     if any(value.device not in on for value in model.parameters()):
         message = f"The weights do not fit into the memory of {' and '.join(map(str, on))}."
         raise BackendError(Fault("OUT_OF_MEMORY", message, hint="Use more or larger devices, or a smaller dtype."))
@@ -215,6 +222,23 @@ def _check_keys(folder: Path, missing_keys: set[str], unexpected_keys: set[str],
     ]
     if faults:
         raise BackendError(*faults)
+
+
+def _check_tied(folder: Path, model: Any) -> None:
+    """`LOAD_KEYS` where a file holds a head beside the embeddings that it is tied to, and the two differ."""
+    if not model.config.tie_word_embeddings:
+        return
+    shapes = model.get_input_embeddings().weight.shape
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            names = [name for name in opened.keys() if name.split(".")[-2:-1] in _ENDS]  # noqa: SIM118
+            found |= {name: opened.get_tensor(name) for name in names}
+    alike = {name: value for name, value in found.items() if value.shape == shapes}
+    first = next(iter(alike.values()), None)
+    differing = [name for name, value in alike.items() if first is not None and not torch.equal(value, first)]
+    if differing:
+        raise BackendError(*_key_faults(folder, "differ from the embeddings that they are tied to", differing))
 
 
 def apply_adapter(model: Any, folder: Path) -> Any:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from runner.artifacts import PrivateView, inherited_handles
 from runner.core.errors import BackendError, InvalidInput
 from runner.core.types import Prediction, Prompt, Submission
 from runner.models.base import LoadOptions
@@ -75,15 +76,12 @@ def show_tokens_isolated(
     submission: Submission, model_folder: Path, prompts: Sequence[Prompt], limits: Limits | None = None
 ) -> Iterator[dict[str, Any]]:
     """What `models.local.open.show_tokens` gives, from a process that can reach `model_folder` and little else."""
-    # The small files fetched from the Hub are links to where it keeps them; what they lead to is fetched as well.
-    links = (
-        [file.resolve() for file in model_folder.iterdir() if file.is_symlink()] if submission.model.repository else []
-    )
-    worker = Worker([model_folder, *links], "cpu", limits or LIMITS)
-    try:
-        yield from worker.tokens(submission, model_folder, prompts)
-    finally:
-        worker.close()
+    with PrivateView(model_folder, "model", weights=False) as view:
+        worker = Worker([view.folder], "cpu", limits or LIMITS)
+        try:
+            yield from worker.tokens(submission, view.folder, prompts)
+        finally:
+            worker.close()
 
 
 def isolation(device: str | None = None) -> Mapping[str, str]:
@@ -104,7 +102,7 @@ class Worker:
     def __init__(self, folders: Sequence[Path], device: str | None, limits: Limits, threads: int | None = None) -> None:
         self._limits = limits
         self.device = device
-        self._process = Process(threads)
+        self._process = Process(threads, [handle for folder in folders for handle in inherited_handles(folder)])
         try:
             opening = {
                 "folders": [str(folder.resolve()) for folder in folders],

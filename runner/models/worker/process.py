@@ -1,7 +1,6 @@
 """A fresh interpreter in a session of its own, spoken to through pipes, watched by the clock, and surely ended."""
 
 import contextlib
-import fcntl
 import json
 import os
 import selectors
@@ -9,14 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runner.core import resources
 from runner.core.errors import BackendError, Fault
+from runner.core.private_folder import make_private_folder
 from runner.core.text import printable
 from runner.models.worker import protocol
 
@@ -55,9 +54,9 @@ _SIGNS_OF_MEMORY = ("memory allocation of", "std::bad_alloc", "MemoryError", "Ca
 class Process:
     """Holds a child process and its private folder; `close` ends it, and so does the end of this process."""
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, handles: Sequence[int] = ()) -> None:
         try:
-            self._folder, self._lock = _private_folder()
+            self._folder, self._lock = make_private_folder(_FOLDER)
         except OSError as problem:
             message = f"The process that holds the model has no place for its files: {problem.strerror}."
             raise BackendError(Fault("WORKER_START", message, file=problem.filename)) from None
@@ -71,6 +70,7 @@ class Process:
                 cwd=self._folder,
                 env=_environment(self._folder, threads),
                 start_new_session=True,
+                pass_fds=handles,
                 bufsize=0,
             )
         except OSError as problem:
@@ -230,41 +230,6 @@ class Process:
     def _leave_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
-
-
-def _private_folder() -> tuple[Path, int]:
-    """A new folder for a child, and a handle that holds its lock: it is in use as long as this process lives.
-
-    Folders that processes left which were killed are removed first. Raises `OSError`.
-    """
-    for leftover in Path(tempfile.gettempdir()).glob(f"{_FOLDER}????????"):
-        _remove_if_left(leftover)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:
-                return folder, handle
-        except OSError:
-            return folder, handle  # a file system without locks; nobody else takes it for left either
-        os.close(handle)  # another process took it for left, in the instant before it was locked
-
-
-def _remove_if_left(folder: Path) -> None:
-    """Remove a folder of ours that no live process holds."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        if os.fstat(handle).st_uid == os.geteuid():
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return
-    finally:
-        os.close(handle)
 
 
 def _environment(folder: Path, threads: int | None) -> dict[str, str]:

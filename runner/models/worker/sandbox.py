@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runner.artifacts import inherited_handles
 from runner.core import resources
 from runner.models.worker import landlock, seccomp
 
@@ -125,7 +126,9 @@ def _limits(cuda: bool, memory_bytes: int | None, states: dict[str, str]) -> Non
 
 def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Path | str, int]]:
     yield own, landlock.OWN
-    paths: list[Path | str] = [*folders, *_python(), *_LIBRARIES, *_KERNEL]
+    # The links of a private view lead to handles of the very files that were hashed, wherever those lie.
+    linked = [Path(f"/proc/self/fd/{handle}") for folder in folders for handle in inherited_handles(folder)]
+    paths: list[Path | str] = [*folders, *linked, *_python(), *_LIBRARIES, *_KERNEL]
     for path in paths:
         yield path, landlock.READ
     for entry in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):

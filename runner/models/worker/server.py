@@ -24,6 +24,7 @@ from runner.tasks.predictions import to_row
 
 Json = dict[str, Any]
 Say = Callable[[Json], None]
+_LOAD_BYTES, _LOAD_FACTOR = 4 << 30, 5
 
 
 def main(parent: int) -> None:
@@ -86,7 +87,8 @@ def _serve(say: Say) -> None:
             request, prompts, encodings = waiting.get()
             try:
                 if request["do"] == "load":
-                    backend = _load(request)
+                    with _bounded_load(request):
+                        backend = _load(request)
                     answer: Any = {"adapter": backend.without_adapter() is not None}
                 else:
                     answer = _answer(request, backend, prompts, encodings, adapter_off, say)
@@ -106,6 +108,24 @@ def _load(request: Json) -> LocalModel:
         Path(adapter) if adapter is not None else None,
         LoadOptions(request["device"], request["dtype"], request["batch_tokens"]),
     )
+
+
+@contextmanager
+def _bounded_load(request: Json) -> Iterator[None]:
+    """Within it no more memory may be taken than weights of that size need: a claim in a file costs no machine.
+
+    Weights of 16 bits become 32, are held twice for a moment, and libraries need room; with CUDA there is no limit.
+    """
+    folders = [Path(folder) for folder in (request["model_folder"], request["adapter_folder"]) if folder is not None]
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    used = _data_bytes()
+    if used is not None and before[0] >= 0:
+        most = used + _LOAD_BYTES + _LOAD_FACTOR * _file_bytes(folders)
+        resource.setrlimit(resource.RLIMIT_DATA, (min(most, before[0]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _answer(
@@ -210,6 +230,10 @@ def _memory_limit(folders: list[Path], memory_bytes: int | None) -> int:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # no control group, or `max`
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return total + sum(
+    return total + _file_bytes(folders)
+
+
+def _file_bytes(folders: list[Path]) -> int:
+    return sum(
         file.stat().st_size for folder in folders if folder.is_dir() for file in folder.iterdir() if file.is_file()
     )

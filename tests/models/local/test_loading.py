@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import tiny_models
 
-from runner.artifacts import check_model
+from runner.artifacts import PrivateView, check_model, model_manifest
 from runner.core.errors import BackendError, UserError
 from runner.core.types import ModelRef
 from runner.models.base import LoadOptions
@@ -269,7 +269,7 @@ class TestOpening:
         ref = ModelRef("causal", None, "nobody/nothing", "0" * 40, None, "plain", "float32", None)
         assert refusal(lambda: resolve_model(ref), "nobody/nothing", "HF_HUB_OFFLINE") == "HUB"
 
-    def test_a_revision_in_the_cache_becomes_plain_files(
+    def test_links_of_the_cache_are_followed_inside_the_cache_only(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Path
     ) -> None:
         from huggingface_hub import constants
@@ -280,24 +280,21 @@ class TestOpening:
         shutil.copytree(saved / "model", repository / "blobs")
         (repository / "blobs" / "consolidated.safetensors").write_bytes(b"the same weights once more")
         for blob in (repository / "blobs").iterdir():
-            (snapshot / blob.name).symlink_to(blob)
+            (snapshot / blob.name).symlink_to(f"../../blobs/{blob.name}")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
         ref = ModelRef("causal", None, "nobody/something", "0" * 40, None, "plain", "float32", None)
-        assert resolve_model(ref, weights=False) == snapshot
-        folder = resolve_model(ref)
-        assert not any(path.is_symlink() for path in folder.iterdir())
-        names = {path.name for path in folder.iterdir()}
-        assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
-        assert "consolidated.safetensors" not in names
-        assert check_model(folder)[0] == ()
-        made = (folder / "config.json").stat().st_ino
-        assert resolve_model(ref) == folder
-        assert (folder / "config.json").stat().st_ino == made  # not copied again
-        (folder / "config.json").write_text("{}")
-        assert (resolve_model(ref) / "config.json").read_text() == (saved / "model" / "config.json").read_text()
-        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        assert resolve_model(ref, weights=False) == resolve_model(ref) == snapshot
+        assert check_model(snapshot)[0] == ()
+        assert model_manifest(snapshot) == model_manifest(saved / "model")
+        with PrivateView(snapshot, "model") as view:
+            names = {path.name for path in view.folder.iterdir()}
+            assert "consolidated.safetensors" not in names
+            load_model(view.folder, "float32", CPU)
+        (tmp_path / "outside.json").write_bytes((saved / "model" / "config.json").read_bytes())
+        (snapshot / "config.json").unlink()
+        (snapshot / "config.json").symlink_to(tmp_path / "outside.json")
+        assert [fault.code for fault in check_model(snapshot)[0]] == ["FILE_NOT_REGULAR"]
 
 
 def test_opening_imports_torch_and_nothing_before_does() -> None:

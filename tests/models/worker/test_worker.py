@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support import tiny_submission
 from support.paths import SUPPORT, TESTS
 
+from runner.core import private_folder
 from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.text import printable
 from runner.core.types import Prompt
@@ -385,16 +386,16 @@ def test_a_process_whose_folder_is_taken_before_it_is_locked_takes_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    lock = process.fcntl.flock
+    lock = private_folder.fcntl.flock
 
     def late(handle: int, how: int) -> None:
-        monkeypatch.setattr(process.fcntl, "flock", lock)
+        monkeypatch.setattr(private_folder.fcntl, "flock", lock)
         (taken,) = tmp_path.iterdir()
-        process._remove_if_left(taken)
+        private_folder.remove_if_left(taken)
         assert list(tmp_path.iterdir()) == []
         lock(handle, how)
 
-    monkeypatch.setattr(process.fcntl, "flock", late)
+    monkeypatch.setattr(private_folder.fcntl, "flock", late)
     started = process.Process()
     assert list(tmp_path.iterdir()) == [started.folder]
     started.close()
