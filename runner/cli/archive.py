@@ -46,7 +46,7 @@ def archive() -> None:
     metavar="PEM",
     help="Sign a checkpoint of the index with this key.",
 )
-@options.quiet
+@options.silent
 def add(
     address: str,
     cards: tuple[Path, ...],
@@ -180,6 +180,7 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
     type=click.Choice(_FORMATS),
     default="rich",
     show_default=True,
+    help="Output format.",
 )
 def leaderboard(
     address: str,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--expect-benchmark", default=None, metavar="DIGEST", help="Refuse cards of any other benchmark.")
 @click.option("--nonce", default=None, metavar="S", help="Refuse cards without this challenge.")
 @options.output_format
-@options.quiet
+@options.silent
 def verify(
     scorecard: Path,
     keyring: Path | None,
@@ -81,7 +81,7 @@ def verify(
     "gates",
     multiple=True,
     metavar="METRIC=MARGIN",
-    help="Exit with 4 unless B is shown to be worse than A by at most MARGIN; may repeat.",
+    help="Exit with 4 unless B is shown to be at most MARGIN worse than A; may repeat.",
 )
 @options.output_format
 def compare(

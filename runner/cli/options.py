@@ -52,6 +52,7 @@ limit = click.option(
     "--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Use the first N items only; not comparable."
 )
 quiet = click.option("--quiet", "-q", is_flag=True, help="Print only the path of the result.")
+silent = click.option("--quiet", "-q", is_flag=True, help="Print faults only.")
 output_dir = click.option(
     "--output-dir",
     "-o",
@@ -89,7 +90,12 @@ keyring = click.option(
     "--keyring", type=FILE, default=None, metavar="FILE", help="Trusted keys. [default: your own key only]"
 )
 output_format = click.option(
-    "--format", "output_format", type=click.Choice(["rich", "json"]), default="rich", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json"]),
+    default="rich",
+    show_default=True,
+    help="Output format.",
 )
 
 _API: dict[str, dict[str, Any]] = {

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("submissions", nargs=-1, required=True, type=options.FILE, metavar="SUBMISSION…")
 @click.option(
-    "--format", "output_format", type=click.Choice(["rich", "json", "github"]), default="rich", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json", "github"]),
+    default="rich",
+    show_default=True,
+    help="Output format.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
-@options.quiet
+@options.silent
 def validate(
     submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], verbose: bool, quiet: bool
 ) -> None:
@@ -100,8 +105,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
     default=None,
     metavar="I/N|auto",
     callback=_shard,
-    help="Compute part I (from 0) of N and leave a shard for `benchmark merge`; auto: as a Slurm array or Indexed Job "
-    "says.",
+    help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
 @options.api
 @options.nonce
@@ -161,10 +165,10 @@ def merge(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Unite the shards of one run, score them and sign once.
+    """Merge the shards of one run, score them and sign once.
 
-    SHARDS are the folders that `evaluate --shard` left, or a folder that holds them. The predictions equal those of a
-    run on one machine.
+    SHARDS are the folders that `evaluate --shard` wrote, or their parent folder. The predictions equal those of a run
+    on one machine.
     """
     from runner.evaluation.merge import merge as unite
     from runner.report import terminal

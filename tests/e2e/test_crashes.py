@@ -348,13 +348,31 @@ def test_a_polite_stop_says_what_is_kept(
     assert (run / "predictions.jsonl").read_bytes() == long_run
 
 
+def minds_stops(process: int) -> bool:
+    """Whether it has a handler for SIGTERM, from `SigCgt` in what the system tells of it."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def has_a_worker(process: int) -> bool:
+    return bool(children(process))
+
+
+def has_a_worker_with_torch(process: int) -> bool:
+    return any("libtorch" in Path(f"/proc/{worker}/maps").read_text() for worker in children(process))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
-@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("ready", [minds_stops, has_a_worker, has_a_worker_with_torch])
 def test_a_stop_before_the_first_answer_is_a_stop_too(
-    command: Command, submissions: Any, tmp_path: Path, number: int, seconds: float
+    command: Command, submissions: Any, tmp_path: Path, number: int, ready: Callable[[int], bool]
 ) -> None:
     with command.start(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
-        time.sleep(seconds)
+        deadline = time.monotonic() + 120
+        while not ready(process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 5, said

@@ -185,6 +185,17 @@ def test_the_layers_in_contributing_are_those_that_are_checked() -> None:
     assert models.split(" > ") == inside
 
 
+def test_every_page_is_reached_by_links_from_the_readme() -> None:
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached:
+            reached.add(page)
+            links = LINK.findall(page.read_text(encoding="utf-8"))
+            waiting += [target for link in links if (target := (page.parent / link).resolve()).suffix == ".md"]
+    assert set((ROOT / "docs").glob("*.md")) <= reached
+
+
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
     """Neither the folder of the checkout, nor anybody's home."""
     here = f"{ROOT}/".encode() if len(ROOT.parts) > 2 else None
