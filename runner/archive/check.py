@@ -169,4 +169,7 @@ def _unlisted(
     ]
     others = [name for folder, names in present.items() if folder != CARD.folder for name in names if name not in named]
     notes = [f"{len(others):,} files that no entry names, the first {others[0]}."] if others else []
+    if parts := store.leftovers():
+        left = f"{len(parts):,} temporary files of an `archive add` that was killed, or is at work now"
+        notes.append(f"{left}; if none is, delete them: {', '.join(parts[:3])}{', …' if len(parts) > 3 else ''}.")
     return faults, notes

@@ -84,6 +84,12 @@ class Store:
             relative_paths = [path.removeprefix(f"{self.root}/") for path in paths]
         return sorted(name for name in relative_paths if not name.rpartition("/")[2].startswith("."))
 
+    def leftovers(self) -> list[str]:
+        """The names of temporary files in a folder, as a writer that was killed leaves them; a service has none."""
+        if self.folder is None:
+            return []
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob(".*.part"))
+
     def exists(self, name: str) -> bool:
         """Whether there is an object `name`."""
         if self.folder is not None:

@@ -105,6 +105,7 @@ for _command in (
     inspection.prompts,
     inspection.ceiling,
     inspection.data,
+    inspection.init,
     inspection.baseline,
     cards.keys,
     inspection.schema,

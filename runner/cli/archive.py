@@ -165,6 +165,14 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
 @click.command()
 @click.argument("address", metavar="ARCHIVE")
 @options.keyring
+@click.option(
+    "--benchmark",
+    "benchmark_file",
+    type=options.FILE,
+    default=None,
+    metavar="FILE",
+    help="Rank cards of this benchmark, released or not. [default: of the released ones]",
+)
 @click.option("--task", default=None, metavar="NAME", help="Rank this task only.")
 @click.option("--split", default=None, metavar="NAME", help="Rank this split only.")
 @click.option(
@@ -185,6 +193,7 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
 def leaderboard(
     address: str,
     keyring: Path | None,
+    benchmark_file: Path | None,
     task: str | None,
     split: str | None,
     data_dir: Path | None,
@@ -196,8 +205,16 @@ def leaderboard(
     """
     from runner.archive.leaderboard import leaderboard as build
     from runner.archive.store import open_store
+    from runner.config.benchmark import load_benchmark
 
-    board = build(open_store(address), options.trusted_keys(keyring), task=task, split=split, data_dir=data_dir)
+    board = build(
+        open_store(address),
+        options.trusted_keys(keyring),
+        task=task,
+        split=split,
+        data_dir=data_dir,
+        benchmark=None if benchmark_file is None else load_benchmark(benchmark_file),
+    )
     if output_format == "html":
         from runner.report.html import leaderboard_page
 

@@ -123,6 +123,44 @@ def check(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 
 
 @data.command()
+@click.argument("benchmark_file", metavar="BENCHMARK", type=options.FILE)
+@options.data_dir
+@options.quiet
+def pin(benchmark_file: Path, data_dir: Path | None, quiet: bool) -> None:
+    """Write the rows and digests of the data into a benchmark.yaml.
+
+    Everything else in the file stays as it is. Data that is not there is fetched first.
+    """
+    from runner.tasks.data.pin import pin_benchmark
+
+    for split in pin_benchmark(benchmark_file, data_dir):
+        if not quiet:
+            folds = "" if split.fold_rows is None else f", {split.fold_rows:,} of them in its folds"
+            click.echo(f"{split.dataset}/{split.split}: {split.rows:,} rows{folds}, sha256 {split.sha256}")
+    click.echo(benchmark_file)
+
+
+@click.command()
+@click.argument("folder", type=options.FILE)
+@click.option("--data", "data_file", type=options.FILE, required=True, metavar="FILE", help="Rows with people's votes.")
+@options.quiet
+def init(folder: Path, data_file: Path, quiet: bool) -> None:
+    """Propose a benchmark.yaml for a file of your own.
+
+    It looks at the first rows and says what it could tell; what a person has to say is marked FILL IN, and `benchmark
+    validate` lists these places. Forms: .jsonl, .json, .csv, .tsv, .parquet, each also gzipped.
+    """
+    from runner.tasks.data.propose import propose
+
+    path, doubts = propose(folder, data_file)
+    if not quiet:
+        for doubt in doubts:
+            click.echo(doubt, err=True)
+        click.echo(f"Fill in what is marked, then: benchmark data pin {path}", err=True)
+    click.echo(path)
+
+
+@data.command()
 @options.selection
 @options.output_format
 def stats(output_format: str, **selected: Any) -> None:

@@ -45,7 +45,9 @@ data_dir = click.option(
     metavar="DIR",
     help="Folder of the data files. [default: that of `benchmark data fetch`]",
 )
-suite = click.option("--suite", default="full", show_default=True, metavar="NAME", help="Set of tasks to run.")
+suite = click.option(
+    "--suite", default=None, metavar="NAME", help="Set of tasks to run. [default: full, or the only suite]"
+)
 tasks = click.option("--task", "tasks", multiple=True, metavar="NAME", help="Use this task only; may repeat.")
 split = click.option("--split", default=None, metavar="NAME", help="Split to score. [default: the suite's]")
 limit = click.option(
@@ -135,7 +137,7 @@ def benchmark_path(path: Path | None) -> Path:
 
 def choice(
     benchmark_file: Path | None,
-    suite: str,
+    suite: str | None,
     tasks: tuple[str, ...],
     split: str | None,
     data_dir: Path | None,

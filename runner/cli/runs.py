@@ -21,15 +21,29 @@ if TYPE_CHECKING:
     show_default=True,
     help="Output format.",
 )
+@click.option(
+    "--data-dir", type=options.FILE, default=None, metavar="DIR", help="Also read a benchmark's rows, from this folder."
+)
+@click.option(
+    "--probe/--no-probe",
+    default=True,
+    show_default=True,
+    help="Let the tokenizer of a model in a local folder read a few prompts, in a process of its own (seconds).",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Name every file, key and tensor that is not read.")
 @options.silent
 def validate(
-    submissions: tuple[Path, ...], output_format: Literal["rich", "json", "github"], verbose: bool, quiet: bool
+    submissions: tuple[Path, ...],
+    output_format: Literal["rich", "json", "github"],
+    data_dir: Path | None,
+    probe: bool,
+    verbose: bool,
+    quiet: bool,
 ) -> None:
     """Report every fault of a submission, recipe or benchmark.
 
-    All faults are reported at once, each with file, line and column. No model is loaded, nor any library that could
-    load one.
+    All faults are reported at once, each with file, line and column. No weights are loaded. If the files have no
+    fault, the tokenizer reads a few prompts as `evaluate` would; what it cannot read is a fault as well.
     """
     from runner.core.errors import Fault, UserError
     from runner.evaluation.validate import check, ignored
@@ -37,7 +51,7 @@ def validate(
 
     faults: list[Fault] = []
     for path in submissions:
-        file_faults = check(path)
+        file_faults = check(path, data_dir, probe=probe)
         faults.extend(file_faults)
         if not file_faults and output_format == "rich" and not quiet:
             click.echo(f"{path}: valid")
@@ -183,6 +197,12 @@ def merge(
 @click.argument("predictions", type=options.FILE)
 @options.selection
 @click.option("--name", default=None, metavar="NAME", help="Name on the card. [default: the file's name]")
+@click.option(
+    "--scale",
+    type=click.Choice(["probabilities", "logits"]),
+    default=None,
+    help="What log_scores holds instead: probabilities (or percentages), or logits.",
+)
 @options.output_dir
 @options.nonce
 @options.key
@@ -191,6 +211,7 @@ def merge(
 def score(
     predictions: Path,
     name: str | None,
+    scale: Literal["probabilities", "logits"] | None,
     output_dir: Path,
     nonce: str | None,
     key_file: Path | None,
@@ -209,7 +230,7 @@ def score(
     with console.progress(quiet) as progress:
         progress("score", 0, 0)
         folder, card = score_file(
-            predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file)
+            predictions, options.choice(**selected), name, output_dir, nonce, options.signing_key(key_file), scale
         )
     if not quiet:
         terminal.print_card(card, every_metric=verbose)

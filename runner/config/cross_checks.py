@@ -12,6 +12,9 @@ from runner.config.source import Document, JsonPath, fault_at
 from runner.core.errors import Fault
 from runner.core.text import name_of
 
+GAP = "FILL IN:"
+"""What `benchmark init` writes where a person has to say something."""
+
 Sound = Callable[[JsonPath], bool]
 
 _NAME = re.compile(r"[A-Za-z]+")
@@ -21,6 +24,7 @@ def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
     """The faults that no schema can see; parts of `document` that are not `sound` are passed over."""
     if not isinstance(document.value, dict):
         return
+    yield from _gaps(document, document.value, ())
     for section, check in (
         ("datasets", _dataset),
         ("tasks", _task),
@@ -32,6 +36,20 @@ def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
                 yield from check(document, sound, name)
     if sound(("scoring",)):
         yield from _scoring(document)
+
+
+def _gaps(document: Document, value: Any, path: JsonPath) -> Iterator[Fault]:
+    """Texts in which something is still to be said."""
+    if isinstance(value, str) and GAP in value:
+        what = value.partition(GAP)[2].strip().splitlines()
+        message = f"Here something is still to be said: {shown(what[0] if what else '')[1:-1]}"
+        yield fault_at(document, "GAP", path, message, f"Write it in place of {GAP.rstrip(':')!r}.")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _gaps(document, inner, (*path, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _gaps(document, inner, (*path, place))
 
 
 def _section(document: Document, name: str) -> Mapping[str, Any] | None:

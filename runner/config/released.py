@@ -16,3 +16,13 @@ RELEASED: Mapping[tuple[str, str], str] = MappingProxyType(
 def is_released(benchmark: Benchmark) -> bool:
     """Whether `benchmark` is, digest for digest, a released one."""
     return RELEASED.get((benchmark.name, benchmark.version)) == benchmark.digest
+
+
+def unreleased(benchmark: Benchmark) -> str:
+    """The sentence by which a card says that its benchmark is not a released one."""
+    return f"{benchmark.name} {benchmark.version} with this content is not a released benchmark"
+
+
+def claims_release(benchmark: Benchmark) -> bool:
+    """Whether `benchmark` has the name of a released one, so that a reader could take its results for those."""
+    return any(name == benchmark.name for name, _ in RELEASED)

@@ -15,7 +15,7 @@ from runner.core.files import write_whole
 from runner.evaluation import run_dir
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
-from runner.tasks.predictions import read
+from runner.tasks.scales import Scale, read_scores
 from runner.tasks.selection import RunConfig, Selection, align_predictions, select
 
 
@@ -26,15 +26,17 @@ def score_file(
     output_dir: Path,
     nonce: str | None,
     signing_key: Callable[[], Ed25519PrivateKey],
+    scale: Scale | None = "unchecked",
 ) -> tuple[Path, dict[str, Any]]:
     """Score the rows of `path` and leave a signed card; the run's folder and the card.
 
     Rows of the fitting split are used to fit on, where there are any; without them, fitted values are cross-fitted on
     the scored rows and the card says so. A task of the suite that has no rows is left out of the card, which says so.
+    `scale` says what the scores are; None that they are log-probabilities, and what evidently is none is refused.
     """
     started = clock.now()
     title = _title(name, path)
-    rows = list(read(path))
+    rows = read_scores(path, scale)
     selection = _answered(select(choice), {row.task for row in rows}, str(path))
     answers = align_predictions(selection, rows, str(path), optional_fitting=True)
     tasks = build_tasks(selection, answers)

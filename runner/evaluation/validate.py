@@ -1,20 +1,31 @@
 """Every fault of a submission, recipe or benchmark that can be found without running it."""
 
+import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 from runner.artifacts import check_submission_files, list_ignored
+from runner.config.benchmark import load_benchmark
 from runner.config.detect import check_file, kind_of
 from runner.config.recipe import base_of, load_recipe
 from runner.config.source import BENCHMARK_BYTES, read
 from runner.config.submission import load_submission
-from runner.core.errors import Fault
+from runner.core import resources
+from runner.core.errors import Fault, InvalidInput, UserError
 from runner.core.text import printable
+from runner.core.types import Benchmark, Submission
+from runner.tasks.data.load import find_file, load_items
 
+_PROBED_ITEMS = 4
 _SHOWN = 6
 
 
-def check(path: Path) -> tuple[Fault, ...]:
-    """The faults of a benchmark.yaml, a submission.yaml or a recipe.yaml, and of the folders that it names."""
+def check(path: Path, data_dir: Path | None = None, *, probe: bool = True) -> tuple[Fault, ...]:
+    """The faults of a benchmark.yaml, a submission.yaml or a recipe.yaml, and of the folders that it names.
+
+    With `data_dir` the rows of a benchmark are read too: of every split, as each task of a suite reads them. With
+    `probe` the tokenizer of a submission without other faults reads some prompts; see `probe_prompts`.
+    """
     if path.is_dir():
         path = path / "submission.yaml"
     faults = check_file(path)
@@ -22,11 +33,52 @@ def check(path: Path) -> tuple[Fault, ...]:
         return faults
     match kind_of(read(path, BENCHMARK_BYTES)):
         case "submission":
-            return check_submission_files(load_submission(path))
+            submission = load_submission(path)
+            faults = check_submission_files(submission)
+            if faults or not probe:
+                return faults
+            return tuple(replace(fault, file=fault.file or str(path)) for fault in probe_prompts(submission))
         case "recipe":
             return check_submission_files(base_of(load_recipe(path)))
         case "benchmark":
-            return ()
+            return () if data_dir is None else _row_faults(load_benchmark(path), data_dir)
+
+
+def _row_faults(benchmark: Benchmark, data_dir: Path) -> tuple[Fault, ...]:
+    used = dict.fromkeys(pair for suite in benchmark.suites.values() for pair in suite.datasets.items())
+    faults: list[Fault] = []
+    for task, name in used:
+        dataset = benchmark.datasets[name]
+        for data in dataset.splits.values():
+            try:
+                load_items(benchmark.tasks[task], data, find_file(dataset, data, data_dir))
+            except InvalidInput as error:
+                faults.extend(fault for fault in error.faults if fault not in faults)
+    return tuple(faults)
+
+
+def probe_prompts(submission: Submission) -> tuple[Fault, ...]:
+    """What `evaluate` would refuse as it reads prompts: chat template, special tokens, options, length.
+
+    A process that can reach the model's folder and little else reads prompts of the embedded sample with the tokenizer
+    alone, without weights, as `benchmark prompts` does. Nothing is asked where the model is not in a folder on this
+    machine, or where what runs a model is not installed.
+    """
+    folder = submission.model.path
+    if folder is None or any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "peft")):
+        return ()
+    from runner.models.worker import show_tokens_isolated
+    from runner.tasks.selection import RunConfig, prompts, select_for
+
+    config = RunConfig(resources.benchmark_file(), suite="sample", limit=_PROBED_ITEMS)
+    try:
+        questions = prompts(select_for(submission, config))
+        for _ in show_tokens_isolated(submission, Path(folder), questions):
+            pass
+    except UserError as problem:
+        # A head for a task of another benchmark cannot be asked ours.
+        return tuple(fault for fault in problem.faults if fault.code != "UNKNOWN_TASK")
+    return ()
 
 
 def ignored(path: Path, *, all_names: bool) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from io import BufferedReader
 from pathlib import Path
@@ -19,6 +19,8 @@ from runner.core.types import Prediction
 _FIELDS = {field.name: field.default for field in fields(Prediction)}
 _INTERNED = ("task", "split", "prompt_id")
 """Fields with few values, each of which is kept once: there may be a million rows."""
+_INDEX_COLUMNS = ("index", "level_0", "Unnamed: 0", "__index_level_0__")
+"""What pandas calls the number of a row, which says nothing and is left out."""
 _MAX_FAULTS = 20
 _MAX_ROW = 1 << 20
 _SLACK = 10_000
@@ -53,6 +55,7 @@ def from_row(row: Any) -> Prediction:
     """A prediction from a parsed row; `ValueError` says what is wrong with it."""
     if not isinstance(row, dict):
         raise ValueError(f"a row is an object, found {_kind(row)}")
+    row = {name: value for name, value in row.items() if name not in _INDEX_COLUMNS}
     if unknown := sorted(set(row) - set(_FIELDS)):
         raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(_FIELDS)}")
     for name in ("task", "item_id", "log_scores"):
@@ -151,18 +154,28 @@ def sha256_of_rows(path: Path, rows: int) -> str | None:
     return None
 
 
-def read(path: Path) -> Iterator[Prediction]:
+def read(path: Path, parse_row: Callable[[Any], Prediction] = from_row) -> Iterator[Prediction]:
     """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line.
 
-    After a row of more than 1 MiB nothing is read.
+    After a row of more than 1 MiB nothing is read. Blank lines at the end are no rows. `parse_row` raises `ValueError`
+    for a row that is none.
     """
     faults: list[Fault] = []
+    blank: list[int] = []
     try:
         with BufferedReader(open_regular(path)) as stream:
             # Not line by line as Python does it: a file may be one line of any size.
             for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
+                if line.isspace():
+                    blank.append(number)
+                    continue
+                faults.extend(
+                    Fault("PREDICTION_ROW", "Expecting value: the line is blank.", str(path), before)
+                    for before in blank
+                )
+                blank.clear()
                 try:
-                    yield from_row(parse(line, max_bytes=_MAX_ROW))
+                    yield parse_row(parse(line, max_bytes=_MAX_ROW))
                 except (JsonFault, ValueError) as problem:
                     faults.append(Fault("PREDICTION_ROW", f"{problem}.", str(path), number))
                     if len(faults) >= _MAX_FAULTS or len(line) > _MAX_ROW:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.config.benchmark import load_benchmark
-from runner.config.released import is_released
+from runner.config.released import claims_release, is_released, unreleased
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
-from runner.core.types import Benchmark, Item, Prediction, Prompt, Submission, Task
+from runner.core.types import Benchmark, Item, Prediction, Prompt, Submission, Suite, Task
 from runner.tasks import verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
@@ -26,7 +26,7 @@ class RunConfig:
     """
 
     benchmark: Path
-    suite: str = "full"
+    suite: str | None = "full"
     tasks: tuple[str, ...] = ()
     split: str | None = None
     data_dir: Path | None = None
@@ -103,10 +103,7 @@ def select(choice: RunConfig) -> Selection:
     """Read the benchmark and the data that `choice` names; `InvalidInput` with the faults of all files at once."""
     benchmark = load_benchmark(choice.benchmark)
     where = str(choice.benchmark)
-    if choice.suite not in benchmark.suites:
-        known = ", ".join(benchmark.suites)
-        raise InvalidInput(Fault("UNKNOWN_SUITE", f"There is no suite {choice.suite!r}; there are: {known}.", where))
-    suite = benchmark.suites[choice.suite]
+    suite = _suite(benchmark, choice)
     names = choice.tasks or tuple(suite.datasets)
     if unknown := [name for name in names if name not in suite.datasets]:
         known = ", ".join(suite.datasets)
@@ -136,7 +133,7 @@ def select(choice: RunConfig) -> Selection:
         limit=choice.limit,
         tasks=tuple(parts),
         data=data,
-        not_comparable=tuple(_reasons(benchmark, choice)),
+        not_comparable=tuple(_reasons(benchmark, choice, suite)),
     )
 
 
@@ -223,12 +220,28 @@ def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, .
     return tuple(items[number] for number in sorted(numbers))
 
 
-def _reasons(benchmark: Benchmark, choice: RunConfig) -> list[str]:
+def _suite(benchmark: Benchmark, choice: RunConfig) -> Suite:
+    """The suite asked for; where none was, the one called full, or the only one."""
+    name = choice.suite
+    if name is None:
+        name = next(iter(benchmark.suites)) if len(benchmark.suites) == 1 else "full"
+    if name not in benchmark.suites:
+        known = ", ".join(benchmark.suites)
+        message = f"There is no suite {name!r}; there are: {known}."
+        if choice.suite is None:
+            message = f"There are several suites: {known}."
+        hint = "Name one with --suite." if choice.suite is None else None
+        raise InvalidInput(Fault("UNKNOWN_SUITE", message, str(choice.benchmark), hint=hint))
+    return benchmark.suites[name]
+
+
+def _reasons(benchmark: Benchmark, choice: RunConfig, suite: Suite) -> list[str]:
+    """Why a run may not be ranked. A benchmark of another name than the released ones' is what its author says."""
     reasons = []
-    if not is_released(benchmark):
-        reasons.append(f"{benchmark.name} {benchmark.version} with this content is not a released benchmark")
-    if not benchmark.suites[choice.suite].comparable:
-        reasons.append(f"suite {choice.suite!r} is for trying things")
+    if claims_release(benchmark) and not is_released(benchmark):
+        reasons.append(unreleased(benchmark))
+    if not suite.comparable:
+        reasons.append(f"suite {suite.name!r} is for trying things")
     if choice.limit is not None:
         reasons.append(f"limited to {choice.limit} items")
     return reasons

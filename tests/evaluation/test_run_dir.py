@@ -165,3 +165,9 @@ def test_only_the_owner_of_the_umask_decides_who_reads(run):
     os.umask(umask)
     for path in run.iterdir():
         assert path.stat().st_mode & 0o777 == 0o666 & ~umask, path
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_none(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    check_writable(tmp_path / "kept" / "output" / "name")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]

@@ -289,3 +289,17 @@ def test_folds_hold_every_item_once_and_depend_on_the_seed():
 
 def test_counts_are_in_the_order_of_the_items():
     assert counts_of(factories.items([[1, 2, 3], [4, 5, 6]])).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_the_marginal_is_the_mean_of_the_distributions_that_it_was_fitted_on():
+    """A distribution itself: the correction by it must not change with the number of items."""
+    counts, scores = factories.simulated(40)
+    logs = scores_to_logs(scores)
+    found = fit(
+        logs,
+        counts,
+        factories.selection(counts).benchmark.scoring,
+        split="dev",
+        held_out=(logs[:7], counts[:7], "train"),
+    )
+    assert np.exp(found.values["marginal"]) == pytest.approx(np.tile(np.exp(logs[:7]).mean(axis=0), (40, 1)))

@@ -325,6 +325,15 @@ def without(tensor: str) -> Make:
     )
 
 
+def extra_tensor(name: str, shape: list[int]) -> Make:
+    return lambda folder: write_tensors(folder / "model.safetensors", {**SHAPES, name: shape})
+
+
+def zero_adapter(folder: Path) -> None:
+    header = header_of(LORA)
+    write_raw(folder / "adapter_model.safetensors", json.dumps(header).encode(), b"\0" * data_bytes(header))
+
+
 def adapter_only(folder: Path) -> None:
     shutil.rmtree(folder)
     make_adapter(folder)
@@ -714,6 +723,28 @@ ATTACKS = (
         "An adapter in place of a model: its base would be fetched from wherever it says",
         adapter_only,
     ),
+    Attack(
+        "load/zero-adapter",
+        ("ADAPTER_NO_EFFECT",),
+        "7",
+        "An adapter of zeros: the bare base is scored",
+        zero_adapter,
+        "adapter",
+    ),
+    Attack(
+        "load/twin-tensor",
+        ("LOAD_KEYS",),
+        "7",
+        "A tensor a second time without the prefix: one of the two silently wins",
+        extra_tensor("embed_tokens.weight", [64, 32]),
+    ),
+    Attack(
+        "load/unexpected-tensor",
+        ("LOAD_KEYS",),
+        "7",
+        "A tensor of another architecture, left out in silence",
+        extra_tensor("model.layers.0.self_attn.q_norm.weight", [16]),
+    ),
     # 8 Tokenizer and template
     Attack(
         "tok/slow", ("TOKENIZER_KIND",), "8", "No tokenizer.json", lambda folder: (folder / "tokenizer.json").unlink()
@@ -1052,11 +1083,11 @@ DYNAMIC = (
         stage="predict",
     ),
     Attack(
-        "load/zero-adapter",
+        "load/tiny-adapter",
         ("ADAPTER_NO_EFFECT",),
         "7",
-        "An adapter that changes nothing: the bare base is scored",
-        tensor_bytes("adapter_model.safetensors", "lora_B.weight", b"\0"),
+        "An adapter of numbers too small to change a score: the bare base is scored",
+        tensor_bytes("adapter_model.safetensors", "lora_B.weight", b"\x60\x42\xa2\x0d"),
         "lora",
         stage="check",
     ),

@@ -22,6 +22,7 @@ from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Prediction
 from runner.tasks.answers import align, by_task_and_split
 from runner.tasks.predictions import from_row, read, to_line
+from runner.tasks.scales import read_scores
 
 LABELS = ("first", "second")
 SCHEMA = Draft202012Validator(
@@ -391,3 +392,48 @@ def test_a_file_that_is_one_endless_line_is_refused_by_its_beginning(tmp_path):
         list(read(path))
     assert {fault.code for fault in caught.value.faults} == {"PREDICTION_ROW"}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
+
+
+def rows_of(tmp_path, *scores, **more):
+    path = tmp_path / "scores.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"task": "t", "item_id": str(n), "log_scores": row, **more}) + "\n"
+            for n, row in enumerate(scores)
+        )
+        + "\n \n",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("scores", "word", "scale"),
+    [
+        ([0.25, 0.75], "probabilities", "probabilities"),
+        ([25, 75], "percentages", "probabilities"),
+        ([2.0, -1.0], "logits", "logits"),
+        ([-0.1, -0.2], "logits", "logits"),
+    ],
+)
+def test_scores_that_are_no_log_probabilities_are_refused_unless_told(tmp_path, scores, word, scale):
+    path = rows_of(tmp_path, [-0.5, -1.2], scores, index=7)
+    with pytest.raises(InvalidInput) as refused:
+        read_scores(path)
+    (fault,) = refused.value.faults
+    assert (fault.code, fault.line) == ("PREDICTION_SCALE", 2)
+    assert f"1 of 2 rows are {word}" in fault.message
+    assert f"--scale {scale}" in fault.hint
+    (told,) = read_scores(rows_of(tmp_path, scores), scale)
+    (flagged,) = read_scores(rows_of(tmp_path, scores, **{scale: True}))
+    assert told == flagged
+    assert sum(map(math.exp, told.log_scores)) == pytest.approx(1)
+    assert told.log_scores[1] - told.log_scores[0] == pytest.approx(
+        math.log(scores[1] / scores[0]) if scale == "probabilities" else scores[1] - scores[0]
+    )
+
+
+@pytest.mark.parametrize("scores", [[0.5, 0.2], [1.0, 0.0], [-1.0, 2.0]])
+def test_what_is_called_probabilities_must_be_some(tmp_path, scores):
+    with pytest.raises(InvalidInput, match="PREDICTION_ROW"):
+        read_scores(rows_of(tmp_path, scores), "probabilities")

@@ -13,6 +13,7 @@ from runner.archive.leaderboard.losses import Rebuilt, rebuild
 from runner.archive.leaderboard.ranking import standings
 from runner.archive.leaderboard.values import ComparisonKey, Group, Leaderboard, Reference, Row, Run, Section, Unranked
 from runner.archive.store import Store
+from runner.config.released import is_released
 from runner.core.types import Benchmark
 from runner.scorecard import isolation
 from runner.scoring.metrics import METRICS
@@ -29,9 +30,12 @@ def leaderboard(
     task: str | None = None,
     split: str | None = None,
     data_dir: Path | None = None,
+    benchmark: Benchmark | None = None,
     observe: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Leaderboard:
     """The leaderboard of `task` on `split` (all of them by default).
+
+    Ranked are cards of released benchmarks; with `benchmark` those of that one alone, by its digest, released or not.
 
     With `data_dir`, the primary metric of every ranked card is rebuilt from its archived predictions: a card whose
     number does not come out is refused, and ranks are bounded by the paired bootstrap. Otherwise, and for cards
@@ -43,7 +47,14 @@ def leaderboard(
     def selects(name: str, part: str) -> bool:
         return task in (None, name) and split in (None, part)
 
-    ranked, apart, damage = candidates(store, index, keyring, selects, lambda done, total: observe("read", done, total))
+    ranked, apart, damage = candidates(
+        store,
+        index,
+        keyring,
+        selects,
+        lambda done, total: observe("read", done, total),
+        None if benchmark is None else benchmark.digest,
+    )
     by_measures: dict[ComparisonKey, list[Candidate]] = {}
     for candidate in ranked:
         by_measures.setdefault(candidate.measures, []).append(candidate)
@@ -136,6 +147,7 @@ def _group(
                 sorted(references, key=lambda reference: reference.value if _lower(benchmark) else -reference.value)
             ),
             notes=tuple(notes),
+            released=is_released(benchmark),
         ),
         refused,
     )

@@ -66,11 +66,13 @@ def candidates(
     keyring: Keyring,
     selects: Callable[[str, str], bool],
     observe: Callable[[int, int], None],
+    digest: str | None = None,
 ) -> tuple[list[Candidate], list[Unranked], list[str]]:
     """Every task of every comparable card for which `selects(task, split)`; the cards apart; damage to the archive.
 
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
-    That the rest of it is sound was checked when it was added, and is checked again by `archive check`.
+    That the rest of it is sound was checked when it was added, and is checked again by `archive check`. With the
+    `digest` of a benchmark only cards of that one are ranked, released or not.
     """
     by_card = index.by_card()
     load = cache(partial(benchmarks.benchmark, store))
@@ -88,7 +90,7 @@ def candidates(
             continue
         try:
             card, key = read_signed(data, keyring)
-            results = list(_of_card(load, card, entries, selects))
+            results = list(_of_card(load, card, entries, selects, digest))
         except VerificationError as problem:
             apart.append(_refused(entries[0], *(f"{fault.message} [{fault.code}]" for fault in problem.faults)))
             continue
@@ -110,7 +112,11 @@ def _refused(entry: Leaf, *reasons: str) -> Unranked:
 
 
 def _of_card(
-    load: Callable[[str], Benchmark], card: Json, entries: list[Leaf], selects: Callable[[str, str], bool]
+    load: Callable[[str], Benchmark],
+    card: Json,
+    entries: list[Leaf],
+    selects: Callable[[str, str], bool],
+    digest: str | None,
 ) -> Iterator[Candidate | Unranked]:
     name = _take(card, str, "submission", "name")
     submission = _take(card, str, "submission", "digest")
@@ -133,19 +139,21 @@ def _of_card(
     if benchmark.digest != _take(card, str, "benchmark", "digest"):
         raise _Misfit("the archive keeps another benchmark for it than it was made with")
     for task in task_names:
-        if reasons := tuple(_against(benchmark, card, task)):
+        if reasons := tuple(_against(benchmark, card, task, digest)):
             yield Unranked("not comparable", name, entries[0].card, submission, (task,), reasons)
         else:
             yield _candidate(card, task, entries, benchmark, file)
 
 
-def _against(benchmark: Benchmark, card: Json, task: str) -> Iterator[str]:
+def _against(benchmark: Benchmark, card: Json, task: str, own: str | None) -> Iterator[str]:
     """Why a card that calls itself comparable is not: whoever signs can write anything, the benchmark is pinned."""
     suite = benchmark.suites.get(_take(card, str, "suite"))
     result = _take(card, dict, "tasks", task)
     dataset, split = _take(result, str, "dataset"), _take(result, str, "split")
-    if not is_released(benchmark):
+    if not is_released(benchmark) and benchmark.digest != own:
         yield f"{benchmark.name} {benchmark.version} with this content is not a released benchmark"
+    if own is not None and benchmark.digest != own:
+        yield "it was made with another benchmark than the one that was asked for"
     if suite is None or not suite.comparable or suite.datasets.get(task) != dataset:
         yield f"task {task!r} on {dataset!r} is not part of a comparable suite"
         return
@@ -156,8 +164,8 @@ def _against(benchmark: Benchmark, card: Json, task: str) -> Iterator[str]:
     prompts = result.get("prompts")
     if (failures := result.get("failures")) and failures.get("rows"):
         yield f"{failures['rows']} written answers could not be read, so its numbers are over other items"
-    own = benchmark.tasks[task]
-    if prompts is not None and set(prompts) not in (set(own.prompts), set(own.verbalized)):
+    declared = benchmark.tasks[task]
+    if prompts is not None and set(prompts) not in (set(declared.prompts), set(declared.verbalized)):
         yield f"prompts chosen by hand: {', '.join(map(str, prompts))}"
 
 

@@ -145,7 +145,8 @@ def _measures(group: Group) -> str:
         "prompts not said" if group.measures.prompts is None else f"asked {', '.join(map(plain, group.measures.views))}"
     )
     return (
-        f"{plain(group.measures.benchmark)} {plain(group.measures.version)} ({group.measures.benchmark_digest[:15]}…), "
+        f"{plain(group.measures.benchmark)} {plain(group.measures.version)}"
+        f"{'' if group.released else ', not a released benchmark'} ({group.measures.benchmark_digest[:15]}…), "
         f"data {group.measures.data_sha256[:8]}…, {prompts}"
     )
 

@@ -103,7 +103,10 @@ class ComparisonKey:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cards that measure the same thing, and by which metric they are ranked; `level` is that of the intervals."""
+    """Cards that measure the same thing, and by which metric they are ranked; `level` is that of the intervals.
+
+    `released` is false where the benchmark is somebody's own.
+    """
 
     measures: ComparisonKey
     metric: str
@@ -112,6 +115,7 @@ class Group:
     sections: tuple[Section, ...]
     references: tuple[Reference, ...]
     notes: tuple[str, ...]
+    released: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,21 @@
 
 import os
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from runner.config.cross_checks import is_archive
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.types import Benchmark, DataFile, Dataset
 from runner.tasks.data.download import RetryPolicy, download
 from runner.tasks.data.extract import BadArchive, Limits, extract
+from runner.tasks.data.hub import download_from_hub
 from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
+from runner.tasks.data.unpack import extract_zip, take_file
 
 FetchProgress = Callable[[str, int, int | None], None]
 """Called with the name of the dataset, the bytes of its archive there so far, and the bytes in all or None."""
@@ -21,12 +24,16 @@ FetchProgress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one split: `embedded` in the package, `present` before, `fetched`, or `replaced` a wrong file."""
+    """What became of one split.
+
+    `embedded` in the package, `present` before, `fetched`, `replaced` a wrong file, or `local`: in the folder that the
+    source names, where nothing is fetched.
+    """
 
     dataset: str
     split: str
     path: Path
-    state: Literal["embedded", "present", "fetched", "replaced"]
+    state: Literal["embedded", "present", "fetched", "replaced", "local"]
 
 
 def fetch(
@@ -36,6 +43,8 @@ def fetch(
     progress: FetchProgress | None = None,
     patience: RetryPolicy | None = None,
     limits: Limits | None = None,
+    *,
+    pinned: bool = True,
 ) -> list[Fetched]:
     """Bring every split of `datasets` (None: of all) into `data_dir` (None: the default one), in benchmark order.
 
@@ -43,7 +52,8 @@ def fetch(
     file that is there with another digest is replaced where it lies. Otherwise a split goes to
     `data_dir/<folder>/<file>`. No digest of an archive is published, so what counts is the pins of its members: a
     member gets its released name only when its digest is right. The archive (`<dataset>.part`) is removed, whatever
-    becomes of it. A dataset that fails does not keep the others from being fetched.
+    becomes of it. A dataset that fails does not keep the others from being fetched. With `pinned` false no digest is
+    compared: that is for who is about to pin what there is.
 
     Raises, with the faults of every dataset, `InvalidInput` (DATA_NAME, DATA_DATASET, DATA_URL; DATA_ARCHIVE and
     DATA_DIGEST when the archive does not hold what is declared), `BackendError` (DATA_DOWNLOAD), `OutputError`
@@ -57,7 +67,7 @@ def fetch(
         if datasets is not None and dataset.name not in datasets:
             continue
         try:
-            fetched += _fetch_dataset(dataset, folder, progress, patience or RetryPolicy(), limits)
+            fetched += _fetch_dataset(dataset, folder, progress, patience or RetryPolicy(), limits, pinned)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
             message = f"{dataset.name} could not be kept in {folder}: {what}."
@@ -71,84 +81,121 @@ def fetch(
 
 
 def _fetch_dataset(
-    dataset: Dataset, folder: Path, progress: FetchProgress | None, patience: RetryPolicy, limits: Limits | None
+    dataset: Dataset,
+    folder: Path,
+    progress: FetchProgress | None,
+    patience: RetryPolicy,
+    limits: Limits | None,
+    pinned: bool,
 ) -> list[Fetched]:
     splits = list(dataset.splits.values())
     if dataset.embedded is not None:
         return [Fetched(dataset.name, data.split, places(dataset, data, folder)[0], "embedded") for data in splits]
-    before = {data.split: _state(dataset, data, folder) for data in splits}
+    if dataset.path is not None:
+        return [_local(dataset, data, folder) for data in splits]
+    before = {data.split: _state(dataset, data, folder, pinned) for data in splits}
     if any(state != "present" for _, state in before.values()):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / f".{dataset.name}.lock", timeout=0):
                 # Looked at again: another process may have finished between the first look and the lock.
-                before = {data.split: _state(dataset, data, folder) for data in splits}
-                missing = [data for data in splits if before[data.split][1] != "present"]
+                before = {data.split: _state(dataset, data, folder, pinned) for data in splits}
+                # Splits that are folds of one file need it once.
+                missing = {data.file: data for data in splits if before[data.split][1] != "present"}
                 if missing:
-                    _bring(dataset, {d.split: before[d.split][0] for d in missing}, folder, progress, patience, limits)
+                    targets = {file: before[data.split][0] for file, data in missing.items()}
+                    _bring(dataset, missing, targets, folder, progress, patience, limits, pinned)
         except Timeout:
             message = f"Another process is fetching {dataset.name} into {folder}."
             raise Interrupted(Fault("DATA_LOCKED", message, hint="Run the command again when it is done.")) from None
     return [Fetched(dataset.name, split, path, state) for split, (path, state) in before.items()]
 
 
-def _state(dataset: Dataset, data: DataFile, folder: Path) -> tuple[Path, Literal["present", "fetched", "replaced"]]:
+def _local(dataset: Dataset, data: DataFile, folder: Path) -> Fetched:
+    looked_at = places(dataset, data, folder)
+    for path in looked_at:
+        if is_file(path):
+            return Fetched(dataset.name, data.split, path, "local")
+    message = f"{data.file} of {dataset.name} was not found; looked at {' and '.join(map(str, looked_at))}."
+    hint = "Put it there: nothing is fetched for a source with a `path`."
+    raise InvalidInput(Fault("DATA_MISSING", message, file=str(looked_at[-1]), hint=hint))
+
+
+def _state(
+    dataset: Dataset, data: DataFile, folder: Path, pinned: bool
+) -> tuple[Path, Literal["present", "fetched", "replaced"]]:
     """Where a split belongs, and what fetching it will have made of it."""
     possible = places(dataset, data, folder)
     path = next(filter(is_file, possible), None)
     if path is None:
         return possible[-1], "fetched"
     kind, expected = pin(data)
-    return path, "present" if digest_of_file(kind, path) == expected else "replaced"
+    return path, "present" if not pinned or digest_of_file(kind, path) == expected else "replaced"
 
 
 def _bring(
     dataset: Dataset,
-    targets: dict[str, Path],
+    files: Mapping[str, DataFile],
+    targets: Mapping[str, Path],
     folder: Path,
     progress: FetchProgress | None,
     patience: RetryPolicy,
     limits: Limits | None,
+    pinned: bool,
 ) -> None:
-    if dataset.url is None:
-        raise ValueError(f"{dataset.name} has no url")
+    """Fetch `files` (by name) and give those that are right their names, which are `targets`."""
     part = folder / f"{dataset.name}.part"
+    source = dataset.url or f"{dataset.hub} at {dataset.revision}"
+    prefix = "" if dataset.folder in (None, ".") else f"{dataset.folder}/"
 
     def report(done: int, total: int | None) -> None:
         if progress is not None:
             progress(dataset.name, done, total)
 
-    prefix = "" if dataset.folder is None else f"{dataset.folder}/"
-    members = {split: prefix + dataset.splits[split].file for split in targets}
     unchecked = {
-        split: target.with_name(f".{target.name}.{secrets.token_hex(4)}.unchecked") for split, target in targets.items()
+        file: target.with_name(f".{target.name}.{secrets.token_hex(4)}.unchecked") for file, target in targets.items()
     }
     faults = []
     try:
-        download(dataset.url, part, patience, report)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
-        refused = extract(part, {members[split]: path for split, path in unchecked.items()}, limits)
-        for split, target in targets.items():
-            member = members[split]
+        if dataset.url is None:
+            refused: Mapping[str, str] = {}
+            for file, path in unchecked.items():
+                download_from_hub(dataset.hub or "", dataset.revision or "", file, path)
+        else:
+            download(dataset.url, part, patience, report)
+            refused = _unpack(dataset.url, part, {prefix + file: path for file, path in unchecked.items()}, limits)
+        for file, target in targets.items():
+            member = prefix + file
             if member in refused:
-                faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} does not give {member}: {refused[member]}."))
+                faults.append(Fault("DATA_ARCHIVE", f"{source} does not give {member}: {refused[member]}."))
                 continue
-            kind, expected = pin(dataset.splits[split])
-            digest = digest_of_file(kind, unchecked[split])
-            if digest == expected:
-                _give_name(unchecked[split], target)
+            kind, expected = pin(files[file])
+            digest = digest_of_file(kind, unchecked[file])
+            if digest == expected or not pinned:
+                _give_name(unchecked[file], target)
                 continue
-            message = f"{member} in {dataset.url} has {kind} {digest}, expected {expected}; it was not kept."
+            message = f"{member} in {source} has {kind} {digest}, expected {expected}; it was not kept."
             faults.append(Fault("DATA_DIGEST", message, hint="The release has changed, or it was altered on the way."))
     except BadArchive as error:
         hint = "What was downloaded is discarded; run the command again."
-        faults.append(Fault("DATA_ARCHIVE", f"{dataset.url} cannot be unpacked: {error}.", hint=hint))
+        faults.append(Fault("DATA_ARCHIVE", f"{source} cannot be unpacked: {error}.", hint=hint))
     finally:
         for path in (part, *unchecked.values()):
             path.unlink(missing_ok=True)
     if faults:
         raise InvalidInput(*faults)
+
+
+def _unpack(url: str, part: Path, wanted: Mapping[str, Path], limits: Limits | None) -> Mapping[str, str]:
+    """The wanted files out of what was downloaded, by the ending of its address; why, for those that are not there."""
+    name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
+    if is_archive(url):
+        return (extract_zip if name.lower().endswith(".zip") else extract)(part, wanted, limits)
+    for file, path in wanted.items():
+        take_file(part, path, gzipped=name != file, limits=limits)
+    return {}
 
 
 def _give_name(unchecked: Path, target: Path) -> None:

@@ -1,0 +1,142 @@
+"""A first benchmark.yaml for somebody else's data, with what could be told and marks where a person has to say it."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.config.cross_checks import GAP
+from runner.core.errors import Fault, InvalidInput
+from runner.core.files import write_whole
+from runner.tasks.data.look import Guess, look_at
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_FOLDS = 5
+
+
+def propose(folder: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
+    """Write `folder/benchmark.yaml` for the file `data`; its path and what could not be told.
+
+    A file outside the folder is copied into `folder/data`. Raises `InvalidInput`: BENCHMARK_EXISTS, DATA_MISSING, and
+    what `look_at` raises.
+    """
+    path = folder / "benchmark.yaml"
+    if path.exists():
+        raise InvalidInput(Fault("BENCHMARK_EXISTS", "There is one already, and it stays.", str(path)))
+    try:
+        guess = look_at(data)
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = data.resolve().is_relative_to(folder.resolve())
+        place = data.resolve().relative_to(folder.resolve()) if inside else Path("data", data.name)
+        if not inside:
+            (folder / "data").mkdir(exist_ok=True)
+            shutil.copyfile(data, folder / place)
+    except OSError as error:
+        raise InvalidInput(Fault("DATA_MISSING", f"The file cannot be read: {error.strerror}.", str(data))) from None
+    write_whole(path, _text(folder, place, guess).encode())
+    return path, guess.doubts
+
+
+def _text(folder: Path, place: Path, guess: Guess) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:60] or "benchmark"
+    labels = list(guess.labels) or ["yes", "no"]
+    fields = guess.fields or {"text": f"{GAP} the path to a text"}
+    lines = [
+        "# Made by `benchmark init`. Say what is marked FILL IN, then: `benchmark data pin benchmark.yaml`,",
+        "# `benchmark validate benchmark.yaml --data-dir .`. Each key is described by `benchmark schema benchmark`.",
+        'schema_version: "1"',
+        f"name: {name}",
+        'version: "0.1.0"',
+        f'description: "{GAP} what is measured, and on whom."',
+        "",
+        "datasets:",
+        f"  {name}:",
+        f'    description: "{GAP} where the data comes from, and under which licence."',
+        "    synthetic: false",
+        "    source:",
+        f"      path: {_plain(str(place.parent))}",
+        "    splits:",
+        "      # One file in five folds: four are scored, one is fitted on. Two files need no folds.",
+    ]
+    for split, take in (("test", "1, 2, 3, 4"), ("dev", "5")):
+        lines += [
+            f"      {split}:",
+            f"        file: {_plain(place.name)}",
+            f"        folds: {{number: {_FOLDS}, take: [{take}], seed: 1}}",
+        ]
+    lines += [
+        "",
+        "tasks:",
+        "  question:",
+        f'    description: "{GAP} the question that people were asked."',
+        f"    labels: [{', '.join(map(_plain, labels))}]",
+        "    # ordinal: true  # if the labels have an order, and stand in it",
+        "    item:",
+        f"      id: {_plain(guess.id)}",
+        "      fields:",
+        *(f"        {field}: {_plain(path)}" for field, path in fields.items()),
+        *(["      missing_text: skip"] if guess.missing_text else []),
+        *_votes(guess),
+        "    without_votes: refuse",
+        "    prompts: [letters]",
+        "",
+        "prompts:",
+        "  letters:",
+        "    task: question",
+        "    elicitation: logprob",
+        "    orders:",
+        f"      - [{', '.join(map(_plain, labels))}]",
+        f"      - [{', '.join(map(_plain, reversed(labels)))}]",
+        "    shows:  # how each label reads in the question",
+        *(f"      {_plain(label)}: {_plain(guess.labels.get(label) or label)}" for label in labels),
+        "    template: |-",
+        *(f"      ${field}" for field in fields),
+        "",
+        f"      {GAP} the question",
+        *(f"      {_LETTERS[place]}: $option_{place + 1}" for place in range(len(labels))),
+        f"      Answer with {', '.join(_LETTERS[: len(labels) - 1])} or {_LETTERS[len(labels) - 1]}.",
+        "    cue:",
+        '      plain: "\\nAnswer:"',
+        '      chat: "Answer:"',
+        "    options:",
+        *(f'      - [" {_LETTERS[place]}"]' for place in range(len(labels))),
+        "    max_tokens: 2048",
+        f"    shorten: {next(iter(fields))}",
+        "",
+        "scoring:",
+        "  primary: cross_entropy  # all else has a default",
+        "",
+        "suites:",
+        "  main:",
+        "    description: All items.",
+        "    comparable: true",
+        "    split: test",
+        "    datasets:",
+        f"      question: {name}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _votes(guess: Guess) -> list[str]:
+    votes: Mapping[str, Any] = guess.votes or {"counts": f"{GAP} the path to the votes"}
+    lines = ["      votes:"]
+    for key, value in votes.items():
+        if isinstance(value, Mapping):
+            lines += [
+                f"        {key}:",
+                *(f"          {_plain(label)}: {_plain(path)}" for label, path in value.items()),
+            ]
+        else:
+            lines.append(f"        {key}: {_plain(str(value))}")
+    if renamed := {label: name for label, name in guess.labels.items() if name}:
+        lines += ["        keys:", *(f"          {_plain(label)}: {_plain(name)}" for label, name in renamed.items())]
+    return lines
+
+
+def _plain(text: str) -> str:
+    """A text as YAML: as it is where every reader takes it for that text, else in quotes."""
+    if re.fullmatch(r"[A-Za-z$][A-Za-z0-9_$./-]{3,}", text) and text.lower() not in ("true", "false", "null", "none"):
+        return text
+    return json.dumps(text, ensure_ascii=False)
