@@ -7,7 +7,7 @@ from typing import Literal
 
 from runner.core.types import Benchmark, DataFile, Dataset
 from runner.tasks.data.forms import count_rows
-from runner.tasks.data.locate import digest_of_file, is_file, pin, places, require_known
+from runner.tasks.data.locate import digest_of_file, is_file, pin, places, refuse_too_large, require_known
 
 State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
 
@@ -60,6 +60,7 @@ def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitSta
     if not is_file(path):
         return status("missing", f"not found; looked at {' and '.join(map(str, looked_at))}")
     try:
+        refuse_too_large(path)
         rows, digest = count_rows(path), digest_of_file(kind, path)
     except OSError as error:
         return status("unreadable", f"cannot be read: {error.strerror}")

@@ -10,7 +10,15 @@ from runner.core.types import DataFile, Dataset, Item, Task, VoteSpec
 from runner.tasks.data.fault_groups import FaultGroups
 from runner.tasks.data.folds import apart_values, taken_of
 from runner.tasks.data.forms import BLANK, Row, read_rows, textual
-from runner.tasks.data.locate import default_data_dir, digest_of_bytes, digest_of_file, is_file, pin, places
+from runner.tasks.data.locate import (
+    default_data_dir,
+    digest_of_bytes,
+    digest_of_file,
+    is_file,
+    pin,
+    places,
+    refuse_too_large,
+)
 from runner.tasks.data.parse_row import MissingText, columns_of, paths_of, read_item
 from runner.tasks.data.paths import shorten
 from runner.tasks.data.votes import short_form_hint, two_readings
@@ -86,7 +94,7 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     DATA_FIELD, DATA_VOTES, DATA_LABEL, DATA_NO_VOTES, DATA_DUPLICATE_ID.
     """
     try:
-        before = path.stat()
+        before = refuse_too_large(path)
         kind, expected = pin(data)
         content = read_whole(path, _WHOLE_FILE) if before.st_size <= _WHOLE_FILE else None
         actual = digest_of_file(kind, path) if content is None else digest_of_bytes(kind, content)
