@@ -43,6 +43,7 @@ class _Source:
     """The bytes of a benchmark, equal to the same bytes of another file."""
 
     data: bytes
+    """Bytes of the file."""
     file: str = field(compare=False)
     """Where faults are told to be."""
 

@@ -396,11 +396,14 @@ class Causal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read:
-    """A batch that was read: numbers of its prompts, how they were laid out, and the hidden states at each place."""
+    """A batch after the forward pass."""
 
     batch: Sequence[int]
+    """Indexes of its prompts."""
     packed: Packed | general.Rows
+    """Layout of the batch."""
     states: Tensor
+    """(scores, hidden size) hidden states at the scored positions."""
 
 
 def _base_of(model: Any) -> Any:

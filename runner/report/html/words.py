@@ -9,11 +9,14 @@ from runner.scoring.metrics import METRICS
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A metric's `title` and one-sentence `meaning`; `heading` is the part of the table it stands in."""
+    """What a page says of a metric."""
 
     title: str
+    """Title."""
     meaning: str
+    """Meaning, in one sentence."""
     heading: str
+    """Heading of its part of the table."""
 
 
 DISTRIBUTION = "How close to the distribution of people’s answers"

@@ -29,39 +29,46 @@ _WHOLE_FILE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that is not scored: its id, its line counted from 1, and why."""
+    """A row that is not scored."""
 
     id: str
+    """Its id."""
     line: int
+    """Its line, counted from 1."""
     reason: str
+    """Why it is not scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSplit:
-    """The items of a split in file order; `sha256` (hex) and `rows` describe the file, whatever part of it this is."""
+    """The items of a split."""
 
     items: tuple[Item, ...]
+    """Items, in file order."""
     sha256: str
+    """Hex sha256 of the whole file."""
     rows: int
+    """Rows of the whole file."""
     skipped: tuple[Skipped, ...]
+    """Rows that are not scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileItems:
-    """What a file holds for a task before its digest, its rows and folds are compared with what is declared.
-
-    `entries` are the items and what is skipped in file order: one for each row, or where a row is one person's answer
-    one for each id. `apart` are their values at the paths `folds.apart`. Where there are `faults`, neither is complete.
-    `rows` are counted without the blank lines at the end, which are `blank`; `whole` is false where the rest of the
-    file could not be read.
-    """
+    """The items of a file before its digest, rows and folds are compared with what is declared."""
 
     entries: tuple[Item | Skipped | None, ...]
+    """Items and skipped rows in file order: one per row, or per id where a row is one person's answer."""
     apart: tuple[frozenset[str], ...]
+    """Values of every entry at the paths `folds.apart`."""
     rows: int
+    """Rows of the file, without blank lines at its end."""
     whole: bool
+    """Whether the file could be read to its end."""
     blank: tuple[int, ...]
+    """Line numbers of the blank lines at its end."""
     faults: FaultGroups
+    """Its faults; with any, `entries` and `apart` are incomplete."""
 
 
 def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
@@ -148,12 +155,16 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
 
 @dataclass(slots=True)
 class _Unit:
-    """What becomes one item: a row, or the rows of one id; `item` is None where a text is missing."""
+    """What becomes one item: a row, or the rows of one id."""
 
     line: int
+    """Line of the first row."""
     item: Item | None
+    """The item; None where a text is missing."""
     counts: tuple[int, ...]
+    """Votes for every label, in label order."""
     apart: frozenset[str]
+    """Values at the paths `folds.apart`."""
 
 
 def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: bytes | None = None) -> FileItems:
@@ -246,11 +257,17 @@ class _Readings:
     """
 
     path: str
+    """Dotted path to the votes."""
     labels: tuple[str, ...]
+    """The labels, in order."""
     both: bool = True
+    """Whether every row so far can be read in both ways."""
     line: int | None = None
+    """Line of the first row; None before it."""
     sums: set[int] = field(default_factory=set)
+    """Sums of the lists so far."""
     above_one: bool = False
+    """Whether a list has a number above 1."""
 
     def look(self, row: Row, as_text: bool) -> None:
         if not self.both:
