@@ -41,7 +41,7 @@ class Settings:
     data_dir: Path | None = None
     """Folder with the data files; None for the default."""
     device: str | None = None
-    """`cpu` or `cuda`; None for the best there is."""
+    """`cpu` or `cuda`; None for CUDA where there is some, else the CPU."""
     resume: bool = True
     """Whether an unfinished training with the same inputs is resumed."""
 

@@ -16,12 +16,12 @@ from runner.models.tokenization import EncodedPrompt
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a model wrote, up to a newline or a special token."""
+    """What a model wrote, up to a newline, a special token or its limit of tokens."""
 
     text: str
-    """The text before the token that ended it."""
+    """Text before the newline or special token."""
     tokens: int
-    """Number of tokens written, the one that ended it included."""
+    """Number of tokens written, the newline or special token included."""
     log_prob: float
     """Natural log of their joint probability."""
 

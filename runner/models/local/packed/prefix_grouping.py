@@ -19,7 +19,7 @@ class Suffix:
     ids: NDArray[np.int32]
     """(tokens,) token ids after the prefix."""
     options: int
-    """Number of option tokens behind them."""
+    """Tokens of all options that are read after them."""
 
     @property
     def tokens(self) -> int:
