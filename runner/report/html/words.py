@@ -41,6 +41,11 @@ _WORDS = {
         "How surprised the model is by all the votes on an item together, when votes may scatter around its shares.",
         DISTRIBUTION,
     ),
+    "dirichlet_multinomial_per_vote": Words(
+        "Dirichlet-multinomial per vote",
+        "The same divided by the number of votes, so that an item with many votes weighs no more than others.",
+        DISTRIBUTION,
+    ),
     "total_variation": Words(
         "Total variation",
         "The share of votes that would have to move to turn people’s split into the model’s.",
@@ -71,6 +76,11 @@ _WORDS = {
         "Above zero the model is less certain than the votes, below zero more; the value to be near is the ceiling’s.",
         DISTRIBUTION,
     ),
+    "entropy_correlation": Words(
+        "Entropy correlation",
+        "Whether the model is less certain where people disagree, freed of the noise of few votes.",
+        DISTRIBUTION,
+    ),
     "gap_to_ceiling": Words(
         "Gap to the ceiling",
         "How much more surprised the model is than a forecaster who knows the true shares.",
@@ -78,7 +88,7 @@ _WORDS = {
     ),
     "skill": Words(
         "Skill",
-        "The share of the way from the prior to the ceiling that the model has come.",
+        "The share of the way from the better of prior and equal shares to the ceiling that the model has come.",
         WAY,
     ),
     "accuracy": Words(
@@ -140,6 +150,7 @@ def _plain(name: str) -> str:
 
 
 STRATA = {
+    "panel_unanimity": "By how split other people were",
     "unanimity": "By how split people were",
     "entropy_tertiles": "By how much people disagree",
     "group": "By kind of item",
