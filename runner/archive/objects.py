@@ -1,5 +1,6 @@
 """What an archive stores: five kinds of files, each under the sha256 of its content as it was in the run's folder."""
 
+import hashlib
 import lzma
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,15 +14,22 @@ from runner.scorecard import filenames
 MOST_BYTES = 1 << 30
 """The most that a file may hold: more is neither added nor unpacked."""
 
+_BLOCK = 1 << 20
+_MEMORY = 1 << 26  # preset 6, by which we compress, takes 9 MiB
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file: its folder and suffix in the archive, its name in a run's folder, whether it is compressed."""
+    """A kind of file in an archive."""
 
     folder: str
+    """Folder in the archive."""
     suffix: str
+    """Suffix of the names in it."""
     run_name: str
+    """Name of such a file in a run's folder."""
     packed: bool = False
+    """Whether the archive compresses it."""
 
     def name(self, sha256: str) -> str:
         """Where the object lies; the first two digits are a folder, so that no folder holds too many for a forge."""
@@ -71,16 +79,14 @@ def unpack(kind: Kind, sha256: str, data: bytes | None) -> tuple[bytes | None, s
         return None, _ABSENT
     if not data:
         return None, "is empty, or too large to be what the index names"
-    content: bytes | None = data
-    if kind.packed:
-        content = _decompress(data)
-        if content is None:
-            return None, f"is not an xz file of at most {MOST_BYTES:,} bytes, or is cut off"
-    assert content is not None
-    actual = sha256_bytes(content)
-    if actual != sha256:
-        return None, f"holds content with sha256 {actual[:16]}…, not that of its name: it was changed or swapped"
-    return content, None
+    try:
+        # Twice, for a stranger's file: what is not the content of its name is never held in memory as a whole.
+        actual = _sha256(_decompress(data)) if kind.packed else sha256_bytes(data)
+        if actual != sha256:
+            return None, f"holds content with sha256 {actual[:16]}…, not that of its name: it was changed or swapped"
+        return (b"".join(_decompress(data)) if kind.packed else data), None
+    except lzma.LZMAError:
+        return None, f"is not an xz file of at most {MOST_BYTES:,} bytes, or is cut off"
 
 
 _ABSENT = "is not there, though the index names it"
@@ -102,11 +108,25 @@ def _pack(content: bytes) -> bytes:
     return lzma.compress(content, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=6)
 
 
-def _decompress(data: bytes) -> bytes | None:
-    """The content of one whole xz stream with nothing behind it, or None; never more than `MOST_BYTES`."""
-    machine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 28)
-    try:
-        content = machine.decompress(data, max_length=MOST_BYTES)
-    except lzma.LZMAError:
-        return None
-    return content if machine.eof and not machine.unused_data else None
+def _decompress(data: bytes) -> Iterator[bytes]:
+    """The content of one whole xz stream with nothing behind it, block by block; never more than `MOST_BYTES`.
+
+    Raises `LZMAError` for anything else, such as a stream whose dictionary takes more memory than ours do.
+    """
+    machine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY)
+    total, given = 0, data
+    while not machine.eof and total <= MOST_BYTES:
+        block = machine.decompress(given, max_length=_BLOCK)
+        if not block and machine.needs_input:
+            break
+        total, given = total + len(block), b""
+        yield block
+    if not machine.eof or machine.unused_data or total > MOST_BYTES:
+        raise lzma.LZMAError("not one whole stream within the limit")
+
+
+def _sha256(blocks: Iterable[bytes]) -> str:
+    sha256 = hashlib.sha256()
+    for block in blocks:
+        sha256.update(block)
+    return sha256.hexdigest()

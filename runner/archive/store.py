@@ -27,16 +27,20 @@ MAX_BYTES = (1 << 30) + (1 << 26)
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An archive's place: a local `folder`, or `root` inside the fsspec file system `fs`.
+    """The location of an archive: a local folder, or a folder of an fsspec file system.
 
-    Names are relative, with `/` between their parts. Failures of a disk or a service are told as `OutputError`
+    Names are relative, with `/` between their parts. Failures of a disk or a service raise `OutputError`
     (ARCHIVE_UNWRITABLE) or `BackendError` (ARCHIVE_UNREACHABLE).
     """
 
     address: str
+    """The address as the user gave it."""
     folder: Path | None
+    """The local folder; None for a remote archive."""
     fs: Any
+    """The fsspec file system; None for a local archive."""
     root: str
+    """Path of the archive inside `fs`."""
 
     def place(self, name: str) -> str:
         """The address of the object `name`, for people."""
@@ -83,6 +87,12 @@ class Store:
                     paths = []
             relative_paths = [path.removeprefix(f"{self.root}/") for path in paths]
         return sorted(name for name in relative_paths if not name.rpartition("/")[2].startswith("."))
+
+    def leftovers(self) -> list[str]:
+        """The names of temporary files in a folder, as a writer that was killed leaves them; a service has none."""
+        if self.folder is None:
+            return []
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob(".*.part"))
 
     def exists(self, name: str) -> bool:
         """Whether there is an object `name`."""

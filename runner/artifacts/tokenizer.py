@@ -16,7 +16,7 @@ _MAX_REGEX = 2048
 _MAX_PARTS = 32
 
 _CLASS = re.compile(
-    r"(TokenizersBackend|PreTrainedTokenizer|(Llama|CodeLlama|Mistral|Qwen2|GPT2|Bert|Roberta)Tokenizer)(Fast)?"
+    r"(TokenizersBackend|PreTrainedTokenizer|(Llama|CodeLlama|Mistral|Qwen2|GPT2|Bert|Roberta|Gemma|Cohere|GPTNeoX|Bloom|CodeGen)Tokenizer)(Fast)?"
 )
 _MODELS = frozenset({"BPE", "Unigram", "WordPiece", "WordLevel"})
 _NORMALIZERS = frozenset({"ByteLevel", "NFC", "NFD", "NFKC", "NFKD", "Prepend", "Replace"})

@@ -118,15 +118,27 @@ class BenchmarkTrainer(Trainer):  # type: ignore[misc]
             callbacks=[*stopping, notes],
         )
         self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = True  # a mean over the step is ours; the library would take one of means
         self._recipe, self._trainee, self._examples, self._learned = recipe, trainee, examples, learned
         self._ask = evaluate
 
-    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Tensor:
-        """The mean loss of the batch, in nats per prompt."""
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], int]:
+        """The batches of one step, and how many prompts they hold."""
+        batches, _ = super().get_batch_samples(*args, **kwargs)
+        return batches, sum(len(batch["examples"]) for batch in batches)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, *_: Any, num_items_in_batch: int | None = None, **__: Any
+    ) -> Tensor:
+        """The batch's part of the step's mean loss, in nats per prompt: the step is as one batch of all its prompts.
+
+        `num_items_in_batch` are the prompts of the step; the library adds the parts up and divides by nothing.
+        """
         examples: list[Example] = inputs["examples"]
         concentrations = [self._learned[example.task].exp() for example in examples] if self._learned else []
         scores = self._trainee.log_scores(examples)
-        loss = losses(self._recipe.objective, scores, [example.counts for example in examples], concentrations).mean()
+        loss = losses(self._recipe.objective, scores, [example.counts for example in examples], concentrations)
+        loss = loss.sum() / (num_items_in_batch or len(examples))
         if not bool(torch.isfinite(loss)):
             message = f"The loss is {loss.item()} at step {self.state.global_step + 1}."
             raise BackendError(Fault("LOSS_NON_FINITE", message, hint="Lower the learning rate, or use float32."))

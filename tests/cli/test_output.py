@@ -123,10 +123,10 @@ def test_a_stop_is_said_and_is_exit_code_5(home: Path, number: int) -> None:
         "import os, signal, sys\n"
         "from runner.cli import main, runs\n"
         "from runner.evaluation import validate\n"
-        "def stop(path):\n"
+        "def stop(*_, **__):\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
         "    signal.pause()\n"
-        "validate.check = stop\n"
+        "validate.check, validate.ignored = stop, lambda *_, **__: ()\n"
         "main(['validate', 'x.yaml'], prog_name='benchmark')\n"
     )
     done = subprocess.run(
@@ -148,10 +148,10 @@ def test_a_command_that_ignores_a_hangup_goes_on(home: Path) -> None:
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from runner.cli import main\n"
         "from runner.evaluation import validate\n"
-        "def stop(path):\n"
+        "def stop(*_, **__):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return ()\n"
-        "validate.check = stop\n"
+        "validate.check, validate.ignored = stop, lambda *_, **__: ()\n"
         "main(['validate', 'x.yaml'], prog_name='benchmark')\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=home, capture_output=True, encoding="utf-8", timeout=60)

@@ -64,7 +64,14 @@ _INST = (
     "{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
 )
 _NO_THINKING = '{"enable_thinking": false}'
-_PHI_CONFIG = '{"auto_map": {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.X"}}'
+_PHI_CONFIG = json.dumps(
+    {
+        "auto_map": {
+            "AutoConfig": "configuration_phi3.Phi3Config",
+            "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM",
+        }
+    }
+)
 
 FAMILIES: Sequence[Family] = (
     Family("meta-llama/Llama-3.1-8B-Instruct", "llama", "llama3.1", "meta-llama-Llama-3.1-8B-Instruct", _LLAMA),
@@ -260,7 +267,9 @@ def _write_tokenizer(family: Family, folder: Path) -> int:
     else:
         _made_tokenizer(family).save_pretrained(folder)
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # as on the Hub; version 4 does not know the new name
+        # As on the Hub: version 4 does not know the new names.
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens", [])
         (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     if family.template != "package" and not family.is_encoder:
         (folder / "chat_template.jinja").unlink(missing_ok=True)

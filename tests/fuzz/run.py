@@ -69,7 +69,7 @@ def _guided(name: str, seconds: float, findings: Path) -> int:
             corpus,
             f"-max_total_time={max(1, int(seconds))}",
             "-print_final_stats=1",
-            "-timeout=20",
+            "-timeout=120",  # by the clock: a busy machine and the instruments make seconds of a tenth
             "-rss_limit_mb=4096",
             "-max_len=200000",
             f"-artifact_prefix={findings}/{name}-",

@@ -136,9 +136,20 @@ def test_a_prior_without_items_to_fit_on_is_uniform_and_says_so():
     assert method.startswith("none: too few")
 
 
-def test_what_a_fold_cannot_fit_is_missing_with_its_reason():
+def test_what_a_fold_cannot_fit_is_scored_at_its_limit_with_the_reason():
     counts, _ = factories.simulated(60)
     found = measured(counts, np.zeros((60, 2, 2)))
+    assert "uniform" in found.notes["cross_entropy_calibrated"]
+    assert found.fitted.limits["temperature"] in found.notes["cross_entropy_calibrated"]
+    assert found.values["cross_entropy_calibrated"] == pytest.approx(np.log(2))
+    assert not found.unavailable
+
+
+def test_cards_of_the_first_statistics_have_no_value_at_a_limit():
+    counts, _ = factories.simulated(60)
+    selection = factories.selection(counts, inference=1)
+    answers = factories.answers(selection, np.zeros((60, 2, 2)))
+    found = measure(answers["dilemmas"], selection.benchmark.scoring)
     assert "uniform" in found.unavailable["cross_entropy_calibrated"]
     assert found.fitted.reasons["temperature"] == found.unavailable["cross_entropy_calibrated"]
     assert "temperature" not in found.fitted.values
@@ -278,3 +289,17 @@ def test_folds_hold_every_item_once_and_depend_on_the_seed():
 
 def test_counts_are_in_the_order_of_the_items():
     assert counts_of(factories.items([[1, 2, 3], [4, 5, 6]])).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_the_marginal_is_the_mean_of_the_distributions_that_it_was_fitted_on():
+    """A distribution itself: the correction by it must not change with the number of items."""
+    counts, scores = factories.simulated(40)
+    logs = scores_to_logs(scores)
+    found = fit(
+        logs,
+        counts,
+        factories.selection(counts).benchmark.scoring,
+        split="dev",
+        held_out=(logs[:7], counts[:7], "train"),
+    )
+    assert np.exp(found.values["marginal"]) == pytest.approx(np.tile(np.exp(logs[:7]).mean(axis=0), (40, 1)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtr, ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from runner.scoring import intervals
@@ -109,3 +110,21 @@ def test_coverage(items):
     held = coverage(items, 4000, 1000, seed=items)
     print(f"coverage of 95 % intervals at {items} items: percentile {held[0]:.4f}, BCa {held[1]:.4f}")
     assert ((held >= 0.93) & (held <= 0.97)).all()
+
+
+@pytest.mark.parametrize("mirrored", [1.0, -1.0])
+def test_the_acceleration_is_that_of_the_jackknife_with_its_sign(mirrored):
+    """Every item left out once, as Efron (1987) has it: for losses with a long tail to either side."""
+    losses = mirrored * np.random.default_rng(5).lognormal(0, 1.5, 15)
+    draws = bootstrap_means(losses, 20_000, 3)
+    without = np.array([np.delete(losses, at).mean() for at in range(len(losses))])
+    apart = without.mean() - without
+    acceleration = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+    assert np.sign(acceleration) == mirrored
+    assert abs(acceleration) > 0.05
+    bias = ndtri((draws < losses.mean()).mean())
+    ends = []
+    for share in (0.025, 0.975):
+        shifted = bias + ndtri(share)
+        ends.append(np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted))))
+    assert np.array(bca_interval(losses, draws, 0.95)) == pytest.approx(np.array(ends))

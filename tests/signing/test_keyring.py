@@ -19,7 +19,15 @@ from runner.core.errors import InvalidInput
 from runner.core.resources import schema_folder
 from runner.signing import keys
 from runner.signing import sign as signing
-from runner.signing.keyring import benchmark_version, instant, keyring_of, load_keyring, parse_keyring, schema_version
+from runner.signing.keyring import (
+    benchmark_version,
+    instant,
+    keyring_of,
+    load_keyring,
+    parse_keyring,
+    schema_version,
+    scheme_of,
+)
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FIELD = 2**255 - 19
@@ -312,3 +320,25 @@ def test_the_schema_is_a_schema_and_its_example_holds() -> None:
     assert list(Draft202012Validator(schema).iter_errors(example)) == []
     example["keys"][0]["pem"], example["keys"][0]["keyid"] = keys.public_pem(KEY), keys.keyid(KEY)
     assert parse_keyring(json.dumps(example).encode()).keys[0].owner == "Example Laboratory"
+
+
+def test_a_pem_is_one_block_and_begins_with_it() -> None:
+    """Each condition alone: the library itself reads the first block of two, and passes over text before one."""
+    pem = keys.public_pem(KEY)
+    for text in (pem + pem, f"a note\n{pem}", f"\n{pem}"):
+        assert _codes(_ring(_entry(pem=text))) == [("KEYRING_PEM", "$.keys[0].pem")]
+
+
+def test_a_scheme_is_of_one_kind_of_key_on_one_curve() -> None:
+    assert scheme_of(KEY.public_key()) == "ed25519"
+    assert scheme_of(ec.generate_private_key(ec.SECP256R1()).public_key()) == "ecdsa-p256-sha256"
+    for curve in (ec.SECP384R1(), ec.SECP256K1()):
+        assert scheme_of(ec.generate_private_key(curve).public_key()) is None
+    for other in (rsa.generate_private_key(65537, 2048).public_key(), x25519.X25519PrivateKey.generate(), None):
+        assert scheme_of(other) is None
+
+
+def test_a_window_has_some_length() -> None:
+    times = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00+00:00")
+    assert _codes(_ring(_entry(not_before=times[0], not_after=times[1]))) == [("KEYRING_TIME", "$.keys[0].not_after")]
+    assert parse_keyring(json.dumps(_ring(_entry(not_before=times[0], not_after="2026-01-01T00:00:01Z"))).encode())

@@ -2,10 +2,11 @@
 
 import base64
 import copy
+import dataclasses
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -285,3 +286,18 @@ def test_verification_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & {"torch", "transformers", "peft", "safetensors", "numpy", "scipy", "yaml", "rich"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"), [(-1, "SIG_KEY_WINDOW"), (0, None), (3600, None), (3601, "SIG_KEY_WINDOW")]
+)
+def test_both_ends_of_a_keys_window_belong_to_it(seconds: int, code: str | None) -> None:
+    begin = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    key = dataclasses.replace(OWN.keys[0], not_before=begin, not_after=begin + timedelta(hours=1))
+    card = {"run": {"finished_at": (begin + timedelta(seconds=seconds)).isoformat()}}
+    if code is None:
+        verifier._check_window(card, key, "0" * 64)
+    else:
+        with pytest.raises(VerificationError) as caught:
+            verifier._check_window(card, key, "0" * 64)
+        assert [fault.code for fault in caught.value.faults] == [code]

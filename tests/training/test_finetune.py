@@ -14,7 +14,7 @@ from support.recipe_factory import Workshop
 from runner.config import load_submission
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.evaluation.validate import check
-from runner.training import trainer
+from runner.training import objectives, trainer
 from runner.training.curve import rows_of
 from runner.training.finetune import _device
 
@@ -74,6 +74,35 @@ def test_gradient_accumulation_is_a_larger_batch_and_checkpointing_changes_nothi
         found[name] = [row["loss"] for row in rows(folder) if "loss" in row]
     assert found["parts"] == pytest.approx(found["whole"], abs=2e-4)
     assert found["checkpointing"] == pytest.approx(found["whole"], abs=1e-5)
+
+
+def test_a_step_is_a_mean_over_its_prompts_also_where_the_last_batch_is_smaller(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six prompts as 6×1, 4×2 (four and two: the mean of the two means is another number) and 1×6."""
+    made: list[torch.Tensor] = []
+
+    def noted(*arguments: Any) -> torch.Tensor:
+        values = objectives.losses(*arguments)
+        made.append(values.detach())
+        return values
+
+    monkeypatch.setattr(trainer, "losses", noted)
+    found = {}
+    for size, parts in ((6, 1), (4, 2), (1, 6)):
+        made.clear()
+        training = {"batch_size": size, "gradient_accumulation": parts, "steps": 3}
+        folder, _ = workshop.train(out=f"{size}x{parts}", data={"items": 3}, training=training, evaluation={"every": 3})
+        found[size] = [row["loss"] for row in rows(folder) if "loss" in row]
+        first = torch.cat(made[: len(made) // 3])
+        assert len(first) == 6
+        assert found[size][0] == pytest.approx(float(first.mean()), abs=1e-6)
+        if size == 4:
+            means = [float(values.mean()) for values in made[:2]]
+            assert abs(found[size][0] - sum(means) / 2) > 1e-3
+    # The weights after each step too, as far as the next losses show them.
+    assert found[4] == pytest.approx(found[6], abs=2e-5)
+    assert found[1] == pytest.approx(found[6], abs=2e-5)
 
 
 def test_early_stopping_keeps_the_best_state(workshop: Workshop) -> None:

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ _FILE_BYTES = 64 << 10
 _CUDA_FILE_BYTES = 256 << 20
 
 ACTIVE = "active"
+_BY_SECCOMP = ("network", "processes", "signals", "system_calls")
 
 # Where the dynamic loader, the driver's libraries and the time zone are. Not /usr as a whole: people keep data there.
 _LIBRARIES = (
@@ -65,7 +67,9 @@ _KERNEL = (
         )
     ),
 )
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
+# The sample's stories with their votes, which travel in the package.
+_LABELS = resources.PACKAGE.resolve() / "embedded"
 _MODEL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy", "jinja2", "click")
 
 
@@ -86,7 +90,7 @@ def protect(
     if sys.platform != "linux":
         there = dict.fromkeys(("core_dumps", "disk", "memory"), ACTIVE)
         _limits(cuda, memory_bytes, there)
-        missing = ("no_new_privileges", "capabilities", "files", "network", "processes", "signals", "parent_death")
+        missing = ("no_new_privileges", "capabilities", "files", "parent_death", *_BY_SECCOMP)
         return {**there, **dict.fromkeys(missing, f"unavailable: the system is {sys.platform}")}
     states: dict[str, str] = {}
     _limits(cuda, memory_bytes, states)
@@ -99,10 +103,10 @@ def protect(
     else:
         states["files"] = "unavailable: the kernel has no Landlock"
     if seccomp.supported():
-        filtered = _tried(lambda: seccomp.install(local_sockets=cuda))
+        filtered = _tried(lambda: seccomp.install(cuda=cuda))
     else:
         filtered = f"unavailable: no filter is known for the processor {os.uname().machine}"
-    states |= dict.fromkeys(("network", "processes", "signals"), filtered)
+    states |= dict.fromkeys(_BY_SECCOMP, filtered)
     return {name: _attempted(name, state) for name, state in sorted(states.items())}
 
 
@@ -128,17 +132,34 @@ def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Pa
     yield own, landlock.OWN
     # The links of a private view lead to handles of the very files that were hashed, wherever those lie.
     linked = [Path(f"/proc/self/fd/{handle}") for folder in folders for handle in inherited_handles(folder)]
-    paths: list[Path | str] = [*folders, *linked, *_python(), *_LIBRARIES, *_KERNEL]
-    for path in paths:
-        yield path, landlock.READ
-    for entry in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
-        if entry.startswith("/"):
-            yield entry, landlock.READ
+    for place in (*folders, *linked):
+        yield place, landlock.READ
+    stated = [place for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if place.startswith("/")]
+    for place in dict.fromkeys([*_python(), *(Path(place) for place in (*_LIBRARIES, *_KERNEL, *stated))]):
+        yield from _around(place, _LABELS)
     for device in _DEVICES:
         yield device, landlock.DEVICE
     if cuda:
+        yield "/dev/zero", landlock.DEVICE
         for driver in (*Path("/dev").glob("nvidia*"), Path("/dev/dxg")):
             yield driver, landlock.DEVICE | landlock.READ_DIR
+
+
+def _around(place: Path, hidden: Path) -> Iterator[tuple[Path, int]]:
+    """Grants to read all that lies beneath `place` but what lies beneath `hidden`; that it is there can be seen.
+
+    A right holds for all beneath it and cannot be taken back there: so what lies beside the way to `hidden` is granted
+    one by one.
+    """
+    real = place.resolve()
+    if not hidden.is_relative_to(real):
+        yield place, landlock.READ
+    elif real != hidden:
+        yield real, landlock.READ_DIR
+        with suppress(OSError):
+            for inner in sorted(real.iterdir()):
+                if not inner.is_symlink():  # a grant would follow it to wherever it leads
+                    yield from _around(inner, hidden)
 
 
 def _python() -> Iterator[Path]:
@@ -180,6 +201,7 @@ def _attempted(name: str, state: str) -> str:
         "network": lambda: socket.socket(socket.AF_INET).close(),
         "processes": _fork,
         "signals": lambda: os.kill(os.getppid(), 0),
+        "system_calls": lambda: Path().chmod(stat.S_IMODE(Path().stat().st_mode)),
     }
     if state != ACTIVE or name not in attempts:
         return state

@@ -1,4 +1,4 @@
-"""A seccomp filter: no socket, no new process or program, no hand on another process; everything else as ever."""
+"""A seccomp filter: the system calls that a model needs, none that reaches out of its process; see `syscalls`."""
 
 import ctypes
 import errno
@@ -6,52 +6,31 @@ import os
 import platform
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
+
+from runner.models.worker.syscalls import ALLOWED, LAST, LOCAL_SOCKETS, Numbers
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _ALLOW, _ERROR = 0x7FFF0000, 0x00050000
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_LOAD, _EQUAL, _ABOVE, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 _CLONE_THREAD = 0x00010000
+_SHARED_ANONYMOUS = 0x21
 _X32 = 0x40000000
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-# Numbers of the system calls that are refused or looked at, on x86-64 and on 64-bit Arm (None: not there).
-_NUMBERS: dict[str, tuple[int | None, int | None]] = {
-    "socket": (41, 198),
-    "clone": (56, 220),
-    "clone3": (435, 435),
-    "fork": (57, None),
-    "vfork": (58, None),
-    "execve": (59, 221),
-    "execveat": (322, 281),
-    "kill": (62, 129),
-    "tgkill": (234, 131),
-    "tkill": (200, 130),
-    "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240),
-    "pidfd_open": (434, 434),
-    "pidfd_send_signal": (424, 424),
-    "pidfd_getfd": (438, 438),
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "prlimit64": (302, 261),
-    "io_uring_setup": (425, 425),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "open_by_handle_at": (304, 265),
-}
-_LOOKED_AT = ("socket", "clone", "clone3", "kill", "tgkill", "prlimit64")
+# include/uapi/linux/fcntl.h: signals of a file for another process, leases, notices of a folder, hints kept on a file.
+_FCNTL_REFUSED = {8: "F_SETOWN", 10: "F_SETSIG", 15: "F_SETOWN_EX", 1024: "F_SETLEASE", 1026: "F_NOTIFY"}
+_FCNTL_REFUSED |= {1036: "F_SET_RW_HINT", 1038: "F_SET_FILE_RW_HINT"}
+# include/uapi/asm-generic/ioctls.h: what a terminal is asked, and what sets a descriptor of one's own.
+_IOCTL_ALLOWED = {0x5401: "TCGETS", 0x802C542A: "TCGETS2", 0x5413: "TIOCGWINSZ", 0x541B: "FIONREAD"}
+_IOCTL_ALLOWED |= {0x5421: "FIONBIO", 0x5450: "FIONCLEX", 0x5451: "FIOCLEX"}
+# include/uapi/linux/fs.h, fscrypt.h, fsverity.h: of a driver any may be asked, of a file not these, nor signals.
+_IOCTL_REFUSED = {0x40086602: "FS_IOC_SETFLAGS", 0x40046602: "FS_IOC32_SETFLAGS", 0x401C5820: "FS_IOC_FSSETXATTR"}
+_IOCTL_REFUSED |= {0x800C6613: "FS_IOC_SET_ENCRYPTION_POLICY", 0x40806685: "FS_IOC_ENABLE_VERITY"}
+_IOCTL_REFUSED |= {0x5412: "TIOCSTI", 0x5452: "FIOASYNC", 0x8901: "FIOSETOWN", 0x8902: "SIOCSPGRP"}
+_PRCTL_REFUSED = {1: "PR_SET_PDEATHSIG"}
 
 Instruction = tuple[int, int, int, int]
 """Operation, how many to skip when true, when false, operand (struct sock_filter)."""
@@ -62,12 +41,15 @@ def supported() -> bool:
     return platform.machine() in _ARCHITECTURES
 
 
-def install(*, local_sockets: bool) -> None:
-    """Filter this thread and all it starts; with `local_sockets`, sockets of this machine (AF_UNIX) stay possible.
+def install(*, cuda: bool) -> None:
+    """Filter this thread and all it starts.
 
-    CUDA asks its own services through them. Needs no_new_privs; raises `OSError`.
+    With `cuda` it may ask the driver, and the driver's services through sockets of this machine. A call that is known
+    and not allowed ends with EPERM, one that is newer than the tables with ENOSYS.
+
+    Needs no_new_privs; raises `OSError`.
     """
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in _program(local_sockets, os.getpid()))
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in _program(cuda, os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
 
     class _Program(ctypes.Structure):
@@ -80,11 +62,11 @@ def install(*, local_sockets: bool) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _program(local_sockets: bool, own: int) -> list[Instruction]:
+def _program(cuda: bool, own: int, machine: str | None = None) -> list[Instruction]:
     """The filter as instructions; each rule either returns or leaves the call's number loaded for the next."""
-    machine = platform.machine()
+    machine = machine or platform.machine()
     column = list(_ARCHITECTURES).index(machine)
-    numbers = {name: pair[column] for name, pair in _NUMBERS.items()}
+    checked = _checked(cuda, own)
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
@@ -93,27 +75,71 @@ def _program(local_sockets: bool, own: int) -> list[Instruction]:
     ]
     if machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32), _error(errno.EPERM)]
-    for name, number in numbers.items():
-        if number is not None and name not in _LOOKED_AT:
-            program += _when(number, [_error(errno.EPERM)])
-    # The C library takes this for a kernel without clone3, and calls clone, whose flags can be seen.
-    program += _when(numbers["clone3"], [_error(errno.ENOSYS)])
-    program += _when(numbers["clone"], _only((_ANY_BIT, 0, 1, _CLONE_THREAD), errno.EPERM))
-    family = (_EQUAL, 0, 1, int(socket.AF_UNIX))
-    program += _when(numbers["socket"], _only(family, errno.EACCES) if local_sockets else [_error(errno.EACCES)])
-    for name in ("kill", "tgkill"):
-        program += _when(numbers[name], _only((_EQUAL, 0, 1, own), errno.EPERM))
-    program += _when(numbers["prlimit64"], _only((_EQUAL, 0, 1, 0), errno.EPERM))
-    return [*program, (_RETURN, 0, 0, _ALLOW)]
+    program += [(_ABOVE, 0, 1, LAST), _error(errno.ENOSYS)]
+    allowed: dict[str, Numbers] = {**ALLOWED, **(LOCAL_SOCKETS if cuda else {})}
+    for name, numbers in allowed.items():
+        number = numbers[column]
+        if number is not None:
+            then = checked.get(name, [(_RETURN, 0, 0, _ALLOW)])
+            program += [(_EQUAL, 0, len(then), number), *then]
+    if not cuda:  # as libraries know it from containers without a network
+        number = LOCAL_SOCKETS["socket"][column]
+        program += [(_EQUAL, 0, 1, number or 0), _error(errno.EACCES)]
+    return [*program, _error(errno.EPERM)]
 
 
-def _when(number: int | None, then: Sequence[Instruction]) -> list[Instruction]:
-    return [] if number is None else [(_EQUAL, 0, len(then), number), *then]
+def _checked(cuda: bool, own: int) -> dict[str, list[Instruction]]:
+    """What is asked of a call that is allowed for some arguments only."""
+    none, itself = (_EQUAL, 0, 1, 0), (_EQUAL, 0, 1, own)
+    checked = {
+        # The C library takes this for a kernel without clone3, and calls clone, whose flags can be seen.
+        "clone3": [_error(errno.ENOSYS)],
+        "clone": _only(0, (_ANY_BIT, 0, 1, _CLONE_THREAD)),
+        "kill": _only(0, itself),
+        "tgkill": _only(0, itself),
+        "prlimit64": _only(0, none),
+        "sched_setaffinity": _only(0, none),
+        "prctl": _refused(0, _PRCTL_REFUSED),
+        "fcntl": _refused(1, _FCNTL_REFUSED),
+        "ioctl": _refused(1, _IOCTL_REFUSED),
+        "socket": _only(0, (_EQUAL, 0, 1, int(socket.AF_UNIX)), errno.EACCES),
+    }
+    if not cuda:
+        checked["ioctl"] = _listed(1, _IOCTL_ALLOWED, errno.ENOTTY)
+        # Memory that is shared counts for no limit of a process.
+        checked["mmap"] = [
+            (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * 3),
+            (_AND, 0, 0, _SHARED_ANONYMOUS),
+            (_EQUAL, 0, 1, _SHARED_ANONYMOUS),
+            _error(errno.EPERM),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    return checked
 
 
-def _only(condition: Instruction, error: int) -> list[Instruction]:
-    """Allow the call if `condition` holds of the low half of its first argument."""
-    return [(_LOAD, 0, 0, _FIRST_ARGUMENT_AT), condition, (_RETURN, 0, 0, _ALLOW), _error(error)]
+def _only(argument: int, condition: Instruction, error: int = errno.EPERM) -> list[Instruction]:
+    """Allow the call if `condition` holds of the low half of an argument."""
+    return [_argument(argument), condition, (_RETURN, 0, 0, _ALLOW), _error(error)]
+
+
+def _listed(argument: int, values: Iterable[int], error: int) -> list[Instruction]:
+    """Allow the call for these values of an argument."""
+    rules: list[Instruction] = []
+    for value in values:
+        rules += [(_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
+    return [_argument(argument), *rules, _error(error)]
+
+
+def _refused(argument: int, values: Iterable[int]) -> list[Instruction]:
+    """Allow the call for all but these values of an argument."""
+    rules: list[Instruction] = []
+    for value in values:
+        rules += [(_EQUAL, 0, 1, value), _error(errno.EPERM)]
+    return [_argument(argument), *rules, (_RETURN, 0, 0, _ALLOW)]
+
+
+def _argument(number: int) -> Instruction:
+    return _LOAD, 0, 0, _ARGUMENTS_AT + 8 * number
 
 
 def _error(number: int) -> Instruction:

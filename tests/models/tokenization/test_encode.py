@@ -536,3 +536,13 @@ def test_a_panic_of_the_tokenizer_is_told_in_words() -> None:
 
     with pytest.raises(InvalidInput, match=r"regex gave up.*TOKENIZER_LIMIT"):
         encode(tiny_models.prompt(), Tokenizer(), "plain", 500)
+
+
+def test_a_written_answer_has_room_behind_its_prompt() -> None:
+    """The prompt may have what the context leaves beside the longest answer, and not one token more."""
+    tokenizer = tiny_models.byte_tokenizer()
+    writing = VerbalizedFormat(names=("A", "B"), labels=(0, 1), zero_percent=0.5, max_new_tokens=9)
+    prompt = dataclasses.replace(tiny_models.prompt(), options=(), writing=writing, shorten=None)
+    tokens = len(encode(prompt, tokenizer, "plain", 10_000).prefix)
+    assert len(encode(prompt, tokenizer, "plain", tokens + 9).prefix) == tokens
+    assert codes(lambda: encode(prompt, tokenizer, "plain", tokens + 8)) == ["PROMPT_TOO_LONG"]
