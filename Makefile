@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,9 @@ test: lint  ## install, check style, types and import direction, run every test
 test-unit: $(VENV)/.installed-dev  ## the tests that take seconds
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
+simulate: $(VENV)/.installed-dev  ## coverage, size, power and ranks by simulation, minutes; figures into docs/scoring.md; SIZE=share of the data sets
+	nice $(BIN)/python tests/simulate.py --write $(if $(SIZE),--size $(SIZE))
+
 test-faults: $(VENV)/.installed-dev  ## kill, starve and disturb runs; the figures are printed at the end
 	$(BIN)/pytest tests/e2e/test_crashes.py tests/artifacts/test_disturbed_runs.py tests/evaluation/test_journal.py
 
@@ -93,7 +96,7 @@ golden: $(VENV)/.installed-dev  ## write the golden files anew; read the differe
 # A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.
 UPGRADE ?=
 EXTRAS = $(shell $(BIN)/python -c 'import tomllib; \
-  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz")))')
+  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families")))')
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --no-annotate --custom-compile-command 'make lock' $(UPGRADE) \
   --python-version 3.11 --python-platform x86_64-manylinux_2_28
 HASHED = $(COMPILE) --generate-hashes --constraint $(LOCK)

@@ -29,36 +29,44 @@ _PINNED = ("predictions", "environment")
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of one card: its digest and name, its entry's sequence number (None if it was there already).
-
-    `restored` names files that were gone and are there again; `missing` the predictions or environment, where they do
-    not lie beside the card and so are not kept.
-    """
+    """The outcome for one card."""
 
     card: str
+    """Hex sha256 of the card's bundle."""
     name: str
+    """Name of the submission."""
     sequence: int | None
+    """Sequence number of the new entry; None if the card had one already."""
     restored: tuple[str, ...]
+    """Files that the archive had lost and has again."""
     missing: tuple[str, ...]
+    """The predictions or the environment, where they do not lie beside the card and are therefore not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class _VerifiedCard:
-    """A card that verified: where it is, the digest of the bundle that did, who signed, and its benchmark file."""
+    """A card that passed verification."""
 
     bundle: Path
+    """Path of the bundle."""
     sha256: str
+    """Hex sha256 of the bundle that was verified."""
     keyid: str
+    """Id of the key that signed it."""
     benchmark: Path
+    """Path of its benchmark file."""
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredCard:
-    """What is to be stored of one card: the bundle, and the contents of the files beside it by their kind."""
+    """What the archive is to store of one card."""
 
     bundle: bytes
+    """Bytes of the bundle."""
     files: Mapping[str, bytes]
+    """Kind of file to the content of the file beside the bundle."""
     summary: Mapping[str, Any]
+    """Summary of the card for the index."""
 
 
 def add(

@@ -22,18 +22,24 @@ from runner.signing.verifier import Verified, verify_bundle
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was looked at and what was found. `head` is the digest of the last entry: written down elsewhere, it makes
-    a later cut visible. `signed` is the newest head whose signature is trusted. `comparisons` were made in `seconds`.
-    """
+    """The result of a check of an archive."""
 
     entries: int
+    """Entries that could be read."""
     cards: int
+    """Cards that the entries name."""
     objects: int
+    """Objects that the entries name."""
     head: str | None
+    """Hex sha256 of the last entry: written down elsewhere, it exposes a later truncation. None without entries."""
     signed: Checkpoint | None
+    """The newest checkpoint whose signature is trusted; None without one."""
     faults: tuple[Fault, ...]
+    """What is damaged."""
     notes: tuple[str, ...]
+    """What could not be checked, and why."""
     seconds: float
+    """Duration of the check, in seconds."""
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON value."""

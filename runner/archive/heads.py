@@ -28,12 +28,16 @@ _NAME = re.compile(r"heads/([0-9]{4})/([0-9]{8})\.sigstore\.json")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A signature says: entry `sequence` has the digest `entry`, and through it all before; by key `keyid`."""
+    """A signed statement on one entry and, through it, on all entries before."""
 
     sequence: int
+    """Sequence number of the entry."""
     entry: str
+    """Hex sha256 of the entry."""
     signed_at: str
+    """Time of signing, ISO 8601 in UTC."""
     keyid: str
+    """Id of the key that signed."""
 
 
 def checkpoint_name(sequence: int) -> str:

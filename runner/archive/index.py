@@ -23,29 +23,36 @@ _NAME = re.compile(r"index/([0-9]{4})/([0-9]{8})\.json")
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One card was added: its digest, the digests of the files kept with it (None for none), and a summary of it.
-
-    `sha256` is that of the entry's own bytes, `previous` that of the entry before (None for the first). `recomputed`
-    says that whoever added it had every number rebuilt.
-    """
+    """An entry of the index: one card was added."""
 
     sequence: int
+    """Number of the entry."""
     previous: str | None
+    """Hex sha256 of the entry before; None for the first."""
     added_at: str
+    """Time of adding, ISO 8601 in UTC."""
     card: str
+    """Hex sha256 of the card's bundle."""
     recomputed: bool
+    """Whether every number of the card was recomputed when it was added."""
     files: Mapping[str, str | None]
+    """Kind of file to the hex sha256 of its content; None where the archive does not hold it."""
     summary: Mapping[str, Any]
+    """Summary of the card."""
     sha256: str
+    """Hex sha256 of the entry's own bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """All entries that could be read, in order, what is wrong, and the digest of each entry's bytes by sequence."""
+    """The entries of an archive."""
 
     entries: tuple[Leaf, ...]
+    """Entries that could be read, in order."""
     faults: tuple[Fault, ...]
+    """What is wrong with the others."""
     digests: Mapping[int, str]
+    """Sequence number to the hex sha256 of the entry's bytes."""
 
     @property
     def head(self) -> str | None:

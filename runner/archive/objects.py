@@ -20,12 +20,16 @@ _MEMORY = 1 << 26  # preset 6, by which we compress, takes 9 MiB
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file: its folder and suffix in the archive, its name in a run's folder, whether it is compressed."""
+    """A kind of file in an archive."""
 
     folder: str
+    """Folder in the archive."""
     suffix: str
+    """Suffix of the names in it."""
     run_name: str
+    """Name of such a file in a run's folder."""
     packed: bool = False
+    """Whether the archive compresses it."""
 
     def name(self, sha256: str) -> str:
         """Where the object lies; the first two digits are a folder, so that no folder holds too many for a forge."""

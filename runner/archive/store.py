@@ -27,16 +27,20 @@ MAX_BYTES = (1 << 30) + (1 << 26)
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An archive's place: a local `folder`, or `root` inside the fsspec file system `fs`.
+    """The location of an archive: a local folder, or a folder of an fsspec file system.
 
-    Names are relative, with `/` between their parts. Failures of a disk or a service are told as `OutputError`
+    Names are relative, with `/` between their parts. Failures of a disk or a service raise `OutputError`
     (ARCHIVE_UNWRITABLE) or `BackendError` (ARCHIVE_UNREACHABLE).
     """
 
     address: str
+    """The address as the user gave it."""
     folder: Path | None
+    """The local folder; None for a remote archive."""
     fs: Any
+    """The fsspec file system; None for a local archive."""
     root: str
+    """Path of the archive inside `fs`."""
 
     def place(self, name: str) -> str:
         """The address of the object `name`, for people."""

@@ -109,18 +109,28 @@ _LORA_PART = re.compile(r"(.+)\.lora_(?:A|B|embedding_A|embedding_B|magnitude_ve
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """What of adapter_config.json decides the adapter's tensors."""
+    """The settings in adapter_config.json that decide the adapter's tensors."""
 
     base: str | None
+    """`base_model_name_or_path`; None where it is absent."""
     rank: int
+    """Rank of the updates, unless `ranks` says otherwise."""
     targets: frozenset[str]
+    """Names, or endings of names, of the modules that have an update."""
     excluded: frozenset[str]
+    """Names, or endings of names, of modules that have none."""
     ranks: Mapping[str, int]
+    """Pattern of a module's name to its own rank."""
     layers: frozenset[int]
+    """Numbers of the layers that have updates; empty for all."""
     layers_patterns: tuple[str, ...]
+    """Names of the lists of layers that `layers` counts in; empty for any."""
     dora: bool
+    """Whether the updates are weight-decomposed (DoRA)."""
     bias: bool
+    """Whether the updates have a bias."""
     heads: frozenset[str]
+    """Modules that the adapter holds whole, such as a classification head."""
 
 
 def read_adapter(

@@ -31,34 +31,40 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the files of a model say of it.
-
-    `modules` are its two-dimensional weights, name to (out, in), or None where the file's names may not be the model's;
-    `parameters` counts the elements of its tensors as stored; `files` are those that are loaded.
-    """
+    """Facts read from the files of a model."""
 
     model_type: str
+    """`model_type` of config.json."""
     family: Literal["causal", "encoder"]
+    """Whether it continues a text or encodes it."""
     layers: int
+    """Number of layers."""
     vocabulary: int
+    """Size of the vocabulary, in tokens."""
     modules: Mapping[str, tuple[int, int]] | None
+    """Name of a two-dimensional weight to (out, in); None where the names in the file may not be the model's."""
     parameters: int
+    """Elements of all tensors as stored."""
     files: tuple[str, ...]
+    """Names of the files that are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
-    """What the files of an adapter say of it; `base_model` is recorded as stated and never followed.
-
-    `head` is true where it brings a whole classification head.
-    """
+    """Facts read from the files of an adapter."""
 
     base_model: str | None
+    """The base model that it names, which is recorded and never followed."""
     rank: int
+    """Largest rank of an update."""
     targets: tuple[str, ...]
+    """Target modules, sorted."""
     head: bool
+    """Whether it holds a whole classification head."""
     parameters: int
+    """Elements of all tensors as stored."""
     files: tuple[str, ...]
+    """Names of the files that are loaded."""
 
 
 def check_model(folder: Path, *, chat: bool = True) -> tuple[tuple[Fault, ...], ModelFacts | None]:

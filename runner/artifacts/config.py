@@ -105,28 +105,42 @@ _HEAD_DIM = {"qwen3": 128}
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What config.json says of any architecture, and of one that is known tensor by tensor its `sizes`."""
+    """What is read from config.json."""
 
     model_type: str
+    """Name of the architecture."""
     layers: int
+    """Number of layers."""
     vocabulary: int
+    """Size of the vocabulary, in tokens."""
     sizes: "Sizes | None"
+    """Sizes of an architecture that is known tensor by tensor; None for any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What of config.json decides the shapes of the tensors."""
+    """The settings in config.json that decide the shapes of the tensors."""
 
     hidden: int
+    """Width of the hidden states."""
     intermediate: int
+    """Width of the feed-forward layers."""
     heads: int
+    """Attention heads of a layer."""
     key_value_heads: int
+    """Key and value heads of a layer."""
     head_dim: int
+    """Width of an attention head."""
     positions: int
+    """Number of position embeddings."""
     token_types: int
+    """Number of token-type embeddings."""
     tied: bool
+    """Whether the output head shares the weights of the input embeddings."""
     attention_bias: bool
+    """Whether the attention projections have a bias."""
     mlp_bias: bool
+    """Whether the feed-forward layers have a bias."""
 
 
 def read_config(tree: Tree) -> tuple[list[Fault], Config | None]:

@@ -25,10 +25,12 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What a header says of one tensor."""
+    """The header's entry for one tensor."""
 
     dtype: str
+    """Name of the number format, such as `BF16`."""
     shape: tuple[int, ...]
+    """Size of every dimension."""
 
 
 Header = dict[str, Tensor]

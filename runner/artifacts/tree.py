@@ -46,18 +46,18 @@ _HIDDEN_ADAPTER = frozenset({"adapter_config.json", "adapter_model.safetensors"}
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a folder holds.
-
-    `files`: those that are loaded and may be opened, name to size in bytes.
-    `refused`: those that would be loaded and are at fault.
-    `ignored`: all else at the top of the folder, files and folders; nothing ever opens them.
-    """
+    """The contents of a folder."""
 
     folder: Path
+    """Path of the folder."""
     kind: Kind
+    """What the folder is to hold."""
     files: Mapping[str, int]
+    """Name of a file that is loaded and may be opened to its size in bytes."""
     refused: frozenset[str]
+    """Names of files that would be loaded and are at fault."""
     ignored: tuple[str, ...] = ()
+    """All other files and folders at the top of the folder; nothing ever opens them."""
 
     def place(self, name: str) -> str:
         """The path of a file as it is shown to the user."""

@@ -45,8 +45,17 @@ def prompts(chosen: tuple[str, ...], submission: Path | None, elicitation: str, 
 @click.option(
     "--seed", type=click.IntRange(min=0), default=None, metavar="N", help="Random seed. [default: the benchmark's]"
 )
+@click.option(
+    "--prior",
+    type=click.Choice(["dirichlet", "npmle"]),
+    default="dirichlet",
+    show_default=True,
+    help="npmle: also show the ceiling under a prior of any shape.",
+)
 @options.output_format
-def ceiling(counts: Path | None, draws: int | None, seed: int | None, output_format: str, **selected: Any) -> None:
+def ceiling(
+    counts: Path | None, draws: int | None, seed: int | None, prior: str, output_format: str, **selected: Any
+) -> None:
     """Estimate the best score that disagreement allows.
 
     It is estimated for tasks of the benchmark, or for COUNTS: a JSON file with an array of items × labels.
@@ -54,7 +63,7 @@ def ceiling(counts: Path | None, draws: int | None, seed: int | None, output_for
     from runner.evaluation.ceilings import of_counts_file, of_tasks
 
     choice = options.choice(**selected)
-    ceilings = of_counts_file(counts, choice, draws, seed) if counts else of_tasks(choice, draws, seed)
+    ceilings = of_counts_file(counts, choice, draws, seed, prior) if counts else of_tasks(choice, draws, seed, prior)
     if output_format == "json":
         click.echo(json.dumps(ceilings, indent=2))
     else:

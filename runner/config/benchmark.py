@@ -43,6 +43,7 @@ class _Source:
     """The bytes of a benchmark, equal to the same bytes of another file."""
 
     data: bytes
+    """Bytes of the file."""
     file: str = field(compare=False)
     """Where faults are told to be."""
 
@@ -196,6 +197,8 @@ def _scoring(value: dict[str, Any]) -> ScoringSpec:
             {dtype: float(share) for dtype, share in self_check.get("changed_texts", {}).items()}
         ),
         recompute_tolerance=float(value["recompute_tolerance"]),
+        inference=int(value.get("inference", 1)),
+        warnings=MappingProxyType({name: float(limit) for name, limit in value.get("warnings", {}).items()}),
     )
 
 

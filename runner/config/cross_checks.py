@@ -157,10 +157,15 @@ def _task(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
             message = f"The field {field!r} would hide an option of the template."
             at = (*path, "item", "fields", field)
             yield fault_at(document, "FIELD_NAME", at, message, "Choose a name without 'option_'.", key=True)
-    if "group" in task.get("strata", ()) and "group" not in task["item"]:
-        at = (*path, "strata", task["strata"].index("group"))
-        message = "The stratum 'group' needs the path 'item.group', which this task does not have."
-        yield fault_at(document, "STRATUM", at, message)
+    for stratum, key in (("group", "group"), ("panel_unanimity", "panel")):
+        if stratum in task.get("strata", ()) and key not in task["item"]:
+            at = (*path, "strata", task["strata"].index(stratum))
+            message = f"The stratum {stratum!r} needs the path 'item.{key}', which this task does not have."
+            yield fault_at(document, "STRATUM", at, message)
+    if "clusters" in task["item"] and sound(("scoring",)) and not _inference_2(document):
+        message = "Clusters are for the statistics of 'scoring.inference' 2, and this benchmark asks for 1."
+        at = (*path, "item", "clusters")
+        yield fault_at(document, "INFERENCE", at, message, "Leave 'scoring.inference' out, or set it to 2.", key=True)
 
 
 VOTE_KINDS = ("counts", "columns", "answers", "shares", "rows")
@@ -341,8 +346,16 @@ def _template(document: Document, path: JsonPath, template: str, known: list[str
             yield fault_at(document, "TEMPLATE", path, message, did_you_mean(name, known))
 
 
+def _inference_2(document: Document) -> bool:
+    return _section(document, "scoring") is None or bool(scoring_of(document.value)["inference"] > 1)
+
+
 def _scoring(document: Document) -> Iterator[Fault]:
     scoring = scoring_of(document.value)
+    if scoring["warnings"] and scoring["inference"] < 2:
+        message = "Warnings come with the statistics of 'inference' 2, which this benchmark does not ask for."
+        at: JsonPath = ("scoring", "inference")
+        yield fault_at(document, "INFERENCE", at, message, "Leave 'inference' out, or set it to 2.", key=True)
     if scoring["primary"] not in scoring["metrics"]:
         message = f"The primary metric {scoring['primary']!r} is not among the metrics."
         hint = did_you_mean(scoring["primary"], scoring["metrics"])

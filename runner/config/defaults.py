@@ -33,12 +33,31 @@ SCORING: Mapping[str, Any] = {
 """All but `metrics` and `fit.split`, which follow from the rest of the benchmark."""
 
 
+WARNINGS: Mapping[str, float] = {
+    "order_gap": 0.3,
+    "position_bias": 0.1,
+    "answer_mass": 0.8,
+    "prompt_spread": 0.05,
+    "worse_than_uniform": 0,
+    "prior_worse_than_uniform": 0,
+    "at_a_limit": 0,
+    "items": 200,
+    "units": 20,
+    "votes_per_item": 3,
+    "ceiling_prior": 0,
+    "panels_differ": 2,
+    "truncated": 0.05,
+    "unread": 0,
+}
+"""What a card warns of under `inference` 2, as in the released benchmark."""
+
+
 def scoring_of(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     """The `scoring` of a benchmark's value with the defaults in it; parts of another form than the schema's stay.
 
     `metrics` are the usual ones, with the primary one and, where a task is ordinal, wasserstein. `fit.split` is `dev`
     where every dataset of a suite has it, else the split that the first suite scores. `changed_texts` stays as it is
-    where `self_check` is given.
+    where `self_check` is given. `inference` is 2, but 1 where `metrics` are listed and nothing that needs 2 is said.
     """
     given = benchmark["scoring"]
     found = {**SCORING, **given}
@@ -48,6 +67,12 @@ def scoring_of(benchmark: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = {**own, **given[name]}
     if isinstance(found["fit"], Mapping) and "split" not in found["fit"]:
         found["fit"] = {**found["fit"], "split": _fitting_split(benchmark)}
+    clustered = any("clusters" in (task.get("item") or {}) for task in _mappings(benchmark.get("tasks")))
+    if "inference" not in given:
+        # Benchmarks of the first kind list their metrics and declare neither: their cards stay as they are.
+        found["inference"] = 1 if "metrics" in given and "warnings" not in given and not clustered else 2
+    if "warnings" not in given:
+        found["warnings"] = WARNINGS if found["inference"] == 2 else {}
     if "metrics" not in given:
         tasks = _mappings(benchmark.get("tasks"))
         wanted = [*_METRICS, *(["wasserstein"] if any(task.get("ordinal") is True for task in tasks) else [])]

@@ -34,30 +34,38 @@ _UNUSABLE = "?"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML file as a JSON value, with the place (line, column, from 1) of every value and of every key.
-
-    `key_places` is indexed by the path of the value that the key leads to. `faults` are those that leave the rest of
-    the document readable; `spoiled` are the paths whose values are therefore not to be relied on.
-    """
+    """One YAML file as a JSON value, with the line and column (from 1) of everything in it."""
 
     file: str
+    """Name of the file."""
     data: bytes
+    """Bytes of the file."""
     value: Any
+    """The JSON value."""
     places: Mapping[JsonPath, Place]
+    """JSON path to the line and column of the value there."""
     key_places: Mapping[JsonPath, Place]
+    """JSON path of a value to the line and column of the key that leads to it."""
     faults: tuple[Fault, ...]
+    """Faults that leave the rest of the document readable."""
     spoiled: frozenset[JsonPath]
+    """JSON paths whose values are unreliable because of a fault."""
 
 
 @dataclass(slots=True)
 class _Notes:
-    """What is gathered while a document is read."""
+    """What accumulates while a document is read."""
 
     file: str
+    """Name of the file."""
     places: dict[JsonPath, Place] = field(default_factory=dict)
+    """JSON path to the line and column of the value there."""
     key_places: dict[JsonPath, Place] = field(default_factory=dict)
+    """JSON path of a value to the line and column of its key."""
     faults: list[Fault] = field(default_factory=list)
+    """Faults so far."""
     spoiled: set[JsonPath] = field(default_factory=set)
+    """JSON paths whose values are unreliable."""
 
     def add(
         self, code: str, position: Place, message: str, hint: str | None = None, path: JsonPath | None = None

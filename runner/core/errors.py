@@ -20,20 +20,22 @@ MOST_FAULTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, and where.
-
-    `code` is a stable upper-case name (`SCHEMA`, `YAML_ALIAS`, `DATA_VOTES`, …), `message` one sentence that says
-    what was found and what was expected, `hint` what to do about it. `line` and `column` count from 1; `path` is a
-    JSON path such as `$.tasks.dilemmas.labels[1]`.
-    """
+    """One fault and its location."""
 
     code: str
+    """Stable upper-case name, such as `SCHEMA`, `YAML_ALIAS` or `DATA_VOTES`."""
     message: str
+    """One sentence: what is there, and what was expected."""
     file: str | None = None
+    """Name of the file."""
     line: int | None = None
+    """Line, counted from 1."""
     column: int | None = None
+    """Column, counted from 1."""
     path: str | None = None
+    """JSON path, such as `$.tasks.dilemmas.labels[1]`."""
     hint: str | None = None
+    """What to do about it."""
 
     def place(self) -> str:
         """`file:line:column`, as far as it is known."""

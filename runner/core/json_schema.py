@@ -14,11 +14,14 @@ from jsonschema.validators import extend
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One place where a value does not fit: its `steps` from the top, the same as a JSON path, and a sentence."""
+    """A value that does not fit its schema."""
 
     steps: tuple[str | int, ...]
+    """Keys and indexes that lead to the value from the top."""
     path: str
+    """The same as a JSON path."""
     message: str
+    """A sentence on what was expected."""
 
 
 def mismatches(schema: Mapping[str, Any], value: Any, limit: int | None = None) -> list[Mismatch]:

@@ -17,6 +17,11 @@ def benchmark_file() -> Path:
     return _travelling("benchmark.yaml")
 
 
+def released_benchmarks() -> list[Path]:
+    """Every released benchmark, the present one first: cards of older versions are recomputed with theirs."""
+    return [benchmark_file(), *sorted((PACKAGE / "embedded" / "benchmarks").glob("*.yaml"), reverse=True)]
+
+
 def schema_folder() -> Path:
     """The folder of the JSON Schemas (`<name>.schema.json`)."""
     return _travelling("schemas")

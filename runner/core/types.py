@@ -202,8 +202,10 @@ class IntervalSpec:
 class ScoringSpec:
     """Which metrics are reported and with which settings.
 
-    `ablations` are metrics that stand apart from the results; `self_check_tolerance` is in nats, by dtype, and
-    `self_check_changed` the share of written answers that may read differently the second time, by dtype.
+    `inference` is the version of the statistics (docs/scoring.md): 1 as the first cards have them, 2 the present ones.
+    `warnings` maps what a card warns of to its threshold. `ablations` are metrics that stand apart from the results;
+    `self_check_tolerance` is in nats, by dtype, and `self_check_changed` the share of written answers that may read
+    differently the second time, by dtype.
     """
 
     primary: str
@@ -217,6 +219,8 @@ class ScoringSpec:
     self_check_tolerance: Mapping[str, float]
     self_check_changed: Mapping[str, float]
     recompute_tolerance: float
+    inference: int = 1
+    warnings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +351,7 @@ class Item:
     """One row of data: its text fields and how many people chose each label (`counts`, in label order).
 
     `clusters` are the values, as JSON texts, by which items that are not independent know each other: two items that
-    share one of them.
+    share one of them. `panel` are the votes of a second group of people.
     """
 
     id: str

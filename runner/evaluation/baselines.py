@@ -10,8 +10,8 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.files import write_whole
 from runner.core.types import Array, Item, Prediction, ScoringSpec
 from runner.evaluation.run_dir import unwritable
+from runner.scorecard.panel import posterior_means
 from runner.scorecard.task_metrics import prior_log_probs
-from runner.scoring.ceiling import fit_dirichlet
 from runner.tasks.predictions import to_line
 from runner.tasks.selection import RunConfig, TaskData, select
 
@@ -53,14 +53,9 @@ def _log_probs(name: str, part: TaskData, items: tuple[Item, ...], scoring: Scor
 
 
 def _panel(part: TaskData, items: tuple[Item, ...]) -> Array:
-    """Posterior mean of a second group's votes under a Dirichlet fitted to those same votes: never to the gold ones.
-
-    Some smoothing is needed, since with five votes a label that nobody chose would cost an infinite cross-entropy.
-    """
+    """A second group's own smoothed shares, for items that all have one: fitted to their votes, never the gold ones."""
     if any(item.panel is None for item in items):
         message = f"Task {part.task.name!r} has no second group of people on every item of its {part.split} split."
         raise InvalidInput(Fault("NO_PANEL", message))
     votes = np.array([item.panel for item in items], dtype=np.float64)
-    strengths = votes + fit_dirichlet(votes).alpha
-    logs: Array = np.log(strengths / strengths.sum(axis=1, keepdims=True))
-    return logs
+    return posterior_means(votes)

@@ -10,9 +10,13 @@ from runner.core.errors import Fault, InvalidInput
 from runner.core.files import read_whole
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Array, ScoringSpec
-from runner.scorecard.task_metrics import ORDINAL, counts_of
-from runner.scoring.ceiling import ceiling, fit_dirichlet
+from runner.scorecard.references import ceilings
+from runner.scorecard.task_metrics import ORDINAL, counts_of, shared_by
+from runner.scoring.ceiling import ceiling, fit_dirichlet, has_ceiling
+from runner.scoring.ceiling_error import prior_influence
+from runner.scoring.dependence import Dependence
 from runner.scoring.metrics import METRICS
+from runner.scoring.npmle import npmle_ceiling
 from runner.tasks.selection import RunConfig, select
 
 Json = dict[str, Any]
@@ -20,30 +24,40 @@ Json = dict[str, Any]
 _MAX_BYTES = 1 << 30
 
 
-def of_tasks(choice: RunConfig, draws: int | None, seed: int | None) -> list[Json]:
-    """The ceiling of each chosen task."""
+PRIORS = ("dirichlet", "npmle")
+
+
+def of_tasks(choice: RunConfig, draws: int | None, seed: int | None, prior: str = "dirichlet") -> list[Json]:
+    """The ceiling of each chosen task, under one of `PRIORS`."""
     selection = select(choice)
-    return [
-        _ceiling(
-            f"{part.task.name} ({part.split})",
-            counts_of(part.scored),
-            selection.benchmark.scoring,
-            draws,
-            seed,
-            ordinal=part.task.ordinal,
-        )
-        for part in selection.tasks
-    ]
+    scoring = selection.benchmark.scoring
+    tasks = []
+    for part in selection.tasks:
+        name = f"{part.task.name} ({part.split})"
+        shared = shared_by(part, scoring)
+        counts = counts_of(part.scored)
+        tasks.append(_ceiling(name, counts, scoring, draws, seed, prior, shared, ordinal=part.task.ordinal))
+    return tasks
 
 
-def of_counts_file(path: Path, choice: RunConfig, draws: int | None, seed: int | None) -> list[Json]:
+def of_counts_file(
+    path: Path, choice: RunConfig, draws: int | None, seed: int | None, prior: str = "dirichlet"
+) -> list[Json]:
     """The ceiling of a JSON file with an array of items × labels; `InvalidInput` names the first bad rows."""
     scoring = load_benchmark(choice.benchmark).scoring
-    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed, ordinal=False)]
+    return [_ceiling(path.name, _read_counts(path), scoring, draws, seed, prior, None, ordinal=False)]
 
 
 def _ceiling(
-    name: str, counts: Array, scoring: ScoringSpec, draws: int | None, seed: int | None, *, ordinal: bool
+    name: str,
+    counts: Array,
+    scoring: ScoringSpec,
+    draws: int | None,
+    seed: int | None,
+    prior: str,
+    shared: Dependence | None,
+    *,
+    ordinal: bool,
 ) -> Json:
     chosen_draws = draws or scoring.ceiling_draws
     chosen_seed = scoring.ceiling_seed if seed is None else seed
@@ -51,22 +65,27 @@ def _ceiling(
     names = [
         metric
         for metric in scoring.metrics
-        if METRICS[metric].kind != "derived" and METRICS[metric].base is None and (ordinal or metric not in ORDINAL)
+        if has_ceiling(metric) and METRICS[metric].base is None and (ordinal or metric not in ORDINAL)
     ]
     limits = ceiling(counts, names, chosen_draws, chosen_seed, best.alpha)
-    return {
+    rows = ceilings(len(counts), limits, prior_influence(counts, limits, best, names), shared, scoring)
+    summary: Json = {
         "name": name,
         "items": len(counts),
         "labels": counts.shape[1],
+        "prior": prior,
         "alpha": best.alpha.tolist(),
         "notes": list(best.notes),
         "draws": chosen_draws,
         "seed": chosen_seed,
-        "ceiling": {
-            metric: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error, "spread": limit.spread}
-            for metric, limit in limits.items()
-        },
+        "ceiling": {metric: {**rows[metric], "spread": limits[metric].spread} for metric in names},
     }
+    if prior == "npmle":
+        other = npmle_ceiling(counts, names)
+        summary["ceiling"] = {
+            metric: {**row, "npmle": other.get(metric)} for metric, row in summary["ceiling"].items() if metric in other
+        }
+    return summary
 
 
 def _read_counts(path: Path) -> Array:

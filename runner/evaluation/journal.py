@@ -52,15 +52,19 @@ def _rows(value: Any) -> list[Prediction] | None:
 
 @dataclass
 class Journal:
-    """An open journal, locked for this process: `header` says what the run is, `done` holds its finished rows.
+    """An open journal, locked for this process.
 
     Use as a context manager. A journal that another process holds raises `BlockingIOError`.
     """
 
     path: Path
+    """Path of the file."""
     header: Mapping[str, Any]
+    """Its first record: what the run is."""
     done: list[Prediction] = field(default_factory=list)
+    """Its finished rows."""
     _stream: IO[bytes] | None = None
+    """The locked file; None before it is opened and after it is closed."""
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any]) -> Self:

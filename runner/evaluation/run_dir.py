@@ -25,10 +25,12 @@ from runner.tasks.predictions import to_line
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """A run that may go on: its folder and its locked journal."""
+    """A run that may be resumed."""
 
     path: Path
+    """Folder of the run."""
     journal: Journal
+    """Its locked journal."""
 
 
 def open_run(parent: Path, content: Mapping[str, Any], nonce: str | None, *, resume: bool) -> RunDir:

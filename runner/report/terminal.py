@@ -79,6 +79,9 @@ def print_card(card: Json, *, every_metric: bool = False, console: Console | Non
             Text.assemble((str(name), "bold cyan"), f"  {task['items']:,} items of {task['split']}{synthetic}")
         )
         _print_way(console, task)
+        for warning in card.get("warnings", ()):
+            if warning["task"] == name:
+                console.print(Text(f"  ! {warning['message']}", style="yellow"))
         console.print(_metrics_table(task, every_metric))
         for note in _notes(task):
             console.print(Text(f"  {note}", style="dim"))
@@ -101,6 +104,11 @@ def _print_way(console: Console, task: Json) -> None:
     line.append_text(way(prior, value, ceiling))
     line.append(f" {number(ceiling)} ceiling")
     console.print(line)
+    panel = (task.get("panel") or {}).get("metrics", {}).get("cross_entropy")
+    if panel is not None:
+        line = Text(f"  other people {number(panel['value'])} ".rjust(len(f"  prior {number(prior)} ")), style="dim")
+        line.append_text(way(prior, panel["value"], ceiling))
+        console.print(line)
 
 
 def _metrics_table(task: Json, every: bool) -> Table:
@@ -138,6 +146,14 @@ def _notes(task: Json) -> Iterator[str]:
             reasons.setdefault(metric["reason"], []).append(name)
     for reason, names in reasons.items():
         yield f"not measured ({', '.join(names)}): {reason}"
+    limits: dict[str, list[str]] = {}
+    for name, metric in task["metrics"].items():
+        if metric["value"] is not None and metric["confidence_interval"] is not None and "reason" in metric:
+            limits.setdefault(metric["reason"], []).append(name)
+    for reason, names in limits.items():
+        yield f"scored at a limit ({', '.join(names)}): {reason}"
+    if (skill := task["metrics"].get("skill", {})).get("zero") == "uniform" and skill["value"] is not None:
+        yield "skill is 0 at equal probabilities, which are better here than the label shares"
     if (failures := task.get("failures")) and failures["rows"]:
         first = failures["examples"][0]
         yield (
@@ -149,6 +165,16 @@ def _notes(task: Json) -> Iterator[str]:
         yield f"answer mass {mass['mean']:.3f} on average, {mass['minimum']:.3g} at least"
     if order["gap"] is not None:
         yield f"orders of presentation: gap {order['gap']:.3f}, same answer on {order['consistency']:.0%} of items"
+    if order.get("single_order") is not None:
+        first = f"; the first place gains {order['position_bias'][0]:+.3f}" if order["position_bias"] else ""
+        yield f"one order alone scores {number(order['single_order'])}{first}"
+    if (spread := task["prompt_spread"])["range"] is not None:
+        yield f"{len(spread['primary_by_prompt'])} prompts, {number(spread['range'])} apart"
+    if panel := task.get("panel"):
+        ceiling = next(iter(panel["ceiling"].values()))
+        agree = panel["reliability"]["plurality_agreement"]
+        same = f"same most frequent answer on {agree:.0%} of items, " if agree is not None else ""
+        yield f"a second group of people: {same}its ceiling {number(ceiling['value'])}"
     if task["truncated"]:
         yield f"{task['truncated']:,} texts shortened to fit the model"
     if "service" in task:
@@ -184,18 +210,18 @@ def print_comparison(result: Json, console: Console | None = None) -> None:
             table.add_column(column, justify="right", no_wrap=True)
         for full_name, row in task["metrics"].items():
             metric = full_name.replace("_calibrated", " (cal.)")
-            style = {"better": "green", "worse": "red"}.get(row["verdict"], "")
+            style = {"better": "green", "worse": "red", "differs": "yellow"}.get(row["verdict"], "dim")
             arrow = {True: "↓", False: "↑", None: " "}[row["lower_is_better"]]
             if row["difference"] is None:
                 table.add_row(f"{arrow} {metric}", "–", "–", "–", "–", row["verdict"])
                 continue
-            p = number(row["p_adjusted"])
+            tested = row["p_adjusted"] is not None
             table.add_row(
                 f"{arrow} {metric}",
                 signed(row["difference"]),
                 f"{signed(row['lower'])} … {signed(row['upper'])}",
-                p,
-                number(row["minimum_detectable"]),
+                number(row["p_adjusted"]) if tested else "–",
+                number(row["minimum_detectable"]) if tested else "–",
                 Text(row["verdict"], style=style),
             )
         console.print(table)
@@ -214,11 +240,15 @@ def print_ceilings(ceilings: Sequence[Json]) -> None:
         console.print(Text.assemble((str(task["name"]), "bold cyan"), f"  {task['items']:,} items, α = ({alpha})"))
         table = Table(box=None, padding=(0, 1), header_style="dim")
         table.add_column("metric")
-        for column in ("ceiling", "Monte-Carlo error", "spread of draws"):
+        other = ("any prior",) if task["prior"] == "npmle" else ()
+        for column in ("ceiling", "its error", *other, "Monte-Carlo error", "spread of draws"):
             table.add_column(column, justify="right")
         for metric, row in task["ceiling"].items():
             error = "exact" if row["monte_carlo_error"] == 0 else f"{row['monte_carlo_error']:.5f}"
-            table.add_row(metric, number(row["value"]), error, number(row["spread"]))
+            more = (number(row["npmle"]),) if other else ()
+            table.add_row(
+                metric, number(row["value"]), number(row["standard_error"]), *more, error, number(row["spread"])
+            )
         console.print(table)
         for note in task["notes"]:
             console.print(Text(f"  {note}", style="yellow"))

@@ -3,14 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from runner.core.canonical import digest
-from runner.core.types import Benchmark, Task
+from runner.core.types import Benchmark, ScoringSpec, Task
 from runner.scorecard import diagnostics, parse_failures
-from runner.scorecard.estimates import baseline_means, by_stratum, summarise
-from runner.scorecard.task_metrics import ORDINAL, TaskMetrics, baseline_prior, baseline_uniform, counts_of, measure
+from runner.scorecard.estimates import baseline_means, skills, summarise
+from runner.scorecard.panel import panel_row
+from runner.scorecard.references import References, ceilings, references_of
+from runner.scorecard.strata import by_stratum
+from runner.scorecard.task_metrics import (
+    PARAMETERS,
+    TaskMetrics,
+    counts_of,
+    measure,
+)
+from runner.scorecard.warn import warnings
 from runner.scoring import rules
-from runner.scoring.ceiling import ceiling, fit_dirichlet
-from runner.scoring.metrics import METRICS
+from runner.scoring.ceiling import has_ceiling
+from runner.scoring.dirichlet import DirichletFit, fit_dirichlet
 from runner.tasks import api_usage
 from runner.tasks.answers import View
 from runner.tasks.selection import Selection, TaskAnswers, drop_unparsed
@@ -54,7 +65,9 @@ def scope(selection: Selection, tasks: Json, self_check: Mapping[str, Any] | Non
     reasons += api_usage.reasons(task["service"] for task in tasks.values() if "service" in task)
     if self_check is not None and self_check["passed"] is False:
         reasons.append("the self-check failed: scores depend on the batch")
+    warned = {"warnings": warnings(tasks, benchmark.scoring)} if benchmark.scoring.inference > 1 else {}
     return {
+        **warned,
         "benchmark": {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest},
         "suite": selection.suite,
         "comparable": not reasons,
@@ -121,34 +134,29 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     used = parsed.task if parsed.task.scored else part
     service = api_usage.merged(one.served for one in (task_answers, answers.fitting) if one is not None)
     counts = counts_of(used.scored)
-    uniform = baseline_uniform(used, scoring)
-    prior, prior_method = baseline_prior(used, scoring)
     best = fit_dirichlet(counts)
-    limits = ceiling(
-        counts,
-        [
-            name
-            for name in scoring.metrics
-            if METRICS[name].kind != "derived" and (part.task.ordinal or name not in ORDINAL)
-        ],
-        scoring.ceiling_draws,
-        scoring.ceiling_seed,
-        best.alpha,
-    )
+    references, prior_method = references_of(used, best, scoring)
     measured = measure(parsed, scoring) if parsed.task.scored else None
     if measured is None:
         results = parse_failures.nothing_measured(scoring)
     else:
         scored = parsed.scored
         results = {
-            "metrics": summarise(measured, prior, limits, scoring, scoring.metrics),
-            "ablations": summarise(measured, prior, limits, scoring, scoring.ablations),
-            "strata": by_stratum(used, measured, limits, scoring),
+            "metrics": summarise(measured, references, scoring, scoring.metrics),
+            "ablations": summarise(measured, references, scoring, scoring.ablations),
+            "strata": by_stratum(used, measured, references.limits, scoring),
             "fitted": _fitted(measured),
             "reliability": diagnostics.reliability(part.task, measured),
             "answer_mass": diagnostics.answer_mass(scored),
-            "order": diagnostics.order(scored, counts, scoring),
+            "order": diagnostics.order(scored, counts, benchmark, part.task.labels),
             "prompt_spread": diagnostics.prompt_spread(scored, counts, scoring),
+        }
+    if scoring.inference > 1:
+        results |= {
+            "skills": None if measured is None else skills(measured, references, scoring),
+            "panel": panel_row(used, references, measured, scoring),
+            "votes_per_item": float(np.median(counts.sum(axis=1))),
+            "dependence": _dependence(references.prior),
         }
     return {
         "split": part.split,
@@ -167,13 +175,11 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
             "human": int(rules.tied(counts).sum()),
             "model": 0 if measured is None else int(rules.tied(measured.log_probs).sum()),
         },
-        "ceiling": {
-            name: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error} for name, limit in limits.items()
-        },
+        "ceiling": _ceilings(references, best, scoring),
         "ceiling_prior": {"alpha": best.alpha.tolist(), "notes": list(best.notes)},
         "baselines": {
-            "uniform": baseline_means(uniform, scoring),
-            "prior": baseline_means(prior, scoring),
+            "uniform": baseline_means(references.uniform, scoring),
+            "prior": baseline_means(references.prior, scoring),
         },
         "prior_method": prior_method,
         "truncated": len(task_answers.truncated),
@@ -182,10 +188,37 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     }
 
 
+def _ceilings(references: References, best: DirichletFit, scoring: ScoringSpec) -> Json:
+    if scoring.inference == 1:
+        return {
+            name: {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}
+            for name, limit in references.limits.items()
+        }
+    if not references.limits:
+        nothing = {"value": None, "monte_carlo_error": None, "standard_error": None, "confidence_interval": None}
+        return {name: {**nothing, "reason": best.notes[-1]} for name in scoring.metrics if has_ceiling(name)}
+    prior = references.prior
+    return ceilings(len(prior.counts), references.limits, references.influence, prior.shared, scoring)
+
+
+def _dependence(measured: TaskMetrics) -> Json | None:
+    """Units that are nearly independent of each other: whole groups, or blocks of `length` items of a walk."""
+    shared = measured.shared
+    if shared is None:
+        return None
+    return {"units": shared.units, "kind": "blocks" if shared.length else "groups", "length": shared.length or None}
+
+
 def _fitted(measured: TaskMetrics) -> Json:
     fitted = measured.fitted
     summary: Json = {"method": fitted.method, "split": fitted.split, "items": fitted.items}
-    for name in ("temperature", "concentration", "concentration_calibrated"):
+    for name in PARAMETERS:
         per_item = fitted.values.get(name)
-        summary[name] = None if per_item is None else float(per_item.mean())
-    return {**summary, "by_fit": [dict(fold) for fold in fitted.by_fit], "reasons": dict(fitted.reasons)}
+        summary[name] = None if per_item is None else _finite(float(per_item.mean()))
+    by_fit = [{name: _finite(value) for name, value in fold.items()} for fold in fitted.by_fit]
+    return {**summary, "by_fit": by_fit, "reasons": {**fitted.reasons, **fitted.limits}}
+
+
+def _finite(value: float | None) -> float | None:
+    """An infinite value is null on a card; its reason says that it is infinite."""
+    return value if value is not None and np.isfinite(value) else None

@@ -1,6 +1,6 @@
 """Two submissions on the same items: paired differences that say whether B is better than A."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 
 from runner.core.errors import Fault, NotComparable
-from runner.core.types import Array
+from runner.core.types import ScoringSpec
+from runner.scorecard.references import references_of
 from runner.scorecard.signed_run import open_signed_run
+from runner.scorecard.skill_gain import skill_differences
 from runner.scorecard.task_metrics import TaskMetrics, measure
 from runner.scorecard.verify import Report, verify
 from runner.scoring import comparison
-from runner.scoring.metrics import METRICS
+from runner.scoring.dirichlet import fit_dirichlet
+from runner.scoring.entropy_correlation import entropy_correlation
+from runner.scoring.metrics import METRICS, is_tested
+from runner.scoring.verdicts import DESCRIPTIVE, PRIMARY, SECONDARY, SIGNED, decide
 from runner.signing.keyring import Keyring
-from runner.tasks.selection import Selection, drop_unparsed
+from runner.tasks.selection import TaskData, drop_unparsed
 
 Json = dict[str, Any]
 
@@ -45,7 +50,7 @@ def compare(
     """
     cards = verify(a, keyring), verify(b, keyring)
     tasks = _comparable(cards[0], cards[1])
-    selection, measured = _measure_same_items(cards, tasks, benchmark_file, data_dir)
+    scoring, sides = _measure_same_items(cards, tasks, benchmark_file, data_dir)
     result: Json = {
         "a": _name(cards[0]),
         "b": _name(cards[1]),
@@ -54,7 +59,7 @@ def compare(
         "gates": [],
     }
     for name in tasks:
-        result["tasks"][name] = _task(selection, measured[0][name], measured[1][name])
+        result["tasks"][name] = _task(scoring, *sides[name])
     result["gates"] = [_judge(gate, name, result["tasks"][name]) for gate in gates for name in tasks]
     return result
 
@@ -122,82 +127,108 @@ def _asked(task: Mapping[str, Any]) -> str | None:
 
 def _measure_same_items(
     reports: tuple[Report, Report], tasks: Sequence[str], benchmark_file: Path | None, data_dir: Path | None
-) -> tuple[Selection, list[dict[str, TaskMetrics]]]:
-    """What both measured, task by task, over the items whose answers could be parsed on both sides."""
+) -> tuple[ScoringSpec, dict[str, tuple[TaskData, TaskMetrics, TaskMetrics]]]:
+    """Task by task, the items whose answers could be parsed on both sides, and what A and B measured on them."""
     runs = [open_signed_run(report.card, report.folder, benchmark_file, data_dir) for report in reports]
     answers = [run.answers() for run in runs]
     scoring = runs[0].benchmark.scoring
-    measured: list[dict[str, TaskMetrics]] = [{}, {}]
+    sides: dict[str, tuple[TaskData, TaskMetrics, TaskMetrics]] = {}
     for name in tasks:
         both = np.logical_and(*(side[name].scored.read() for side in answers))
         if both.sum() < 2:
             message = f"Only {both.sum()} items of {name} have answers that can be read on both sides, two are needed."
             raise NotComparable(Fault("NOT_COMPARABLE", message, str(reports[1].folder)))
-        for values, side in zip(measured, answers, strict=True):
-            values[name] = measure(drop_unparsed(side[name], both), scoring)
-    return runs[0].selection, measured
+        a, b = (drop_unparsed(side[name], both) for side in answers)
+        sides[name] = a.task, measure(a, scoring), measure(b, scoring)
+    return scoring, sides
 
 
-def _task(selection: Selection, a: TaskMetrics, b: TaskMetrics) -> Json:
-    scoring = selection.benchmark.scoring
+def _task(scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics) -> Json:
     spec = scoring.intervals
+    settings: Json = {
+        "draws": spec.draws,
+        "permutations": _PERMUTATIONS,
+        "seed": spec.seed,
+        "level": spec.level,
+        "shared": b.shared,
+    }
     names = [name for name in scoring.metrics if name in a.values and name in b.values]
-    f1 = comparison.paired_macro_f1(
-        (b.predicted, a.predicted),
-        a.majority,
-        a.counts.shape[1],
-        draws=spec.draws,
-        permutations=_PERMUTATIONS,
-        seed=spec.seed,
-        level=spec.level,
-    )
     paired = comparison.compare(
         np.column_stack([b.values[name] for name in names]),
         np.column_stack([a.values[name] for name in names]),
-        [METRICS[name].lower_is_better for name in names],
-        draws=spec.draws,
-        permutations=_PERMUTATIONS,
-        seed=spec.seed,
-        level=spec.level,
-        other_p_values=[f1.p_value] if "macro_f1" in scoring.metrics else [],
+        **settings,
+    )
+    rows = {name: [float(getattr(paired, key)[at]) for key in _COLUMNS] for at, name in enumerate(names)}
+    for name, statistic in _statistics(a, b, settings):
+        if name in scoring.metrics and np.isfinite([statistic.lower, statistic.upper]).all():
+            rows[name] = [getattr(statistic, key) for key in _COLUMNS]
+    labels = a.counts.shape[1]
+    values = np.array(list(rows.values())).T
+    verdicts = decide(
+        values[0],
+        values[1],
+        values[4],
+        [_family(name, scoring.primary, labels) for name in rows],
+        [METRICS[name].lower_is_better for name in rows],
+        spec.level,
     )
     metrics: Json = {}
     for name in scoring.metrics:
         direction = {"lower_is_better": METRICS[name].lower_is_better}
-        if name in names:
-            at = names.index(name)
+        if name in rows:
+            decision = verdicts[list(rows).index(name)]
             metrics[name] = {
-                "difference": float(paired.difference[at]),
-                "standard_error": float(paired.standard_error[at]),
-                "lower": float(paired.lower[at]),
-                "upper": float(paired.upper[at]),
-                "p_value": float(paired.p_value[at]),
-                "p_adjusted": float(paired.p_adjusted[at]),
-                "minimum_detectable": float(paired.minimum_detectable[at]),
-                "verdict": paired.verdict[at],
+                **dict(zip(_COLUMNS, rows[name], strict=True)),
+                "family": decision.family,
+                "p_adjusted": decision.p_adjusted,
+                "adjusted": None if decision.lower is None else {"lower": decision.lower, "upper": decision.upper},
+                "minimum_detectable": decision.minimum_detectable,
+                "verdict": decision.verdict,
+                **(
+                    {"same_as": METRICS[name].same_as}
+                    if decision.family == DESCRIPTIVE and METRICS[name].same_as
+                    else {}
+                ),
                 **direction,
             }
-        elif name == "macro_f1":
-            metrics[name] = {**_macro_f1(f1, paired.p_value, spec.level), **direction}
-        elif METRICS[name].kind == "item":
-            reason = a.unavailable.get(name) or b.unavailable.get(name)
-            metrics[name] = {"difference": None, "reason": reason, "verdict": "undecided", **direction}
-    return {"items": len(a.counts), "level": spec.level, "permutations": _PERMUTATIONS, "metrics": metrics}
-
-
-def _macro_f1(paired: comparison.PairedF1, others: Array, level: float) -> Json:
-    adjusted = float(comparison.holm([*others, paired.p_value])[-1])
-    detectable = comparison.minimum_detectable_difference(paired.standard_error, 1 - level)
+        elif METRICS[name].kind != "derived":
+            reason = a.unavailable.get(name) or b.unavailable.get(name) or _no_entropies(a, b)
+            metrics[name] = {"difference": None, "reason": reason, "verdict": "not measured", **direction}
+    references, _ = references_of(part, fit_dirichlet(a.counts), scoring)
     return {
-        "difference": paired.difference,
-        "standard_error": paired.standard_error,
-        "lower": paired.lower,
-        "upper": paired.upper,
-        "p_value": paired.p_value,
-        "p_adjusted": adjusted,
-        "minimum_detectable": float(detectable),
-        "verdict": comparison.verdict(paired.difference, paired.lower, paired.upper, adjusted, False, level),
+        "items": len(a.counts),
+        "level": spec.level,
+        "permutations": _PERMUTATIONS,
+        "metrics": metrics,
+        "skills": skill_differences(b, a, references, scoring),
     }
+
+
+_COLUMNS = ("difference", "standard_error", "lower", "upper", "p_value")
+
+
+def _family(name: str, primary: str, labels: int) -> str:
+    if name == primary:
+        return PRIMARY
+    if is_tested(name, primary, labels):
+        return SECONDARY
+    return SIGNED if METRICS[name].lower_is_better is None else DESCRIPTIVE
+
+
+def _statistics(a: TaskMetrics, b: TaskMetrics, settings: Json) -> Iterator[tuple[str, comparison.PairedStatistic]]:
+    """Differences of what is no mean over items."""
+    labels = a.counts.shape[1]
+    yield "macro_f1", comparison.paired_macro_f1((b.predicted, a.predicted), a.majority, labels, **settings)
+    columns = [None if each.entropies is None else each.entropies.columns for each in (b, a)]
+    if columns[0] is not None and columns[1] is not None:
+        yield (
+            "entropy_correlation",
+            comparison.paired_statistic(columns[0], columns[1], entropy_correlation, **settings),
+        )
+
+
+def _no_entropies(a: TaskMetrics, b: TaskMetrics) -> str | None:
+    return next((each.entropies.reason for each in (a, b) if each.entropies is not None), None)
 
 
 def _judge(gate: Gate, task: str, result: Mapping[str, Any]) -> Json:
@@ -214,8 +245,9 @@ def _judge(gate: Gate, task: str, result: Mapping[str, Any]) -> Json:
 
 def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
     notes = [
-        "interval: paired bootstrap; p: sign-flip permutation, Holm-adjusted over the metrics of a task; "
-        "detect: the true difference that this test would find four times in five."
+        "interval: paired bootstrap; p: sign-flip permutation. The primary metric is tested alone, the others "
+        "together (Holm); doubles and legacy losses are shown, not tested. detect: the true difference that this "
+        "verdict would find four times in five."
     ]
     for name in tasks:
         methods = [report.card["tasks"][name]["fitted"]["method"] for report in reports]

@@ -1,10 +1,11 @@
 """How a model answered, beside how well: its dependence on order and prompt, its answer mass, its reliability."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from runner.core.types import Array, ScoringSpec, Task
+from runner.core.types import Array, Benchmark, ScoringSpec, Task
 from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import calibration, rules
 from runner.tasks.answers import Answers
@@ -46,19 +47,25 @@ def _by_view(log_probs: Array, counts: Array, scoring: ScoringSpec) -> float | N
     return None if rule is None else float(rule(log_probs, counts).mean())
 
 
-def order(scored: Answers, counts: Array, scoring: ScoringSpec) -> Json:
+def order(scored: Answers, counts: Array, benchmark: Benchmark, labels: Sequence[str]) -> Json:
     """How much the answer depends on the order of presentation, within each prompt.
 
     `gap`: mean over items and pairs of orders of the total variation between the two answers; `consistency`: share of
     items with the same most probable label in every order; `primary_by_order`: the primary metric of each order alone.
+    From `scoring.inference` 2 on also `single_order`, their mean, `gain_by_averaging`, that less the primary metric of
+    the orders averaged, and `position_bias`: for each place in the list of options, how much more probable a label is
+    there than over all orders. Two options, always the first: [.5, −.5].
     """
+    scoring = benchmark.scoring
     groups: dict[str | None, list[int]] = {}
     for number, (prompt_id, _) in enumerate(scored.views):
         groups.setdefault(prompt_id, []).append(number)
     swapped = {prompt_id: views for prompt_id, views in groups.items() if len(views) > 1}
     if not swapped:
         reason = "every item was asked in one order only"
-        return {"gap": None, "consistency": None, "primary_by_order": None, "reason": reason}
+        nothing = {"gap": None, "consistency": None, "primary_by_order": None, "reason": reason}
+        more = {"single_order": None, "gain_by_averaging": None, "position_bias": None}
+        return {**nothing, **(more if scoring.inference > 1 else {})}
     gaps, consistent = [], []
     for views in swapped.values():
         shares = np.exp(scored.log_probs[:, views])
@@ -67,15 +74,63 @@ def order(scored: Answers, counts: Array, scoring: ScoringSpec) -> Json:
                 gaps.append(0.5 * np.abs(shares[:, first] - shares[:, second]).sum(axis=1))
         top = shares.argmax(axis=2)
         consistent.append((top == top[:, :1]).all(axis=1))
-    return {
+    by_order = {
+        f"{prompt_id or 'prompt'}/{scored.views[view][1]}": _by_view(scored.log_probs[:, view], counts, scoring)
+        for prompt_id, views in swapped.items()
+        for view in views
+    }
+    dependence: Json = {
         "gap": float(np.mean(gaps)),
         "consistency": float(np.mean(consistent)),
-        "primary_by_order": {
-            f"{prompt_id or 'prompt'}/{scored.views[view][1]}": _by_view(scored.log_probs[:, view], counts, scoring)
-            for prompt_id, views in swapped.items()
-            for view in views
-        },
+        "primary_by_order": by_order,
     }
+    if scoring.inference > 1:
+        dependence |= _single_orders(scored, counts, scoring, swapped, list(by_order.values()))
+        dependence["position_bias"] = _position_bias(scored, benchmark, labels, swapped)
+    return dependence
+
+
+def _single_orders(
+    scored: Answers,
+    counts: Array,
+    scoring: ScoringSpec,
+    swapped: Mapping[str | None, Sequence[int]],
+    by_order: Sequence[float | None],
+) -> Json:
+    known = [value for value in by_order if value is not None]
+    if not known:
+        return {"single_order": None, "gain_by_averaging": None}
+    averaged = [_by_view(_mean(scored.log_probs[:, views]), counts, scoring) for views in swapped.values()]
+    weights = [len(views) for views in swapped.values()]
+    single = float(np.mean(known))
+    together = float(np.average([value for value in averaged if value is not None], weights=weights))
+    return {"single_order": single, "gain_by_averaging": single - together}
+
+
+def _mean(log_probs: Array) -> Array:
+    """(items, labels): log of the mean over the views of (items, views, labels)."""
+    return np.asarray(np.logaddexp.reduce(log_probs, axis=1) - np.log(log_probs.shape[1]))
+
+
+def _position_bias(
+    scored: Answers, benchmark: Benchmark, labels: Sequence[str], swapped: Mapping[str | None, Sequence[int]]
+) -> list[float] | None:
+    """(labels,) by place; None where rows name no prompt of the benchmark, so that the places are not known."""
+    place_of = {label: number for number, label in enumerate(labels)}
+    gains = []
+    for prompt_id, views in swapped.items():
+        spec = benchmark.prompts.get(prompt_id or "")
+        if spec is None or sorted(spec.orders[0]) != sorted(labels):
+            return None
+        if any(scored.views[view][1] >= len(spec.orders) for view in views):
+            return None
+        shares = np.exp(scored.log_probs[:, views])
+        surplus = (shares - shares.mean(axis=1, keepdims=True)).mean(axis=0)
+        for number, view in enumerate(views):
+            shown = [place_of[label] for label in spec.orders[scored.views[view][1]]]
+            gains.append(surplus[number][shown])
+    bias: list[float] = np.mean(gains, axis=0).tolist()
+    return bias
 
 
 def prompt_spread(scored: Answers, counts: Array, scoring: ScoringSpec) -> Json:
@@ -86,7 +141,6 @@ def prompt_spread(scored: Answers, counts: Array, scoring: ScoringSpec) -> Json:
     by_prompt = {}
     for name in names:
         views = [number for number, (prompt_id, _) in enumerate(scored.views) if prompt_id == name]
-        mean = np.logaddexp.reduce(scored.log_probs[:, views], axis=1) - np.log(len(views))
-        by_prompt[str(name)] = _by_view(mean, counts, scoring)
+        by_prompt[str(name)] = _by_view(_mean(scored.log_probs[:, views]), counts, scoring)
     known = [value for value in by_prompt.values() if value is not None]
     return {"range": max(known) - min(known) if known else None, "primary_by_prompt": by_prompt}

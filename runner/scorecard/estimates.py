@@ -6,68 +6,67 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.core.types import Array, Item, ScoringSpec
+from runner.core.types import Array, ScoringSpec
+from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics
-from runner.scoring import f1, intervals, rules
-from runner.scoring.ceiling import Ceiling
-from runner.scoring.distances import entropy
-from runner.scoring.metrics import METRICS, gap_to_ceiling, skill, skill_draws
-from runner.tasks.selection import TaskData
+from runner.scoring import entropy_correlation as entropies
+from runner.scoring import f1, intervals
+from runner.scoring.dependence import Dependence
+from runner.scoring.metrics import METRICS, gap_to_ceiling, has_skill, skill, skill_draws
 
 Json = dict[str, Any]
 
 
 def summarise(
     measured: TaskMetrics,
-    prior: TaskMetrics,
-    limits: Mapping[str, Ceiling],
+    references: References | None,
     scoring: ScoringSpec,
     names: tuple[str, ...],
     where: NDArray[np.bool_] | None = None,
 ) -> Json:
     """Each metric of `names` with its standard error and interval, over the items of `where` (all by default).
 
-    All metrics share the same resampled items. What was not measured is null with its reason.
+    All metrics share the same resampled items. What was not measured is null with its reason. Without `references`
+    there is nothing that a gap or a skill could be computed from.
     """
     mask = np.ones(len(measured.counts), dtype=bool) if where is None else where
-    primary = scoring.primary
-    columns = {name: measured.values[name][mask] for name in names if name in measured.values}
-    limit = limits.get(primary)
-    if primary in measured.values and primary in prior.values and limit is not None:
-        flat = np.full(len(mask), limit.value)
-        columns["/value"] = measured.values[primary][mask]
-        columns["/prior"] = prior.values[primary][mask]
-        columns["/ceiling"] = (flat if limit.per_item is None else limit.per_item)[mask]
+    block = _block(measured, references, scoring, names, (scoring.primary,), mask)
+    return {name: _estimate(name, block, measured, scoring) for name in names}
+
+
+def skills(measured: TaskMetrics, references: References, scoring: ScoringSpec) -> Json:
+    """The skill of every metric that has one: 0 at the better of prior and uniform (`zero`), 1 at the ceiling."""
     labels = measured.counts.shape[1]
-    confusion = f1.confusion_columns(measured.predicted[mask], measured.majority[mask], labels)
-    matrix = np.column_stack([*columns.values(), confusion])
-    drawn = intervals.bootstrap_means(matrix, scoring.intervals.draws, scoring.intervals.seed)
-    index = {name: number for number, name in enumerate(columns)}
-    block = _Block(matrix, drawn, index, scoring)
-    estimates: Json = {}
-    for name in names:
-        estimates[name] = _estimate(name, block, measured, len(columns))
-    return estimates
+    names = tuple(name for name in scoring.metrics if has_skill(name, labels) and name in references.limits)
+    block = _block(measured, references, scoring, (), names, np.ones(len(measured.counts), dtype=bool))
+    return {name: _skill(name, block, measured) for name in names}
 
 
 class _Block:
     """Per-item columns with their bootstrap means: held together because they share their resampled items."""
 
-    def __init__(self, matrix: Array, drawn: Array, index: Mapping[str, int], scoring: ScoringSpec) -> None:
-        self.matrix, self.drawn, self.place = matrix, drawn, index
-        self.level = scoring.intervals.level
-        self.method = scoring.intervals.method
-        self.errors = intervals.standard_error(matrix)
+    def __init__(
+        self, matrix: Array, index: Mapping[str, slice], shared: Dependence | None, scoring: ScoringSpec
+    ) -> None:
+        self.matrix, self.place = matrix, index
+        spec = scoring.intervals
+        self.drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
+        self.level, self.method = spec.level, spec.method
+        self.errors = intervals.standard_error(matrix, shared)
 
     def mean(self, name: str) -> float:
-        return float(self.matrix[:, self.place[name]].mean())
+        return float(self.matrix[:, self.place[name].start].mean())
 
     def draws(self, name: str) -> Array:
-        column: Array = self.drawn[:, self.place[name]]
+        column: Array = self.drawn[:, self.place[name].start]
         return column
 
+    def sums(self, name: str) -> Array:
+        columns: Array = self.matrix[:, self.place[name]].sum(axis=0)
+        return columns
+
     def of_mean(self, name: str) -> Json:
-        column = self.place[name]
+        column = self.place[name].start
         if self.method == "bca":
             lower, upper = intervals.bca_interval(self.matrix[:, column], self.drawn[:, column], self.level)
         else:
@@ -78,7 +77,7 @@ class _Block:
     def of_draws(self, value: float, draws: Array) -> Json:
         """For a number that is no mean over items: its draws' standard deviation is its standard error."""
         lower, upper = intervals.percentile_interval(draws, self.level)
-        error = float(draws.std(ddof=1)) if len(self.matrix) > 1 else None
+        error = float(draws.std(ddof=1)) if self.errors is not None else None
         return self.json(value, error, float(lower), float(upper))
 
     def json(self, value: float, error: float | None, lower: float, upper: float) -> Json:
@@ -89,28 +88,100 @@ class _Block:
         return {"value": value, "standard_error": error, "confidence_interval": interval}
 
 
-def _estimate(name: str, block: _Block, measured: TaskMetrics, first_cell: int) -> Json:
+def _block(
+    measured: TaskMetrics,
+    references: References | None,
+    scoring: ScoringSpec,
+    names: tuple[str, ...],
+    with_skill: tuple[str, ...],
+    chosen: NDArray[np.bool_],
+) -> _Block:
+    """Columns of each metric, of what a skill is computed from (`prior/NAME` …), and of what is no mean over items."""
+    columns = {name: measured.values[name] for name in names if name in measured.values}
+    for name in with_skill if references is not None else ():
+        base = METRICS[name].base or name
+        if (
+            references is not None
+            and name in measured.values
+            and base in references.prior.values
+            and base in references.uniform.values
+            and name in references.limits
+        ):
+            columns[f"value/{name}"] = measured.values[name]
+            columns[f"prior/{name}"] = references.prior.values[base]
+            columns[f"uniform/{name}"] = references.uniform.values[base]
+            columns[f"ceiling/{name}"] = references.ceiling_column(name, len(measured.counts))
+    parts = {name: column[chosen, None] for name, column in columns.items()}
+    labels = measured.counts.shape[1]
+    parts["confusion"] = f1.confusion_columns(measured.predicted[chosen], measured.majority[chosen], labels)
+    if measured.entropies is not None and measured.entropies.columns is not None:
+        parts["entropies"] = measured.entropies.columns[chosen]
+    place, at = {}, 0
+    for name, part in parts.items():
+        place[name] = slice(at, at + part.shape[1])
+        at += part.shape[1]
+    shared = measured.shared if chosen.all() or measured.shared is None else measured.shared.subset(chosen)
+    return _Block(np.hstack(list(parts.values())), place, shared, scoring)
+
+
+def _estimate(name: str, block: _Block, measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     better = {"lower_is_better": METRICS[name].lower_is_better}
     if name in block.place:
-        return {**block.of_mean(name), **better}
+        note = {"reason": measured.notes[name]} if name in measured.notes else {}
+        return {**note, **block.of_mean(name), **better}
     if name == "macro_f1":
-        value = float(f1.macro_f1(block.matrix[:, first_cell:].sum(axis=0)))
-        return {**block.of_draws(value, f1.macro_f1(block.drawn[:, first_cell:])), **better}
+        value = float(f1.macro_f1(block.sums("confusion")))
+        return {**block.of_draws(value, f1.macro_f1(block.drawn[:, block.place["confusion"]])), **better}
+    if name == "entropy_correlation":
+        return {**_entropy_correlation(block, measured), **better}
     if name in measured.unavailable:
         return {**_missing(measured.unavailable[name]), **better}
-    if "/ceiling" not in block.place:
+    primary = scoring.primary
+    if f"ceiling/{primary}" not in block.place:
         return {**_missing("the primary metric was not measured"), **better}
-    value, prior, limit = (block.mean(column) for column in ("/value", "/prior", "/ceiling"))
-    draws, prior_draws, limit_draws = (block.draws(column) for column in ("/value", "/prior", "/ceiling"))
     if name == "gap_to_ceiling":
-        return {**block.of_draws(gap_to_ceiling(value, limit), draws - limit_draws), **better}
-    share, share_draws = skill(value, prior, limit), skill_draws(draws, prior_draws, limit_draws)
+        value, limit = block.mean(f"value/{primary}"), block.mean(f"ceiling/{primary}")
+        draws = block.draws(f"value/{primary}") - block.draws(f"ceiling/{primary}")
+        return {**block.of_draws(gap_to_ceiling(value, limit), draws), **better}
+    if scoring.inference > 1:
+        return {**_skill(primary, block, measured), **better}
+    return {**_skill_from(block, primary, "prior", block.draws(f"prior/{primary}"), 1.0), **better}
+
+
+def _skill(name: str, block: _Block, measured: TaskMetrics) -> Json:
+    """The skill of one metric, 0 at the better of the two baselines."""
+    if f"ceiling/{name}" not in block.place:
+        return {**_missing(measured.unavailable.get(name, "a baseline has no value of this metric")), "zero": None}
+    sign = 1.0 if METRICS[name].lower_is_better else -1.0
+    means = {zero: sign * block.mean(f"{zero}/{name}") for zero in ("prior", "uniform")}
+    zero = min(means, key=lambda one: means[one])
+    draws = np.minimum(*(sign * block.draws(f"{one}/{name}") for one in ("prior", "uniform")))
+    note = {"reason": measured.notes[name]} if name in measured.notes else {}
+    return {**note, **_skill_from(block, name, zero, sign * draws, sign), "zero": zero}
+
+
+def _skill_from(block: _Block, name: str, zero: str, zero_draws: Array, sign: float) -> Json:
+    value, worst, limit = (sign * block.mean(f"{what}/{name}") for what in ("value", zero, "ceiling"))
+    share = skill(value, worst, limit)
     if share is None:
-        return {**_missing("the prior is no worse than the ceiling, so there is no way to go"), **better}
-    if share_draws is None:
-        reason = "no interval: in some resamples the prior is no worse than the ceiling"
-        return {"value": share, "standard_error": None, "confidence_interval": None, "reason": reason, **better}
-    return {**block.of_draws(share, share_draws), **better}
+        return _missing(f"the {zero} is no worse than the ceiling, so there is no way to go")
+    shares = skill_draws(sign * block.draws(f"value/{name}"), sign * zero_draws, sign * block.draws(f"ceiling/{name}"))
+    if shares is None:
+        reason = f"no interval: in some resamples the {zero} is no worse than the ceiling"
+        return {"value": share, "standard_error": None, "confidence_interval": None, "reason": reason}
+    return block.of_draws(share, shares)
+
+
+def _entropy_correlation(block: _Block, measured: TaskMetrics) -> Json:
+    known = measured.entropies
+    if known is None or known.columns is None:
+        return _missing("not computed" if known is None or known.reason is None else known.reason)
+    draws = entropies.entropy_correlation(block.drawn[:, block.place["entropies"]])
+    value = float(entropies.entropy_correlation(block.sums("entropies")))
+    if not np.isfinite(draws).all():
+        reason = "no interval: in some resamples two groups of people have no disagreement in common"
+        return {"value": value, "standard_error": None, "confidence_interval": None, "reason": reason}
+    return block.of_draws(value, draws)
 
 
 def _missing(reason: str) -> Json:
@@ -121,45 +192,15 @@ def baseline_means(measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     """Means of a baseline on the metrics that make sense for it: none that is calibrated or derived."""
     means: Json = {}
     for name in scoring.metrics:
-        if METRICS[name].base is not None:
+        if METRICS[name].base is not None or name == "entropy_correlation":
             continue
         if name == "macro_f1":
             labels = measured.counts.shape[1]
             means[name] = {"value": f1.macro_f1_score(measured.predicted, measured.majority, labels)}
         elif name in measured.values:
             means[name] = {"value": float(measured.values[name].mean())}
+            if name in measured.notes:
+                means[name]["reason"] = measured.notes[name]
         else:
             means[name] = {"value": None, "reason": measured.unavailable[name]}
     return means
-
-
-def by_stratum(part: TaskData, measured: TaskMetrics, limits: Mapping[str, Ceiling], scoring: ScoringSpec) -> Json:
-    """The item-level metrics of each stratum, with the ceiling and the number of items it stands on."""
-    item_level = tuple(name for name in scoring.metrics if METRICS[name].kind == "item" and METRICS[name].base is None)
-    primary = limits.get(scoring.primary)
-    strata: Json = {}
-    for kind in part.task.strata:
-        strata[kind] = {}
-        for name, where in _masks(kind, part.scored, measured.counts).items():
-            per_item = None if primary is None else primary.per_item
-            strata[kind][name] = {
-                "items": int(where.sum()),
-                "ceiling": None if per_item is None else float(per_item[where].mean()),
-                "metrics": summarise(measured, measured, {}, scoring, item_level, where),
-            }
-    return strata
-
-
-def _masks(kind: str, items: tuple[Item, ...], counts: Array) -> dict[str, NDArray[np.bool_]]:
-    """Stratum name → which items (items,) are in it; empty strata are left out."""
-    if kind == "unanimity":
-        names = np.array(["-".join(str(int(count)) for count in sorted(row, reverse=True)) for row in counts])
-        return {name: names == name for name in sorted(set(names.tolist()), reverse=True)}
-    if kind == "group":
-        groups = np.array([item.group or "none" for item in items])
-        return {name: groups == name for name in sorted(set(groups.tolist()))}
-    # Rounded, so that equal shares in another order of the labels are equal here, on every machine.
-    spread = entropy(rules.shares(counts).T).round(9)
-    low, high = np.quantile(spread, [1 / 3, 2 / 3])
-    masks = {"low": spread <= low, "middle": (spread > low) & (spread <= high), "high": spread > high}
-    return {name: mask for name, mask in masks.items() if mask.any()}

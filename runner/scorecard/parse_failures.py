@@ -88,6 +88,11 @@ def nothing_measured(scoring: ScoringSpec) -> Json:
         },
         "reliability": {},
         "answer_mass": {"mean": None, "minimum": None, "share_below_half": None, "rows": 0, "reason": _REASON},
-        "order": {"gap": None, "consistency": None, "primary_by_order": None, "reason": _REASON},
+        "order": {"gap": None, "consistency": None, "primary_by_order": None, **_places(scoring), "reason": _REASON},
         "prompt_spread": {"range": None, "primary_by_prompt": None, "reason": _REASON},
     }
+
+
+def _places(scoring: ScoringSpec) -> Json:
+    names = ("single_order", "gain_by_averaging", "position_bias") if scoring.inference > 1 else ()
+    return dict.fromkeys(names)

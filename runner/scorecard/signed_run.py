@@ -76,9 +76,9 @@ def open_signed_run(
 
 
 def benchmark_of(card: Any, folder: Path, given: Path | None) -> Path:
-    """The benchmark file with the card's digest: the one given, the one beside the card, or the released one."""
+    """The benchmark file with the card's digest: the one given, the one beside the card, or a released one."""
     beside = folder / filenames.BENCHMARK
-    candidates = [given] if given else [beside, resources.benchmark_file()]
+    candidates = [given] if given else [beside, *resources.released_benchmarks()]
     digests = {}
     for path in candidates:
         if path.is_file():

@@ -1,7 +1,7 @@
 """One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ from scipy.special import log_softmax, logsumexp
 
 from runner.core.types import Array, Item, ScoringSpec
 from runner.scoring import calibration, rules
+from runner.scoring.dependence import Dependence, dependence
+from runner.scoring.entropy_correlation import EntropyCorrelation, entropy_columns
 from runner.scoring.metrics import METRICS
 from runner.tasks.selection import TaskAnswers, TaskData
 
@@ -28,7 +30,8 @@ class Fitted:
     `method` is `held-out` (one value, from the fitting split), `cross-fitted` (an item's value comes from the folds
     that do not hold it) or None. `values` maps each of `PARAMETERS` to (items,) and `marginal` to (items, labels), the
     model's own mean share of each label on the items that were fitted on, as a logarithm; a name that could not be
-    fitted is in `reasons` instead. `by_fit` has one entry per fit.
+    fitted is in `reasons` instead. `limits` says of a name in `values` that some fit lies at a limit, and why.
+    `by_fit` has one entry per fit.
     """
 
     method: str | None
@@ -37,14 +40,17 @@ class Fitted:
     by_fit: tuple[Mapping[str, float | None], ...]
     values: Mapping[str, Array]
     reasons: Mapping[str, str]
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMetrics:
     """Per-item values (items,) of each metric of a task, and why a metric is missing.
 
-    `log_probs` and `counts` are (items, labels); `predicted` and `majority` the label indexes of the model's and the
-    people's answer (items,), ties to the first label.
+    `notes` says of a metric that is there that it is scored at the limit of what was fitted for it. `log_probs` and
+    `counts` are (items, labels); `predicted` and `majority` the label indexes of the model's and the
+    people's answer (items,), ties to the first label. `entropies` are what the correlation of entropies is computed
+    from, None where it is not asked for; `shared` says which items are not independent, None that all are.
     """
 
     log_probs: Array
@@ -54,6 +60,9 @@ class TaskMetrics:
     values: Mapping[str, Array]
     unavailable: Mapping[str, str]
     fitted: Fitted
+    notes: Mapping[str, str] = field(default_factory=dict)
+    entropies: EntropyCorrelation | None = None
+    shared: Dependence | None = None
 
 
 def counts_of(items: tuple[Item, ...]) -> Array:
@@ -80,7 +89,27 @@ def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
     mass = np.where(unknown, 1.0, scored.answer_mass)
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
-    return _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
+    found = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
+    return replace(found, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
+
+
+def shared_by(part: TaskData, scoring: ScoringSpec) -> Dependence | None:
+    """Which scored items are not independent, None where all are."""
+    return dependence([item.clusters for item in part.scored]) if scoring.inference > 1 else None
+
+
+def panel_of(items: tuple[Item, ...], labels: int) -> Array | None:
+    """(items, labels) votes of the second group of people, zeros where an item has none; None where none has any."""
+    if all(item.panel is None for item in items):
+        return None
+    return np.array([item.panel or (0,) * labels for item in items], dtype=np.float64)
+
+
+def _entropies(part: TaskData, log_probs: Array, counts: Array, scoring: ScoringSpec) -> EntropyCorrelation | None:
+    if "entropy_correlation" not in scoring.metrics:
+        return None
+    panel = panel_of(part.scored, counts.shape[1])
+    return entropy_columns(log_probs, counts, panel, scoring.ceiling_seed)
 
 
 def baseline_uniform(part: TaskData, scoring: ScoringSpec) -> TaskMetrics:
@@ -161,12 +190,23 @@ def fit(
         fold = fold_numbers
         parts = [(log_probs[fold != number], counts[fold != number]) for number in range(scoring.fit.folds)]
         method, source, used = "cross-fitted", split, items
-    fits = [_fit_one(*part, tempered) for part in parts]
+    fit_one = _fit_one if scoring.inference > 1 else _fit_one_within
+    fits = [fit_one(*part, tempered) for part in parts]
+    if scoring.inference > 1 and (counts.sum(axis=1) <= 1).all():
+        fits = [
+            {name: _any_concentration(name, parameter) for name, parameter in parameters.items()} for parameters in fits
+        ]
     reasons = {
         name: parameter.reason
         for parameters in fits
         for name, parameter in parameters.items()
-        if parameter.reason is not None
+        if parameter.value is None and parameter.reason
+    }
+    limits = {
+        name: parameter.reason
+        for parameters in fits
+        for name, parameter in parameters.items()
+        if parameter.value is not None and parameter.reason is not None and name not in reasons
     }
     values = {
         name: np.array([parameters[name].value for parameters in fits], dtype=np.float64)[fold]
@@ -176,23 +216,48 @@ def fit(
     if own_concentration is not None:
         values["concentration"] = own_concentration
         reasons.pop("concentration", None)
+        limits.pop("concentration", None)
     values["marginal"] = np.array([logsumexp(part, axis=0) - np.log(len(part)) for part, _ in parts])[fold]
     by_fit = tuple({name: parameters[name].value for name in PARAMETERS} for parameters in fits)
-    return Fitted(method, source, used, by_fit, values, reasons)
+    return Fitted(method, source, used, by_fit, values, reasons, limits)
+
+
+_UNTEMPERED = calibration.Fitted(None, "a baseline is not tempered")
 
 
 def _fit_one(log_probs: Array, counts: Array, tempered: bool) -> dict[str, calibration.Fitted]:
-    untempered = calibration.Fitted(None, "a baseline is not tempered")
-    temperature = calibration.fit_temperature(log_probs, counts) if tempered else untempered
+    temperature = calibration.fit_temperature(log_probs, counts) if tempered else _UNTEMPERED
+    return _with_concentrations(temperature, calibration.fit_concentration, log_probs, counts)
+
+
+def _fit_one_within(log_probs: Array, counts: Array, tempered: bool) -> dict[str, calibration.Fitted]:
+    """As `scoring.inference: 1` has it: what lies at a limit has no value."""
+    temperature = calibration.fit_temperature_within(log_probs, counts) if tempered else _UNTEMPERED
+    return _with_concentrations(temperature, calibration.fit_concentration_within, log_probs, counts)
+
+
+def _with_concentrations(
+    temperature: calibration.Fitted,
+    fit_concentration: Callable[[Array, Array], calibration.Fitted],
+    log_probs: Array,
+    counts: Array,
+) -> dict[str, calibration.Fitted]:
     if temperature.value is None:
         calibrated = calibration.Fitted(None, temperature.reason)
     else:
-        calibrated = calibration.fit_concentration(calibration.temper(log_probs, temperature.value), counts)
+        calibrated = fit_concentration(calibration.temper(log_probs, temperature.value), counts)
     return {
         "temperature": temperature,
-        "concentration": calibration.fit_concentration(log_probs, counts),
+        "concentration": fit_concentration(log_probs, counts),
         "concentration_calibrated": calibrated,
     }
+
+
+def _any_concentration(name: str, fitted: calibration.Fitted) -> calibration.Fitted:
+    """Where every scored item has one vote, any concentration scores alike: 1 stands for one that is not known."""
+    if fitted.value is None and name != "temperature" and fitted is not _UNTEMPERED:
+        return calibration.Fitted(1.0, "every item has one vote, on which the concentration changes nothing")
+    return fitted
 
 
 def _folds(items: int, scoring: ScoringSpec) -> NDArray[np.intp] | None:
@@ -215,6 +280,7 @@ def _values(
     """Per-item values; `unknown_masses` is why the metrics that need the option masses (items, labels) have none."""
     values: dict[str, Array] = {}
     missing: dict[str, str] = {}
+    notes: dict[str, str] = {}
     for name in (*scoring.metrics, *scoring.ablations):
         if METRICS[name].kind != "item":
             continue
@@ -230,6 +296,8 @@ def _values(
         scores = compute()
         if np.isfinite(scores).all():
             values[name] = scores
+            if at_limit := [fitted.limits[parameter] for parameter in needed if parameter in fitted.limits]:
+                notes[name] = "; ".join(dict.fromkeys(at_limit))
         else:
             missing[name] = f"infinite on {int((~np.isfinite(scores)).sum())} items: a chosen label has no mass"
     return TaskMetrics(
@@ -240,6 +308,7 @@ def _values(
         values=values,
         unavailable=missing,
         fitted=fitted,
+        notes=notes,
     )
 
 
@@ -250,10 +319,11 @@ def _rule(
     if name in _SEED:
         legacy = rules.seed_cross_entropy if name == "seed_cross_entropy" else rules.seed_dirichlet
         return (), lambda: legacy(np.minimum(masses, 1.0), counts)
-    if name == "dirichlet_multinomial":
-        return ("concentration",), lambda: rules.dirichlet_multinomial(
-            log_probs, counts, fitted.values["concentration"]
-        )
+    if name in ("dirichlet_multinomial", "dirichlet_multinomial_per_vote"):
+        votes = counts.sum(axis=1) if name.endswith("_per_vote") else 1.0
+        return (
+            "concentration",
+        ), lambda: rules.dirichlet_multinomial(log_probs, counts, fitted.values["concentration"]) / votes
     if name.endswith(PMI):
         base = rules.RULES[name.removesuffix(PMI)]
         return ("marginal",), lambda: base(log_softmax(log_probs - fitted.values["marginal"], axis=1), counts)

@@ -1,7 +1,9 @@
 """What is fitted on held-out items: a temperature, a concentration, a class prior; and the bins of a reliability plot.
 
-Fitting is convex or one-dimensional and deterministic. Where the data put the optimum at infinity there is no value
-but a reason. Nothing here may see the rows that are scored; `folds` serves tasks whose fit and scored split coincide.
+Fitting is convex or one-dimensional and deterministic. Where the data put the optimum at infinity, the value is that
+limit, with the reason beside it (`fit_…`), or there is none but the reason (`fit_…_within`, of benchmarks that declare
+no `scoring.inference`). Nothing here may see the rows that are scored; `folds` serves tasks whose fit and scored split
+coincide.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,10 @@ CONCENTRATIONS = (1e-3, 1e6)
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted number, or None with the `reason` why the data do not determine one."""
+    """A fitted number, infinity included, or None where the data do not determine one.
+
+    `reason` says why there is none, or why the value is a limit; None for an ordinary optimum.
+    """
 
     value: float | None
     reason: str | None = None
@@ -37,42 +42,82 @@ class ReliabilityCurve:
 
 
 def temper(log_probs: Array, temperature: float) -> Array:
-    """log softmax(log_probs / T), `(items, labels)`: T > 1 flattens, T < 1 sharpens (Guo et al. 2017, section 4.2)."""
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"a temperature must be finite and above 0, not {temperature}")
+    """log softmax(log_probs / T), `(items, labels)`: T > 1 flattens, T < 1 sharpens (Guo et al. 2017, section 4.2).
+
+    T = ∞ gives uniform shares.
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature must be above 0, not {temperature}")
     return np.asarray(log_softmax(np.asarray(log_probs, dtype=np.float64) / temperature, axis=1))
 
 
 def fit_temperature(log_probs: Array, counts: Array) -> Fitted:
-    """The temperature that minimises the mean cross-entropy to the human shares (Scruples' calibration), or a reason.
+    """The temperature that minimises the mean cross-entropy to the human shares (Scruples' calibration).
 
-    The loss is convex in 1/T, so its slope there has one zero at most, found within `TEMPERATURES`. No value: uniform
-    predictions (every T gives the same), a slope that wants T beyond the upper limit (the predictions carry no
-    information, or the wrong one) or below the lower (the votes are as good as certain and always right).
+    The loss is convex in 1/T, so its slope there has one zero at most. A slope that is not negative at 1/T = 0 puts
+    the optimum at T = ∞: no sharpening of these predictions beats uniform shares. One that is still negative at the
+    lower of `TEMPERATURES` puts it below, and that bound is taken. Predictions that are all uniform stay as they are,
+    T = 1.
     """
-    logs = np.asarray(log_probs, dtype=np.float64)
-    h = rules.shares(counts)
+    logs, slope = _temperature_slope(log_probs, counts)
+    if np.ptp(logs, axis=1).max() < 1e-9:
+        return Fitted(1.0, "every prediction is uniform, which no temperature changes")
+    sharpest = 1.0 / TEMPERATURES[0]
+    if slope(0.0) >= 0:
+        return Fitted(np.inf, "the best temperature is infinite: no share of these predictions beats uniform shares")
+    if slope(sharpest) <= 0:
+        return Fitted(TEMPERATURES[0], f"the best temperature is below {TEMPERATURES[0]:g}, the bound of the search")
+    if slope(1.0 / TEMPERATURES[1]) >= 0:
+        # Between 0 and 1 % of their logits: found in 1/T, where 0 is a number.
+        return Fitted(1.0 / float(brentq(slope, 0.0, 1.0 / TEMPERATURES[1], xtol=1e-300, rtol=1e-13)))
+    return Fitted(_inner_temperature(slope))
+
+
+def fit_temperature_within(log_probs: Array, counts: Array) -> Fitted:
+    """`fit_temperature` within `TEMPERATURES`, and only the reason where the optimum lies outside."""
+    logs, slope = _temperature_slope(log_probs, counts)
     if np.ptp(logs, axis=1).max() < 1e-9:
         return Fitted(None, "every prediction is uniform, which no temperature changes")
-
-    def slope(log_inverse: float) -> float:
-        return float(((softmax(np.exp(log_inverse) * logs, axis=1) - h) * logs).sum(axis=1).mean())
-
-    flattest, sharpest = -np.log(TEMPERATURES[1]), -np.log(TEMPERATURES[0])
-    if slope(flattest) >= 0:
+    if slope(float(np.exp(-np.log(TEMPERATURES[1])))) >= 0:
         return Fitted(None, f"the best temperature is above {TEMPERATURES[1]:g}: flatter is always better")
-    if slope(sharpest) <= 0:
+    if slope(float(np.exp(-np.log(TEMPERATURES[0])))) <= 0:
         return Fitted(None, f"the best temperature is below {TEMPERATURES[0]:g}: sharper is always better")
-    return Fitted(float(np.exp(-brentq(slope, flattest, sharpest, xtol=1e-12))))
+    return Fitted(_inner_temperature(slope))
+
+
+def _temperature_slope(log_probs: Array, counts: Array) -> tuple[Array, Callable[[float], float]]:
+    """The logits as numbers, and the slope of the mean cross-entropy by 1/T as a function of 1/T."""
+    logs = np.asarray(log_probs, dtype=np.float64)
+    h = rules.shares(counts)
+
+    def slope(inverse: float) -> float:
+        return float(((softmax(inverse * logs, axis=1) - h) * logs).sum(axis=1).mean())
+
+    return logs, slope
+
+
+def _inner_temperature(slope: Callable[[float], float]) -> float:
+    """The zero of `slope` within `TEMPERATURES`, searched in log 1/T."""
+    flattest, sharpest = -np.log(TEMPERATURES[1]), -np.log(TEMPERATURES[0])
+    return float(np.exp(-brentq(lambda at: slope(float(np.exp(at))), flattest, sharpest, xtol=1e-12)))
 
 
 def fit_concentration(log_probs: Array, counts: Array) -> Fitted:
-    """The concentration c that minimises the mean Dirichlet-multinomial loss with a = c·q, or a reason.
+    """The concentration c that minimises the mean Dirichlet-multinomial loss with a = c·q.
 
-    The best of a grid in log c over `CONCENTRATIONS`, refined between its neighbours. No value where the likelihood
-    still rises at a limit: upwards the votes scatter no more than a multinomial around the predictions, downwards all
-    votes on an item agree; with one vote per item c changes nothing.
+    Where the likelihood still rises at the upper of `CONCENTRATIONS` the votes scatter no more than a multinomial
+    around the predictions, and c is infinite (the loss is N times the cross-entropy); at the lower all votes on an item
+    agree, and that bound is taken. None where no item has two votes: then c changes nothing and is not known.
     """
+    return _fit_concentration(log_probs, counts, limits=True)
+
+
+def fit_concentration_within(log_probs: Array, counts: Array) -> Fitted:
+    """`fit_concentration` within `CONCENTRATIONS`, and only the reason where the optimum lies at one of them."""
+    return _fit_concentration(log_probs, counts, limits=False)
+
+
+def _fit_concentration(log_probs: Array, counts: Array, *, limits: bool) -> Fitted:
     if (np.asarray(counts).sum(axis=1) <= 1).all():
         return Fitted(None, "no item has two votes, so the concentration changes nothing")
 
@@ -81,20 +126,23 @@ def fit_concentration(log_probs: Array, counts: Array) -> Fitted:
     grid = np.linspace(np.log(CONCENTRATIONS[0]), np.log(CONCENTRATIONS[1]), 16)
     losses, slopes = np.array([curve(point) for point in grid]).T
     best = int(np.argmin(losses))
-    if best == len(grid) - 1:
-        return Fitted(
-            None, f"the best concentration is above {CONCENTRATIONS[1]:g}: no more scatter than a multinomial"
-        )
-    if best == 0:
-        return Fitted(None, f"the best concentration is below {CONCENTRATIONS[0]:g}: the votes on each item all agree")
+    last = len(grid) - 1
+    if best == last and not (limits and slopes[last] > 0):
+        why = f"the best concentration is above {CONCENTRATIONS[1]:g}: no more scatter than a multinomial"
+        return Fitted(np.inf if limits else None, why)
+    if best == 0 and not (limits and slopes[0] < 0):
+        why = f"the best concentration is below {CONCENTRATIONS[0]:g}: the votes on each item all agree"
+        if limits:
+            return Fitted(CONCENTRATIONS[0], f"{why.partition(':')[0]}, the bound of the search")
+        return Fitted(None, why)
     # The zero of the slope, not the least of the losses: a minimum is known to half the digits of its function only,
     # and the rest is rounding, other on every machine.
     left, right = (best - 1, best) if slopes[best] > 0 else (best, best + 1)
     if slopes[left] < 0 < slopes[right]:
         return Fitted(float(np.exp(brentq(lambda at: curve(at)[1], grid[left], grid[right], xtol=1e-14))))
-    around = (grid[best - 1], grid[best + 1])
-    minimum = minimize_scalar(lambda at: curve(at)[0], bounds=around, method="bounded", options={"xatol": 1e-9})
-    return Fitted(float(np.exp(minimum.x)))
+    around = (grid[max(best - 1, 0)], grid[min(best + 1, last)])
+    found = minimize_scalar(lambda at: curve(at)[0], bounds=around, method="bounded", options={"xatol": 1e-9})
+    return Fitted(float(np.exp(found.x)))
 
 
 # Up to so many votes for a label are summed one by one; beyond, a difference of two lnΓ does.

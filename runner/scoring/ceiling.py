@@ -45,6 +45,11 @@ class Ceiling:
     per_item: Array | None
 
 
+def has_ceiling(name: str) -> bool:
+    """Whether the metric `name` has a ceiling of its own; a correlation of entropies has 1 by its definition."""
+    return METRICS[name].kind != "derived" and name != "entropy_correlation"
+
+
 def ceiling(
     counts: ArrayLike, names: Iterable[str], draws: int, seed: int, alpha: ArrayLike | None = None
 ) -> dict[str, Ceiling]:
@@ -55,7 +60,7 @@ def ceiling(
     Derived metrics have none: `ValueError`. The same seed gives the same draws whatever the names or threads.
     """
     base_names = {name: METRICS[name].base or name for name in names}
-    if derived := [name for name in base_names if METRICS[name].kind == "derived"]:
+    if derived := [name for name in base_names if not has_ceiling(name)]:
         raise ValueError(f"{', '.join(derived)} have no ceiling of their own")
     votes = np.asarray(counts, dtype=np.float64)
     prior = fit_dirichlet(votes).alpha if alpha is None else np.asarray(alpha, dtype=np.float64)

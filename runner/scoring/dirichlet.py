@@ -23,11 +23,13 @@ class DirichletFit:
     """Fitted `alpha` `(labels,)`, the mean negative log-likelihood per item (nats, label sequence), and what gave out.
 
     `notes` says, in sentences, where the optimum lies at a limit or the counts do not determine it; empty if nowhere.
+    `determined` is false where the counts say nothing of the sum of alpha.
     """
 
     alpha: Array
     loss: float
     notes: tuple[str, ...]
+    determined: bool = True
 
 
 def fit_dirichlet(counts: ArrayLike) -> DirichletFit:
@@ -48,7 +50,9 @@ def fit_dirichlet(counts: ArrayLike) -> DirichletFit:
         why = "only one label was ever chosen" if has_votes.sum() == 1 else "no item has two votes"
         alpha = np.where(has_votes, h.mean(axis=0), ABSENT)
         loss = _loss_and_slope(alpha, _histograms(votes), len(votes))[0]
-        return DirichletFit(alpha, loss, (*notes, f"{why}, so the sum of alpha is not determined; it is set to 1"))
+        return DirichletFit(
+            alpha, loss, (*notes, f"{why}, so the sum of alpha is not determined; it is set to 1"), False
+        )
 
     histograms = _histograms(votes[:, has_votes])
 

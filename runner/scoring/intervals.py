@@ -11,39 +11,58 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from runner.core.types import Array
+from runner.scoring import dependence
+from runner.scoring.dependence import Dependence
 
 # Elements of one block of weights: 8 MB, so that memory does not grow with the number of draws.
 _BLOCK = 1 << 20
 
 
-def standard_error(losses: ArrayLike) -> Array | None:
-    """s/√n of each column of `(items,)` or `(items, metrics)`, s with n − 1; None for a single item."""
+def standard_error(losses: ArrayLike, shared: Dependence | None = None) -> Array | None:
+    """s/√n of each column of `(items,)` or `(items, metrics)`, s with n − 1; None for a single item.
+
+    With `shared` the dyadic-robust error of items that are not independent, for `(items, metrics)`.
+    """
     values = np.asarray(losses, dtype=np.float64)
+    if shared is not None:
+        return dependence.standard_error(values, shared)
     return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
-def resample_weights(items: int, draws: int, seed: int) -> Iterator[Array]:
-    """How often each item is in each bootstrap sample, in blocks `(some draws, items)`; rows sum to `items`."""
+def resample_weights(items: int, draws: int, seed: int, shared: Dependence | None = None) -> Iterator[Array]:
+    """How often each item is in each bootstrap sample, in blocks `(some draws, items)`.
+
+    Rows sum to `items`, but for `shared`, where whole units are drawn, to nearly that.
+    """
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK // items)
     for start in range(0, draws, block):
         rows = min(block, draws - start)
+        if shared is not None:
+            yield dependence.resample(shared, rows, generator)
+            continue
         picked = generator.integers(0, items, size=(rows, items))
         picked += np.arange(rows)[:, None] * items
         yield np.bincount(picked.ravel(), minlength=rows * items).reshape(rows, items).astype(np.float64)
 
 
-def bootstrap_means(losses: ArrayLike, draws: int, seed: int) -> Array:
+def bootstrap_means(losses: ArrayLike, draws: int, seed: int, shared: Dependence | None = None) -> Array:
     """Means over resampled items, `(draws, metrics)` for losses `(items, metrics)`, `(draws,)` for `(items,)`.
 
-    Items are drawn with replacement (Efron 1979). For a number that is not a mean give its sufficient columns (see
-    `f1.confusion_columns`) and compute it from the draws; their standard deviation is then its standard error.
+    Items are drawn with replacement (Efron 1979), with `shared` the units of items that are not independent. For a
+    number that is not a mean give its sufficient columns (see `f1.confusion_columns`) and compute it from the draws;
+    their standard deviation is then its standard error.
     """
     values = np.asarray(losses, dtype=np.float64)
     if len(values) == 0 or draws < 1:
         raise ValueError("a bootstrap needs at least one item and one draw")
-    blocks = [weights @ values for weights in resample_weights(len(values), draws, seed)]
-    return np.asarray(np.concatenate(blocks) / len(values))
+    if shared is None:
+        blocks = [weights @ values for weights in resample_weights(len(values), draws, seed)]
+        return np.asarray(np.concatenate(blocks) / len(values))
+    sums = [(weights @ values, weights.sum(axis=1)) for weights in resample_weights(len(values), draws, seed, shared)]
+    totals = np.concatenate([total for _, total in sums])
+    means = np.concatenate([part for part, _ in sums])
+    return np.asarray((means.T / totals).T)
 
 
 def percentile_interval(draws: ArrayLike, level: float) -> tuple[Array, Array]:

@@ -161,6 +161,7 @@ EXACT: Mapping[str, Expected] = {
     "cross_entropy": cross_entropy,
     "kl": kl,
     "dirichlet_multinomial": dirichlet_multinomial,
+    "dirichlet_multinomial_per_vote": cross_entropy,
     "total_variation": total_variation,
     "brier": brier,
     "wasserstein": wasserstein,

@@ -110,18 +110,18 @@ def dirichlet_multinomial(log_probs: Array, counts: Array, concentration: ArrayL
     """−[lnΓ(S) − lnΓ(S+N) + Σ lnΓ(a+n) − lnΓ(a)] with a = c·q, S = c, N = Σn, nats per item.
 
     The probability of the sequence of votes (no multinomial coefficient), as in Scruples (arXiv 2008.09094).
-    `concentration` c > 0 is one number or `(items,)`. Computed from log q, so that a label of probability 1e−300 that
-    people chose costs about 690 nats rather than infinity.
+    `concentration` c > 0 is one number or `(items,)`; c = ∞ is the multinomial, N times the cross-entropy. Computed
+    from log q, so that a label of probability 1e−300 that people chose costs about 690 nats rather than infinity.
     """
     logs, _ = _pair(log_probs, counts)
     votes = np.asarray(counts, dtype=np.float64)
-    strength = np.asarray(concentration, dtype=np.float64)
-    if not np.isfinite(strength).all() or (strength <= 0).any():
-        raise ValueError("a concentration must be finite and above 0")
-    log_strength = np.broadcast_to(np.log(strength), logs.shape[:1])
-    return np.asarray(
-        log_rising(log_strength, votes.sum(axis=1)) - log_rising(log_strength[:, None] + logs, votes).sum(axis=1)
-    )
+    strength = np.broadcast_to(np.asarray(concentration, dtype=np.float64), logs.shape[:1])
+    if not (strength > 0).all():
+        raise ValueError("a concentration must be above 0")
+    infinite = np.isinf(strength)
+    log_strength = np.log(np.where(infinite, 1.0, strength))
+    loss = log_rising(log_strength, votes.sum(axis=1)) - log_rising(log_strength[:, None] + logs, votes).sum(axis=1)
+    return np.asarray(np.where(infinite, -(votes * logs).sum(axis=1), loss))
 
 
 def seed_cross_entropy(masses: Array, counts: Array) -> Array:

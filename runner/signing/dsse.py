@@ -19,11 +19,14 @@ MAX_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Bytes and their signature, neither checked yet; `hint` is what the file calls the key, which proves nothing."""
+    """Bytes and their signature, neither checked yet."""
 
     payload: bytes
+    """The signed bytes."""
     signature: bytes
+    """The signature."""
     hint: str
+    """The key's id as the file states it, which proves nothing."""
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:

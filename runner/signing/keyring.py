@@ -29,45 +29,64 @@ _MAX_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """None of a key's cards counts any more, but for the bundle files whose sha256 is in `honour_digests`."""
+    """The revocation of a key: none of its cards counts any more, save those it honours."""
 
     at: datetime
+    """Time of the revocation, in UTC."""
     reason: str
+    """Why the key was revoked."""
     honour_digests: frozenset[str]
+    """Hex sha256 of the bundle files that still count."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A public key, what it may sign, in which `role` (lab or verifier), and when (UTC, None for no bound)."""
+    """A public key and what it is trusted for."""
 
     keyid: str
+    """Id of the key."""
     public_key: PublicKey
+    """The key."""
     scheme: str
+    """Name of the signature scheme."""
     predicate_types: frozenset[str]
+    """Types of statements that it may sign."""
     role: str
+    """`lab` or `verifier`."""
     not_before: datetime | None
+    """Start of its validity, in UTC; None for no bound."""
     not_after: datetime | None
+    """End of its validity, in UTC; None for no bound."""
     revoked: Revocation | None
+    """Its revocation; None for a valid key."""
     owner: str | None = None
+    """Name of its owner; None where the keyring does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The lowest accepted version, and versions withdrawn since; both as tuples of numbers."""
+    """Accepted versions, as tuples of numbers."""
 
     lowest: tuple[int, ...]
+    """Lowest accepted version."""
     withdrawn: frozenset[tuple[int, ...]]
+    """Versions that were withdrawn since."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Keys and the policy beside them. `own` is true for a keyring that is just the user's own key."""
+    """Trusted keys and the policy beside them."""
 
     keys: tuple[TrustedKey, ...]
+    """The keys."""
     predicate_types: frozenset[str]
+    """Types of statements that are accepted."""
     schema_versions: Versions
+    """Accepted versions of the card's schema."""
     benchmark_versions: Versions
+    """Accepted versions of the benchmark."""
     own: bool = False
+    """Whether it holds only the user's own key."""
 
 
 def keyring_of(public_key: PublicKey) -> Keyring:

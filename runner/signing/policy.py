@@ -15,17 +15,18 @@ from runner.signing.sign import SUBJECTS, digest_is_well_formed
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """What the caller says the card must be about; what is None (or not listed) is not checked.
-
-    Digests are hex sha256 with or without `sha256:` before them; `datasets` maps `<dataset>/<split>` to one.
-    `not_before` is the earliest `run.finished_at` that is accepted, with a zone.
-    """
+    """What the card must be about. Digests are hex sha256 with or without `sha256:` before them; None skips a check."""
 
     submission: str | None = None
+    """Digest of the submission."""
     benchmark: str | None = None
+    """Digest of the benchmark."""
     datasets: Mapping[str, str] = field(default_factory=dict)
+    """`<dataset>/<split>` to the digest of its file."""
     nonce: str | None = None
+    """Nonce that the card must carry."""
     not_before: datetime | None = None
+    """Earliest `run.finished_at` that is accepted, with a time zone."""
 
 
 def check_subjects(listed: list[dict[str, Any]], predicate: dict[str, Any], expected: Expectations) -> None:

@@ -36,19 +36,24 @@ ASSURANCE = {"lab": "self-reported", "verifier": "independently reproduced"}
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A card that passed: its `predicate` and `statement`, who signed, in which role, and what that does not say.
-
-    `sha256` is the digest of the bundle file, by which a keyring can honour it; `assurance` follows from `role`.
-    """
+    """A card that passed verification."""
 
     predicate: Mapping[str, Any]
+    """The card."""
     statement: Mapping[str, Any]
+    """The in-toto statement around it."""
     keyid: str
+    """Id of the key that signed."""
     owner: str | None
+    """Name of the key's owner; None where the keyring does not say it."""
     role: str
+    """Role of the key: `lab` or `verifier`."""
     assurance: str
+    """What the role assures."""
     sha256: str
+    """Hex sha256 of the bundle file, by which a keyring can honour it."""
     notes: tuple[str, ...]
+    """Sentences on what the signature does not assure."""
 
 
 def verify_bundle(

@@ -20,21 +20,22 @@ View = tuple[str | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A model's answers to some items of one task, in item order.
-
-    `log_probs` (items, views, labels), each view normalised; `answer_mass` (items, views), NaN where not measured;
-    `concentration` (items,) or None when the model supplies none; `truncated` ids in item order; `served` is what the
-    rows say of a service, None without one; `unread` are the rows, in item order, whose text could not be read; their
-    log-probabilities are NaN.
-    """
+    """A model's answers to some items of one task, in item order."""
 
     views: tuple[View, ...]
+    """Prompt and order of every view."""
     log_probs: Array
+    """(items, views, labels) natural-log probabilities, normalised per view; NaN where a text could not be parsed."""
     answer_mass: Array
+    """(items, views) probability of all options; NaN where not measured."""
     concentration: Array | None
+    """(items,) Dirichlet concentrations; None where the model supplies none."""
     truncated: tuple[str, ...]
+    """Ids of the items with a cut field, in item order."""
     served: ApiUsage | None = None
+    """Sums over the answers of a service; None without one."""
     unread: tuple[Prediction, ...] = ()
+    """Rows, in item order, whose text could not be parsed."""
 
     def read(self) -> NDArray[np.bool_]:
         """(items,) whether every view of an item has an answer that could be read."""

@@ -12,21 +12,24 @@ _MOST_NAMES = 20
 
 @dataclass(frozen=True, slots=True)
 class ApiUsage:
-    """Sums over `rows` rows that a service answered.
-
-    `bounded_scores` of the log-scores, in `bounded_rows` rows, are only the largest that they can be;
-    `unanswered_rows` are those where that holds for every label. Tokens are None unless every row counts them.
-    `model_versions` and `system_fingerprints` are how many rows each name stands on.
-    """
+    """Sums over rows that a service answered."""
 
     rows: int
+    """Number of rows."""
     bounded_rows: int
+    """Rows with a log-score that is only an upper bound."""
     bounded_scores: int
+    """Log-scores that are only upper bounds."""
     unanswered_rows: int
+    """Rows whose log-scores are all upper bounds."""
     input_tokens: int | None
+    """Tokens read; None unless every row counts them."""
     output_tokens: int | None
+    """Tokens written; None unless every row counts them."""
     model_versions: Mapping[str, int]
+    """Version of the model to the number of its rows."""
     system_fingerprints: Mapping[str, int]
+    """Fingerprint of the set-up to the number of its rows."""
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the card; of names, the 20 that stand on most rows."""

@@ -20,37 +20,48 @@ from runner.tasks.prompts import all_prompts, writing_of
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """What the user asked for; None means the benchmark's own choice.
-
-    `elicitation` is `logprob` or `verbalized`; `prompts` replaces a task's default prompts of that kind.
-    """
+    """What the user chose; None means the benchmark's own choice."""
 
     benchmark: Path
+    """Path of the benchmark file."""
     suite: str | None = "full"
+    """Name of the suite."""
     tasks: tuple[str, ...] = ()
+    """Names of the tasks; empty for all."""
     split: str | None = None
+    """Name of the scored split."""
     data_dir: Path | None = None
+    """Folder with the data files."""
     limit: int | None = None
+    """Maximum of items of a task."""
     prompts: tuple[str, ...] = ()
+    """Names of the prompts that replace a task's own of that elicitation; empty for these."""
     elicitation: str = "logprob"
+    """`logprob` or `verbalized`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task with its items: `scored`, all of the `fitting` split's, and those of them that the model is asked.
-
-    `fitting` is empty when the scored split is the fitting split itself: then fitted values are cross-fitted.
-    """
+    """A task with its items."""
 
     task: Task
+    """The task."""
     dataset: str
+    """Name of its dataset."""
     synthetic: bool
+    """Whether the votes were made up."""
     split: str
+    """Name of the scored split."""
     fitting_split: str
+    """Name of the calibration split."""
     scored: tuple[Item, ...]
+    """Items that are scored."""
     fitting: tuple[Item, ...]
+    """All items of the calibration split; empty if that is the scored split, which is then cross-fitted."""
     asked_fitting: tuple[Item, ...]
+    """Items of the calibration split that the model answers."""
     skipped: int
+    """Rows of the scored split that are not scored."""
 
     def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
         """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
@@ -75,14 +86,20 @@ class TaskAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Everything a run needs to know before a model is opened; `data` as it stands in the scorecard."""
+    """All that a run needs to know before a model is opened."""
 
     benchmark: Benchmark
+    """The benchmark."""
     suite: str
+    """Name of the suite."""
     limit: int | None
+    """Maximum of items of a task; None for all."""
     tasks: tuple[TaskData, ...]
+    """Tasks with their items."""
     data: dict[str, dict[str, Any]]
+    """Data files, as in the scorecard."""
     not_comparable: tuple[str, ...]
+    """Reasons why the card cannot be ranked."""
 
     def items(self) -> dict[tuple[str, str], tuple[Item, ...]]:
         """(task, split) → the items that predictions are needed for."""

@@ -37,9 +37,13 @@ class Settings:
     """How a training is run; nothing here changes what is trained beyond floating-point rounding."""
 
     output_dir: Path
+    """Folder for the result."""
     data_dir: Path | None = None
+    """Folder with the data files; None for the default."""
     device: str | None = None
+    """`cpu` or `cuda`; None for CUDA where there is some, else the CPU."""
     resume: bool = True
+    """Whether an unfinished training with the same inputs is resumed."""
 
 
 def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plot) -> tuple[Path, dict[str, Any]]:

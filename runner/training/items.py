@@ -24,27 +24,33 @@ class Part:
     """The items of one task that are trained on."""
 
     task: Task
+    """The task."""
     split: str
+    """Name of the split."""
     items: tuple[Item, ...]
+    """The items."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a training reads and is evaluated on.
-
-    `evaluation` is what the last evaluation covers, `interim` the items that are asked during training; `written` and
-    `interim_written` are the same items where the model is to write the distribution, for the objective text alone.
-    `data` maps each file that was read to its sha256 and rows; `leaks` says what was compared, found and not compared.
-    """
+    """What a training reads and is evaluated on."""
 
     benchmark: Benchmark
+    """The benchmark."""
     parts: tuple[Part, ...]
+    """Training items by task."""
     evaluation: Selection
+    """Items of the last evaluation."""
     written: Selection | None
+    """The same where the model is to write the distribution; None unless the objective is `text`."""
     interim: tuple[Part, ...]
+    """Items of the evaluations during training."""
     interim_written: tuple[Part, ...]
+    """The same where the model is to write the distribution; empty unless the objective is `text`."""
     data: dict[str, dict[str, Any]]
+    """File that was read to its sha256 and rows."""
     leaks: dict[str, Any]
+    """What was compared for leaks, what leaked, and what could not be compared."""
 
     def prompts(self, parts: Sequence[Part]) -> Iterator[tuple[Prompt, Item]]:
         """Every prompt of the items of `parts` in every order, as evaluation asks them, each with its item."""

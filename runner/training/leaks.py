@@ -12,11 +12,14 @@ LONG = 200
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A training item that is scored as `scored`; `by` is `id` or `text`."""
+    """A training item that is also scored."""
 
     item: str
+    """Id of the training item."""
     by: str
+    """What they share: `id` or `text`."""
     scored: str
+    """Id of the scored item."""
 
 
 def find(train: Sequence[Item], scored: Iterable[Item]) -> list[Leak]:

@@ -20,15 +20,22 @@ from runner.training.trainer import BenchmarkTrainer, Evaluate
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How a training went: steps made and planned, the step of the kept state, and seconds over all its sessions."""
+    """The outcome of a training."""
 
     steps: int
+    """Steps made."""
     planned: int
+    """Steps planned."""
     kept_step: int
+    """Step of the saved state."""
     stopped_early: bool
+    """Whether it ended before the planned steps."""
     seconds: float
+    """Duration over all sessions, in seconds."""
     resumed_at: list[int]
+    """Steps at which a session resumed."""
     concentrations: dict[str, float] | None
+    """Task to its learned Dirichlet concentration; None where none is learned."""
 
 
 def steps_of(recipe: Recipe, examples: int) -> tuple[int, int]:

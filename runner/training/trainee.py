@@ -27,17 +27,20 @@ ADAPTER, MODEL = "adapter", "model"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """A prompt to train on: what is read (of the trainee's own kind), its length in tokens, and the votes (labels,).
-
-    `identity` is the digest of what is read: as a JSON value it would take ten times the memory of the rest.
-    """
+    """A prompt to train on."""
 
     task: str
+    """Name of the task."""
     encoded: Any
+    """What the model reads, in the model's own form."""
     identity: str
+    """Digest of `encoded`, which as a JSON value would take ten times the memory of the rest."""
     tokens: int
+    """Length in tokens."""
     counts: Tensor
+    """(labels,) votes."""
     truncated: bool
+    """Whether a field was cut."""
 
 
 class TrainableModel(Protocol):

@@ -59,7 +59,7 @@ COMMANDS = dict(leaves(main))
 def test_the_commands_are_those_of_the_contract() -> None:
     contract = "validate evaluate score verify compare prompts ceiling data baseline keys schema doctor completion"
     assert set(contract.split()) <= set(main.commands)
-    assert set(main.commands["data"].commands) == {"fetch", "check", "stats"}
+    assert set(main.commands["data"].commands) == {"fetch", "check", "stats", "pin"}
     assert set(main.commands["keys"].commands) == {"new", "show"}
 
 
@@ -187,7 +187,7 @@ def complete(command: Command, *words: str) -> list[str]:
 
 def test_bash_completes_commands_options_and_choices(command: Command) -> None:
     assert complete(command, "benchmark", "eva") == ["evaluate"]
-    assert complete(command, "benchmark", "data", "") == ["check", "fetch", "stats"]
+    assert complete(command, "benchmark", "data", "") == ["check", "fetch", "pin", "stats"]
     assert complete(command, "benchmark", "evaluate", "--bat") == ["--batch-tokens"]
     assert complete(command, "benchmark", "evaluate", "x.yaml", "--dtype", "b") == ["bfloat16"]
 

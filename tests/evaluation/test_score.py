@@ -45,7 +45,7 @@ def test_fewer_digits_and_other_fields_of_the_file_are_kept_as_they_were_read(tm
     rows = "".join(
         json.dumps({"item_id": row.item_id, "log_scores": [round(score) for score in row.log_scores], "task": row.task})
         + "\n"
-        for row in factories.sample_rows(fitting=False)[::2]
+        for row in factories.sample_rows(fitting=False, prompts=1)[::2]
     )
     path.write_text(rows, encoding="utf-8")
     folder, card = score(path, tmp_path)

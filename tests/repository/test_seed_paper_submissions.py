@@ -46,4 +46,4 @@ def test_every_row_is_documented_with_its_commands():
     for name in RECIPES:
         assert f"`benchmark finetune submissions/{name}/recipe.yaml`" in page
     folders = {path.name for path in ROWS.iterdir() if path.is_dir()}
-    assert folders == {*MODELS, *RECIPES, "gpt-4o", "tiny-llama", "tiny-llama-lora"}
+    assert folders == {*MODELS, *RECIPES, "gpt-4o", "tiny-llama", "tiny-llama-lora", "smollm2-135m-instruct"}

@@ -117,14 +117,16 @@ def test_rounding_of_another_machine_is_no_difference(copied):
 
 def test_many_differences_are_counted(copied):
     card = factories.read_card(copied)
+    changed = 0
     for metric in card["tasks"]["dilemmas"]["metrics"].values():
+        changed += 1 + (metric["confidence_interval"] is not None)
         metric["value"] = (metric["value"] or 0.0) + 1.0
         if metric["confidence_interval"] is not None:
             metric["confidence_interval"]["upper"] += 1.0
     factories.sign_again(copied, card)
     faults = refused(copied)
     assert len(faults) == 21
-    assert faults[-1].message == "… and 16 more."
+    assert faults[-1].message == f"… and {changed - 20} more."
 
 
 # --- other predictions, data, benchmark ---------------------------------------------------------------------------
@@ -155,10 +157,10 @@ def test_given_predictions_are_held_against_the_card(run, copied, tmp_path):
 def test_other_predictions_signed_with_the_old_numbers(copied, tmp_path):
     """Both digests are right; only the numbers are not those of these rows."""
     rows = factories.write_rows(copied / filenames.PREDICTIONS, factories.sample_rows(seed=1))
-    edited(copied, "$.predictions", {"sha256": sha256_file(rows), "rows": 320})
+    edited(copied, "$.predictions", {"sha256": sha256_file(rows), "rows": 960})
     faults = refused(copied)
     assert all(fault.code == "SIG_RECOMPUTE" for fault in faults)
-    assert all(fault.path.startswith("$.tasks.dilemmas.") for fault in faults[:-1])
+    assert all(fault.path.startswith(("$.tasks.dilemmas.", "$.warnings[")) for fault in faults[:-1])
     assert "more" in faults[-1].message
 
 
@@ -242,7 +244,7 @@ def test_a_card_without_rows_to_fit_on(tmp_path):
 
 @pytest.mark.parametrize("prompt", ["dilemmas-seed-yes-no", "a prompt of mine", None])
 def test_a_card_of_other_prompts(tmp_path, prompt):
-    rows = [replace(row, prompt_id=prompt, order=0) for row in factories.sample_rows()[::2]]
+    rows = [replace(row, prompt_id=prompt, order=0) for row in factories.sample_rows(prompts=1)[::2]]
     folder = factories.scored(tmp_path, rows)
     assert again(folder).checks[-1].state == "ok"
 
@@ -250,7 +252,7 @@ def test_a_card_of_other_prompts(tmp_path, prompt):
 def test_a_card_of_two_tasks_with_other_prompts(tmp_path):
     """The reasons come in one order, although a signed card's tasks are sorted."""
     chosen = factories.choice(tasks=())
-    rows = [replace(row, prompt_id=f"mine-{row.task}") for row in factories.sample_rows(chosen=chosen)]
+    rows = [replace(row, prompt_id=f"mine-{row.task}") for row in factories.sample_rows(chosen=chosen, prompts=1)]
     folder = factories.scored(tmp_path, rows, tasks=())
     assert len(factories.read_card(folder)["not_comparable"]) == 4
     assert again(folder).checks[-1].state == "ok"

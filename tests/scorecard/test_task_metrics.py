@@ -136,9 +136,20 @@ def test_a_prior_without_items_to_fit_on_is_uniform_and_says_so():
     assert method.startswith("none: too few")
 
 
-def test_what_a_fold_cannot_fit_is_missing_with_its_reason():
+def test_what_a_fold_cannot_fit_is_scored_at_its_limit_with_the_reason():
     counts, _ = factories.simulated(60)
     found = measured(counts, np.zeros((60, 2, 2)))
+    assert "uniform" in found.notes["cross_entropy_calibrated"]
+    assert found.fitted.limits["temperature"] in found.notes["cross_entropy_calibrated"]
+    assert found.values["cross_entropy_calibrated"] == pytest.approx(np.log(2))
+    assert not found.unavailable
+
+
+def test_cards_of_the_first_statistics_have_no_value_at_a_limit():
+    counts, _ = factories.simulated(60)
+    selection = factories.selection(counts, inference=1)
+    answers = factories.answers(selection, np.zeros((60, 2, 2)))
+    found = measure(answers["dilemmas"], selection.benchmark.scoring)
     assert "uniform" in found.unavailable["cross_entropy_calibrated"]
     assert found.fitted.reasons["temperature"] == found.unavailable["cross_entropy_calibrated"]
     assert "temperature" not in found.fitted.values

@@ -47,28 +47,47 @@ def test_temper_keeps_distributions_and_order():
         assert logsumexp(tempered, axis=1) == pytest.approx(0, abs=1e-12)
         assert (tempered.argmax(axis=1) == logs.argmax(axis=1)).all()
     assert np.allclose(temper(logs, 1.0), logs)
-    for bad in (0.0, -1.0, np.inf, np.nan):
+    assert np.exp(temper(logs, np.inf)) == pytest.approx(1 / logs.shape[1])
+    for bad in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match="temperature"):
             temper(logs, bad)
 
 
-def test_uniform_predictions_have_no_temperature():
-    fitted = fit_temperature(np.full((10, 3), -np.log(3)), np.ones((10, 3)))
-    assert fitted.value is None
-    assert "uniform" in fitted.reason
+UNIFORM = np.full((10, 3), -np.log(3)), np.ones((10, 3))
+WRONG = np.log(np.tile([0.9, 0.1], (10, 1))), np.tile([1, 4], (10, 1))
+RIGHT = np.log(np.tile([0.6, 0.4], (10, 1))), np.tile([5, 0], (10, 1))
 
 
-def test_predictions_that_are_wrong_have_no_finite_temperature():
-    logs = np.log(np.tile([0.9, 0.1], (10, 1)))
-    fitted = fit_temperature(logs, np.tile([1, 4], (10, 1)))
-    assert fitted.value is None
-    assert "flatter" in fitted.reason
+@pytest.mark.parametrize(
+    ("made", "value", "now", "before"),
+    [(UNIFORM, 1.0, "uniform", "uniform"), (WRONG, np.inf, "infinite", "flatter"), (RIGHT, 0.01, "below", "sharper")],
+)
+def test_a_temperature_at_a_limit_is_that_limit_with_the_reason(made, value, now, before):
+    fitted, within = fit_temperature(*made), calibration.fit_temperature_within(*made)
+    assert fitted.value == value
+    assert now in fitted.reason
+    assert within.value is None
+    assert before in within.reason
 
 
-def test_predictions_always_right_about_certain_votes_want_temperature_zero():
-    fitted = fit_temperature(np.log(np.tile([0.6, 0.4], (10, 1))), np.tile([5, 0], (10, 1)))
-    assert fitted.value is None
-    assert "sharper" in fitted.reason
+def test_a_flat_optimum_is_found_not_called_infinite():
+    """Log-scores 0 and −690, right three times in five: the best share is .6, at T = 690 / log(.6/.4)."""
+    logs = temper(np.tile([0.0, -690.0], (10, 1)), 1.0)
+    fitted = fit_temperature(logs, np.tile([3, 2], (10, 1)))
+    assert fitted.reason is None
+    assert fitted.value == pytest.approx(690 / np.log(1.5), rel=1e-9)
+    assert calibration.fit_temperature_within(logs, np.tile([3, 2], (10, 1))).value is None
+
+
+@given(st.integers(0, 10_000))
+def test_no_temperature_beats_the_limit(seed):
+    """Scores that know nothing: whatever is fitted, its loss is the least over a wide grid, infinity included."""
+    generator = np.random.default_rng(seed)
+    logs = temper(generator.normal(0, 2, (12, 2)), 1.0)
+    counts = generator.multinomial(5, [0.5, 0.5], 12)
+    best = rules.cross_entropy(temper(logs, fit_temperature(logs, counts).value), counts).mean()
+    for temperature in (*np.geomspace(0.01, 1e6, 60), np.inf):
+        assert best <= rules.cross_entropy(temper(logs, temperature), counts).mean() + 1e-12
 
 
 # --- concentration ------------------------------------------------------------------------------------------------
@@ -89,15 +108,23 @@ def test_concentration_is_recovered(truth):
 
 def test_no_more_scatter_than_a_multinomial():
     logs = np.log(np.tile([0.6, 0.4], (30, 1)))
-    fitted = fit_concentration(logs, np.tile([3, 2], (30, 1)))
-    assert fitted.value is None
+    counts = np.tile([3, 2], (30, 1))
+    fitted = fit_concentration(logs, counts)
+    assert fitted.value == np.inf
     assert "multinomial" in fitted.reason
+    limit = rules.dirichlet_multinomial(logs, counts, fitted.value)
+    assert limit == pytest.approx(5 * rules.cross_entropy(logs, counts))
+    assert limit == pytest.approx(rules.dirichlet_multinomial(logs, counts, 1e12), rel=1e-9)
+    assert calibration.fit_concentration_within(logs, counts).value is None
 
 
 def test_unanimous_items_want_concentration_zero():
     fitted = fit_concentration(np.log(np.full((30, 2), 0.5)), np.tile([[5, 0], [0, 5]], (15, 1)))
-    assert fitted.value is None
-    assert "agree" in fitted.reason
+    assert fitted.value == calibration.CONCENTRATIONS[0]
+    assert "bound" in fitted.reason
+    within = calibration.fit_concentration_within(np.log(np.full((30, 2), 0.5)), np.tile([[5, 0], [0, 5]], (15, 1)))
+    assert within.value is None
+    assert "agree" in within.reason
 
 
 def test_single_votes_say_nothing_about_concentration():

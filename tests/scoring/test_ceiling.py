@@ -15,11 +15,11 @@ from scipy.optimize import approx_fprime
 from scipy.stats import gamma
 
 from runner.scoring import dirichlet, posterior, rules
-from runner.scoring.ceiling import ceiling, fit_dirichlet
+from runner.scoring.ceiling import ceiling, fit_dirichlet, has_ceiling
 from runner.scoring.f1 import macro_f1_score
 from runner.scoring.metrics import METRICS
 
-WITH_CEILING = [name for name, metric in METRICS.items() if metric.kind != "derived"]
+WITH_CEILING = [name for name in METRICS if has_ceiling(name)]
 
 
 def simulate(alpha, votes, seed=0):

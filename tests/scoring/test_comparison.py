@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runner.scoring import comparison
 from runner.scoring.comparison import (
-    PairedF1,
+    PairedStatistic,
     compare,
     holm,
     minimum_detectable_difference,
@@ -19,6 +19,7 @@ from runner.scoring.comparison import (
 )
 from runner.scoring.f1 import macro_f1_score
 from runner.scoring.intervals import bootstrap_means, percentile_interval
+from runner.scoring.verdicts import DESCRIPTIVE, PRIMARY, SECONDARY, SIGNED, decide
 
 SETTINGS = {"draws": 500, "permutations": 999, "seed": 3}
 
@@ -63,24 +64,54 @@ def test_holm_lies_between_raw_and_bonferroni(p):
     assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()
 
 
+def decided(a, b, directions, families=None):
+    """What `decide` says of each metric; by default the first is the primary one, the others are tested together."""
+    found = compare(a, b, **SETTINGS)
+    families = families or [PRIMARY, *[SECONDARY] * (len(directions) - 1)]
+    verdicts = decide(found.difference, found.standard_error, found.p_value, families, directions, 0.95)
+    return found, tuple(one.verdict for one in verdicts), verdicts
+
+
 def test_verdicts_follow_the_direction():
     generator = np.random.default_rng(6)
-    b = generator.random((300, 4))
-    a = b + generator.normal(0, 0.1, b.shape) + np.array([-0.1, -0.1, 0.0, -0.1])
-    found = compare(a, b, [True, False, True, None], **SETTINGS)
-    assert found.verdict == ("better", "worse", "undecided", "undecided")
-    turned = compare(b, a, [True, False, True, None], **SETTINGS)
-    assert turned.verdict == ("worse", "better", "undecided", "undecided")
+    b = generator.random((300, 5))
+    a = b + generator.normal(0, 0.1, b.shape) + np.array([-0.1, -0.1, 0.0, -0.1, -0.1])
+    directions = [True, False, True, None, True]
+    families = [PRIMARY, SECONDARY, SECONDARY, SIGNED, DESCRIPTIVE]
+    found, words, verdicts = decided(a, b, directions, families)
+    assert words == ("better", "worse", "undecided", "differs", "not tested")
+    turned, other, _ = decided(b, a, directions, families)
+    assert other == ("worse", "better", "undecided", "differs", "not tested")
     assert turned.difference == pytest.approx(-found.difference)
     assert turned.p_value == pytest.approx(found.p_value)
     assert ((found.lower <= found.difference) & (found.difference <= found.upper)).all()
-    assert (found.p_adjusted >= found.p_value).all()
+    assert [one.p_adjusted for one in verdicts[:1]] == found.p_value[:1].tolist()
+    assert [one.p_adjusted for one in verdicts[1:3]] == holm(found.p_value[1:3]).tolist()
+    assert verdicts[3].p_adjusted == pytest.approx(3 * found.p_value[3])
+    assert verdicts[4].p_adjusted is verdicts[4].lower is verdicts[4].minimum_detectable is None
+
+
+def test_adjusted_intervals_and_what_is_detected_are_those_of_the_verdicts_level():
+    error = np.full(3, 0.5)
+    primary, one, _ = decide(
+        np.array([1.0, 1.0, 1.0]),
+        error,
+        np.array([0.04, 0.04, 0.04]),
+        [PRIMARY, SECONDARY, SECONDARY],
+        [True] * 3,
+        0.95,
+    )
+    assert (primary.verdict, one.verdict) == ("worse", "undecided")
+    assert primary.upper - primary.lower == pytest.approx(2 * 1.959964 * 0.5)
+    assert one.upper - one.lower == pytest.approx(2 * 2.241403 * 0.5)
+    assert primary.minimum_detectable == pytest.approx(minimum_detectable_difference(0.5, 0.05))
+    assert one.minimum_detectable == pytest.approx(minimum_detectable_difference(0.5, 0.025))
 
 
 def test_a_model_is_not_better_than_itself():
     a = np.random.default_rng(7).random((50, 2))
-    found = compare(a, a, [True, True], **SETTINGS)
-    assert found.verdict == ("undecided", "undecided")
+    found, words, _ = decided(a, a, [True, True])
+    assert words == ("undecided", "undecided")
     assert found.p_value.tolist() == [1.0, 1.0]
     assert found.difference.tolist() == found.lower.tolist() == found.upper.tolist() == [0.0, 0.0]
 
@@ -90,15 +121,13 @@ def test_pairing_finds_what_unpaired_items_hide():
     b = generator.exponential(size=(500, 1)) * 3
     a = b - 0.05 + generator.normal(0, 0.2, b.shape)
     assert abs(a.mean() - b.mean()) < 0.5 * np.hypot(a.std(), b.std()) / np.sqrt(500)
-    assert compare(a, b, [True], **SETTINGS).verdict == ("better",)
+    assert decided(a, b, [True])[1] == ("better",)
 
 
 def test_wrong_shapes_are_refused():
     for a, b in ((np.ones((3, 2)), np.ones((4, 2))), (np.ones(3), np.ones(3)), (np.ones((1, 2)), np.ones((1, 2)))):
         with pytest.raises(ValueError, match="shape"):
-            compare(a, b, [True, True], **SETTINGS)
-    with pytest.raises(ValueError, match="zip"):
-        compare(np.ones((3, 2)), np.zeros((3, 2)), [True], **SETTINGS)
+            compare(a, b, **SETTINGS)
 
 
 def test_the_minimum_detectable_difference_is_found_with_power_080():
@@ -120,7 +149,7 @@ def test_macro_f1_is_compared_on_the_same_items():
     assert 0 < found.lower < found.difference < found.upper
     assert found.upper - found.lower == pytest.approx(2 * 1.96 * found.standard_error, rel=0.2)
     assert found.p_value == 0.01
-    assert paired_macro_f1((good, good), human, 3, draws=50, permutations=99, seed=1) == PairedF1(0, 0, 0, 0, 1)
+    assert paired_macro_f1((good, good), human, 3, draws=50, permutations=99, seed=1) == PairedStatistic(0, 0, 0, 0, 1)
 
 
 def test_the_p_value_of_macro_f1_is_that_of_all_exchanges():

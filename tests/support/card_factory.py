@@ -79,7 +79,7 @@ def maker(card: Json, place: Path, parent: Path, default_key: Ed25519PrivateKey)
         key: Ed25519PrivateKey = default_key,
         half_width: float = 0.01,
         model: str | None = "someone/model",
-        prompts: tuple[str, ...] | None = ("dilemmas-letters",),
+        prompts: tuple[str, ...] | None = ("dilemmas-letters", "dilemmas-numbers", "dilemmas-words"),
         edit: Callable[[Json], None] = lambda card: None,
         predictions: bytes | None = b'{"task":"dilemmas","item_id":"1","log_scores":[-1.0,-2.0]}\n',
         again: int = 0,

@@ -43,8 +43,13 @@ def items(counts: ArrayLike, prefix: str = "i", groups: Sequence[str | None] | N
     )
 
 
-def rows(task: str, members: Iterable[Item], scores: ArrayLike, prompt_id: str | None = "p", **more: Any) -> list:
-    """One prediction for each item and order, from scores `(items, orders, labels)`."""
+def rows(
+    task: str, members: Iterable[Item], scores: ArrayLike, prompt_id: str | tuple[str, ...] | None = "p", **more: Any
+) -> list:
+    """One prediction for each item and order, from scores `(items, orders, labels)`; for several prompts the same."""
+    if isinstance(prompt_id, tuple):
+        members = tuple(members)
+        return [row for name in prompt_id for row in rows(task, members, scores, name, **more)]
     return [
         Prediction(task, item.id, tuple(map(float, one)), prompt_id=prompt_id, order=order, **more)
         for item, views in zip(members, np.asarray(scores, dtype=float), strict=True)
@@ -103,8 +108,17 @@ def choice(**more: Any) -> RunConfig:
     return RunConfig(**{"benchmark": RELEASED, "suite": "sample", "tasks": ("dilemmas",), **more})
 
 
-def sample_rows(seed: int = 0, noise: float = 1.0, chosen: RunConfig | None = None, fitting: bool = True) -> list:
-    """Rows for all items of a choice in both orders: the log of the people's shares, smoothed, and noise on it."""
+def sample_rows(
+    seed: int = 0,
+    noise: float = 1.0,
+    chosen: RunConfig | None = None,
+    fitting: bool = True,
+    prompts: int | None = None,
+) -> list:
+    """Rows for all items of a choice, its prompts and orders: the log of the people's shares, smoothed, with noise.
+
+    `prompts` is how many of a task's own prompts are asked, by default all.
+    """
     generator = np.random.default_rng(seed)
     found = []
     made = select(chosen or choice())
@@ -113,9 +127,9 @@ def sample_rows(seed: int = 0, noise: float = 1.0, chosen: RunConfig | None = No
             continue
         counts = np.array([item.counts for item in members], dtype=float) + 1.0
         logs = np.log(counts / counts.sum(axis=1, keepdims=True))
-        scores = logs[:, None, :] + noise * generator.normal(size=(len(members), 2, counts.shape[1]))
-        prompt = made.benchmark.tasks[task].prompts[0]
-        found += rows(task, members, scores, prompt, split=split, answer_mass=0.9)
+        for prompt in made.benchmark.tasks[task].prompts[:prompts]:
+            scores = logs[:, None, :] + noise * generator.normal(size=(len(members), 2, counts.shape[1]))
+            found += rows(task, members, scores, prompt, split=split, answer_mass=0.9)
     return found
 
 

@@ -125,7 +125,7 @@ def test_fewer_tasks_need_less_data():
 def test_every_item_is_asked_in_every_order_and_nothing_about_people_is_in_a_prompt():
     found = select(factories.choice(limit=5))
     asked = prompts(found)
-    assert len(asked) == (5 + 5) * 2
+    assert len(asked) == (5 + 5) * 2 * 3
     assert {(prompt.split, prompt.item_id, prompt.order) for prompt in asked} == {
         (split, item.id, order) for (_, split), members in found.items().items() for item in members for order in (0, 1)
     }
@@ -136,8 +136,7 @@ def test_another_prompt_is_asked_instead_for_its_task_only():
     found = select(factories.choice(tasks=(), prompts=("dilemmas-seed-yes-no",), limit=2))
     assert {prompt.prompt_id for prompt in prompts(found)} == {
         "dilemmas-seed-yes-no",
-        "anecdotes-letters",
-        "anecdotes-binary-letters",
+        *(f"{task}-{form}" for task in ("anecdotes", "anecdotes-binary") for form in ("letters", "numbers", "words")),
     }
 
 

@@ -15,7 +15,7 @@ from runner.archive.store import Store
 from runner.core.errors import UserError
 from runner.core.types import Array
 from runner.scorecard import filenames
-from runner.scorecard.task_metrics import measure
+from runner.scorecard.task_metrics import measure, shared_by
 from runner.scoring.intervals import bootstrap_means
 from runner.scoring.rules import RULES
 from runner.tasks.predictions import read
@@ -81,7 +81,8 @@ def rebuild(
     if not losses:
         return Rebuilt({}, refused, tuple(notes))
     spec = selection.benchmark.scoring.intervals
-    drawn = bootstrap_means(np.column_stack(list(losses.values())), spec.draws, spec.seed)
+    shared = shared_by(selection.tasks[0], selection.benchmark.scoring)
+    drawn = bootstrap_means(np.column_stack(list(losses.values())), spec.draws, spec.seed, shared)
     return Rebuilt({card: drawn[:, number] for number, card in enumerate(losses)}, refused, tuple(notes))
 
 

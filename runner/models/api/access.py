@@ -18,19 +18,23 @@ _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|key|api)-[A-Za-z0-9_*-]{6,}")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the person who runs allows, on the command line or in the environment of the command.
+    """What the person who runs the command allows, by its options and environment.
 
-    `base_url` is a service that prompts may be sent to besides the official one; the key for it comes from the
-    environment variable `key_variable` or from `key_file`, and from nowhere else. At most `concurrency` questions are
-    under way at once, each is asked at most `attempts` times, and up to `unanswered` prompts may stay unanswered.
+    The key comes from the environment variable or the file that is named here, and from nowhere else.
     """
 
     base_url: str | None = None
+    """A service, besides the official one, that prompts may be sent to."""
     key_variable: str | None = None
+    """Environment variable that holds the key."""
     key_file: Path | None = None
+    """File that holds the key."""
     concurrency: int = 8
+    """Maximum of requests under way at once."""
     attempts: int = 6
+    """Maximum of attempts for a request."""
     unanswered: int = 0
+    """Maximum of prompts that may stay unanswered."""
 
 
 def allowed_key(service: ServiceRef, access: Access, environment: Mapping[str, str] = os.environ) -> str | None:

@@ -24,22 +24,24 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The first token: (text, log-probability) of the likeliest ones, and the text of the one that was drawn."""
+    """What a service says of the first token."""
 
     tokens: tuple[tuple[str, float], ...]
+    """(text, natural-log probability) of the likeliest tokens."""
     drawn: str | None
+    """Text of the token that was sampled; None where the answer does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Natural-log scores by label; `bounded` labels have the largest score that is possible, not their own.
-
-    `answer_mass` is the probability of all options that were told.
-    """
+    """Scores of the options of one prompt."""
 
     log_scores: tuple[float, ...]
+    """Natural-log score of every label, in label order."""
     bounded: tuple[int, ...]
+    """Indexes of the labels whose score is an upper bound."""
     answer_mass: float
+    """Probability of all options that the service reported."""
 
 
 def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:

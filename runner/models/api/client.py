@@ -36,15 +36,16 @@ _LONGEST_BACKOFF = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long is waited, in seconds: to connect, for a whole answer, at first between attempts, when told to wait.
-
-    A service that asks for more than `most_told` seconds is not waited for: the run ends and can be resumed.
-    """
+    """How long a service is waited for, in seconds."""
 
     connect: float = 10.0
+    """Timeout of a connection."""
     answer: float = 120.0
+    """Timeout of a whole answer."""
     between: float = 0.5
+    """First delay between attempts."""
     most_told: float = 300.0
+    """Longest delay that a service may ask for; beyond it the run ends and can be resumed."""
 
 
 PATIENCE = RetryPolicy()
@@ -56,12 +57,16 @@ class Stopped(Exception):
 
 @dataclass(eq=False)
 class _Refused(Exception):
-    """An answer with a status other than success, and what the service says in it."""
+    """An answer with a status other than success."""
 
     status: int
+    """HTTP status."""
     headers: Mapping[str, str]
+    """Headers of the answer."""
     code: str
+    """The service's code for the error."""
     message: str
+    """The service's message."""
 
 
 class Client:

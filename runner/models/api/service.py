@@ -24,12 +24,16 @@ _SAYS_NOTHING = frozenset({"API_NO_OPTION", "API_REFUSAL", "API_EMPTY"})
 
 @dataclass(slots=True)
 class _Told:
-    """What a service said beside the scores: tokens of the prompt, tokens in and out so far, and who answered."""
+    """What a service says beside the scores."""
 
     prompt_tokens: int | None = None
+    """Tokens of the prompt."""
     usage: tuple[int, int] | None = None
+    """Tokens in and out so far."""
     model: str | None = None
+    """Version of the model that answered."""
     fingerprint: str | None = None
+    """Fingerprint of the service's set-up."""
 
 
 class Service:

@@ -21,11 +21,14 @@ _IN_LAYER = re.compile(r"\.\d+\.")
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Tokens of a batch at most; batches that are one step; lanes in which they are read."""
+    """Sizes of batches and steps."""
 
     batch_tokens: int
+    """Maximum of tokens of a batch."""
     at_once: int
+    """Batches of a step."""
     lanes: int
+    """Threads that read batches side by side."""
 
 
 def default_sizes(base: Any) -> Sizes:

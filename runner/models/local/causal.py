@@ -4,7 +4,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -30,6 +29,7 @@ from runner.models.local import (
     to_prediction,
 )
 from runner.models.local.batch_sizes import default_sizes
+from runner.models.local.form_scores import BatchStates, form_log_probs
 from runner.models.local.packed import attention
 from runner.models.local.packed.last_layer import scored_at, skip_unscored_positions
 from runner.models.local.packed.layout import Packed, pack, pack_prefix
@@ -169,7 +169,7 @@ class Causal:
             batches = self._batches(prompts, encoded)
             for at in range(0, len(batches), self._batches_per_step):
                 hidden = self._read(batches[at : at + self._batches_per_step], prompts, encoded)
-                for number, forms in self._score(hidden, encoded):
+                for number, forms in form_log_probs(self._base.get_output_embeddings(), hidden, encoded, self._adjust):
                     answers[number] = to_prediction.from_forms(prompts[number], encoded[number], forms)
             write_one = partial(self._write, prompts=prompts, encoded=encoded)
             for batch in generation.batches(prompts, encoded, self._max_tokens_that_fit):
@@ -219,7 +219,7 @@ class Causal:
 
     def _read(
         self, batches: Sequence[Sequence[int]], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
-    ) -> list["_Read"]:
+    ) -> list[BatchStates]:
         """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
         in_rows = [batch for batch in batches if self._in_rows(encoded[batch[0]])]
         packed = [batch for batch in batches if not self._in_rows(encoded[batch[0]])]
@@ -236,15 +236,15 @@ class Causal:
                 outputs += self._halving(read_one, list(alike), encoded)
         return outputs
 
-    def _read_rows(self, batch: Sequence[int], encoded: Sequence[EncodedPrompt]) -> "_Read":
+    def _read_rows(self, batch: Sequence[int], encoded: Sequence[EncodedPrompt]) -> BatchStates:
         rows = general.lay_out([encoded[number] for number in batch])
-        return _Read(batch, rows, general.hidden_states(self._base, rows, self._on_device))
+        return BatchStates(batch, rows, general.hidden_states(self._base, rows, self._on_device))
 
     def _read_one(
         self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, prefix_kv: attention.KeysValues
-    ) -> "_Read":
+    ) -> BatchStates:
         packed = pack([encoded[number] for number in batch], len(_tokens(past)))
-        return _Read(batch, packed, self._forward(packed, prefix_kv))
+        return BatchStates(batch, packed, self._forward(packed, prefix_kv))
 
     def _write(
         self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
@@ -314,32 +314,6 @@ class Causal:
             self._prefix_cache = past, prefix_kv
         return self._prefix_cache[1]
 
-    def _score(self, outputs: Sequence["_Read"], encoded: Sequence[EncodedPrompt]) -> Iterator[tuple[int, list[float]]]:
-        """For each prompt that was read its number and the log-probability of each of its forms."""
-        first = np.cumsum([0, *(len(batch_output.states) for batch_output in outputs)])
-        which = [
-            np.unique(batch_output.packed.scored_positions, return_inverse=True)[1] + start
-            for batch_output, start in zip(outputs, first[:-1], strict=True)
-        ]
-        output = self._base.get_output_embeddings()
-        states = torch.cat([batch_output.states for batch_output in outputs])
-        targets = np.concatenate([batch_output.packed.target_ids for batch_output in outputs])
-        log_probs = lm_head.log_probs(
-            output,
-            states,
-            torch.from_numpy(np.concatenate(which)),
-            torch.from_numpy(targets),
-            self._adjust,
-        )
-        by_token = np.split(
-            log_probs.double().cpu().numpy(),
-            np.cumsum([len(batch_output.packed.target_ids) for batch_output in outputs]),
-        )
-        for batch_output, values in zip(outputs, by_token, strict=False):
-            forms = np.bincount(batch_output.packed.option_index, weights=values)
-            ends = np.cumsum([len(encoded[number].tails) for number in batch_output.batch])
-            yield from zip(batch_output.batch, map(np.ndarray.tolist, np.split(forms, ends[:-1])), strict=True)
-
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return devices.put_on(self._device, torch.from_numpy(array))
 
@@ -392,15 +366,6 @@ class Causal:
         self._model = self._base = None
         self._prefix_cache = b"", {}
         devices.release(self._device)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Read:
-    """A batch that was read: numbers of its prompts, how they were laid out, and the hidden states at each place."""
-
-    batch: Sequence[int]
-    packed: Packed | general.Rows
-    states: Tensor
 
 
 def _base_of(model: Any) -> Any:

@@ -16,12 +16,14 @@ from runner.models.tokenization import EncodedPrompt
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a model wrote: the text before the newline or special token that ended it, how many tokens were written
-    (that one included), and the natural log of their probability."""
+    """What a model wrote, up to a newline, a special token or its limit of tokens."""
 
     text: str
+    """Text before the newline or special token."""
     tokens: int
+    """Number of tokens written, the newline or special token included."""
     log_prob: float
+    """Natural log of their joint probability."""
 
 
 def special_tokens(tokenizer: Any, config: Any) -> frozenset[int]:

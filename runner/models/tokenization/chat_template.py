@@ -49,16 +49,16 @@ _WITHOUT_THOUGHT: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What the template writes before and after a message.
-
-    `thought` is the mark with which it begins a thought and does not end it, or None; `closed_by` are arguments with
-    which it would not, or None where none are known.
-    """
+    """What the template writes around a message."""
 
     before: str
+    """Text before the message."""
     after: str
+    """Text after the message."""
     thought: str | None
+    """Mark that opens a thought without an end; None without one."""
     closed_by: Mapping[str, Any] | None
+    """Arguments of the template with which no thought stays open; None where none are known."""
 
 
 class TemplateFailed(Exception):

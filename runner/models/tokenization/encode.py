@@ -20,20 +20,19 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPrompt:
-    """What a model reads for one prompt.
-
-    `prefix` (tokens,) is shared by every surface form and begins with the BOS where there is one; `tails[i]` are the
-    one or more tokens that surface form i adds, and `labels[i]` is the index of the label it counts for. `truncated`:
-    the field that may be shortened was. A prompt for a written answer has no forms, and room is left for the answer.
-    `joined`: some token spans the end of the prompt and the beginning of a form,
-    so the prefix is shorter than the prompt's own encoding.
-    """
+    """What a model reads for one prompt. A prompt for a written answer has no surface forms."""
 
     prefix: NDArray[np.int32]
+    """(tokens,) token ids that all surface forms share, from the BOS on where there is one."""
     tails: tuple[tuple[int, ...], ...]
+    """Token ids that surface form i adds, at least one."""
     labels: tuple[int, ...]
+    """Index of the label that surface form i counts for."""
     truncated: bool
+    """Whether the field that may be shortened was cut."""
     joined: bool
+    """Whether a token spans the end of the prompt and the start of a form, so that the prefix is shorter than the
+    prompt."""
 
 
 def encode(prompt: Prompt, tokenizer: Any, form: Format, limit: int) -> EncodedPrompt:

@@ -12,11 +12,14 @@ from runner.models.tokenization.token_text import MOST_LETTER_BYTES, Spelling
 
 @dataclass(frozen=True, slots=True)
 class EncodedTexts:
-    """One text, or two as a pair, with the tokenizer's own special tokens; `segments[i]` is the text of token i."""
+    """One text, or a pair, with the tokenizer's own special tokens."""
 
     ids: tuple[int, ...]
+    """Token ids."""
     segments: tuple[int, ...]
+    """Token-type id of every token."""
     truncated: bool
+    """Whether a text was cut."""
 
 
 def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_tokens: int) -> list[EncodedTexts]:

@@ -12,13 +12,15 @@ _BLANK = " \t\n\r▁"
 class TextTokenizer:
     """A copy of a tokenizer that knows its added tokens by other names only, and so reads none of them in a text.
 
-    Runs of blanks stay: they are how some families read spaces, and say nothing of an item. `pattern` matches the
-    added tokens' own names, `original` leads from an id of the copy to the tokenizer's, where they differ.
+    Runs of blanks stay: they are how some families read spaces, and say nothing of an item.
     """
 
     backend: Any
+    """The copy, a `tokenizers.Tokenizer`."""
     pattern: re.Pattern[str]
+    """Matches the original names of the added tokens."""
     original: dict[int, int]
+    """Token id of the copy to that of the tokenizer, where they differ."""
 
     def alias(self, text: str) -> str:
         """`text`, written by a template, with the added tokens in it under the names that the copy knows."""

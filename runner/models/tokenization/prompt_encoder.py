@@ -39,12 +39,16 @@ class PromptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A text for the tokenizer; of it, only the part before `item` and from `end` to `cue` may hold added tokens."""
+    """A text for the tokenizer; only the part before `item` and from `end` to `cue` may hold added tokens."""
 
     text: str
+    """The whole text."""
     item: int
+    """Index of the first character of the item's part."""
     end: int
+    """Index after the last character of the item's part."""
     cue: int
+    """Index of the first character of the cue."""
 
 
 class PromptEncoder:

@@ -20,20 +20,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long the model's process may take to answer, in seconds, and how much memory, in bytes.
+    """Time and memory of the model's process.
 
-    `memory_bytes` (None: what the machine has) holds where there is no CUDA. Reading prompts is bounded more
-    narrowly, since it is quick unless a tokenizer or a template is made to be slow.
+    Encoding prompts has narrower limits, since it is quick unless a tokenizer or a template is made to be slow.
     """
 
     start_seconds: float = 60
+    """Seconds to start."""
     load_seconds: float = 3600
+    """Seconds to load the model."""
     plan_seconds: float = 60
+    """Seconds to encode prompts, whatever their number."""
     plan_seconds_per_prompt: float = 0.05
+    """Further seconds per prompt."""
     plan_bytes: int = 4 << 30
+    """Bytes of memory to encode prompts, whatever their number."""
     plan_bytes_per_prompt: int = 64 << 10
+    """Further bytes per prompt."""
     call_seconds: float = 3600
+    """Seconds between two messages of any other call."""
     memory_bytes: int | None = None
+    """Bytes of memory where there is no CUDA; None for all that the machine has."""
 
     def of_plan(self, prompts: int) -> dict[str, float]:
         """Seconds and bytes for reading so many prompts."""

@@ -195,7 +195,8 @@ def _bounds(metric: str) -> tuple[float | str, float | str]:
         return 0.0, 1.0
     if base == "brier":
         return 0.0, 2.0
-    if base in ("cross_entropy", "kl", "dirichlet_multinomial", "seed_cross_entropy", "seed_dirichlet", "wasserstein"):
+    losses = ("cross_entropy", "kl", "dirichlet_multinomial", "dirichlet_multinomial_per_vote", "wasserstein")
+    if base in (*losses, "seed_cross_entropy", "seed_dirichlet"):
         return 0.0, _INFINITY
     return f"-{_INFINITY}", _INFINITY
 

@@ -14,11 +14,14 @@ UNVERIFIED = "unverified"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file to write at `path` below the output folder; `lost` are sentences on what the format cannot hold."""
+    """A file to write."""
 
     path: PurePosixPath
+    """Path below the output folder."""
     content: str
+    """Text of the file."""
     lost: tuple[str, ...]
+    """Sentences on what the format cannot hold."""
 
 
 def assurance(opened: OpenCard) -> str:

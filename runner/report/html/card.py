@@ -21,16 +21,18 @@ _SHORT_TEXT = 400
 
 @dataclass(frozen=True, slots=True)
 class SkillBar:
-    """The primary metric between prior and ceiling: places on one scale, worse to the left.
-
-    `finding` says what the skill shows: `none`, `worse`, `unclear`, `between` or `beyond`.
-    """
+    """The primary metric between prior and ceiling; positions are percent of the plot's width, worse to the left."""
 
     metric: str
+    """Name of the metric."""
     strip: Strip
+    """The value and its interval."""
     prior: float
+    """Position of the prior."""
     ceiling: float
+    """Position of the ceiling."""
     finding: str
+    """What the skill shows: `none`, `worse`, `unclear`, `between` or `beyond`."""
 
     @property
     def crowded(self) -> bool:
@@ -40,65 +42,92 @@ class SkillBar:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A metric in the table: where its number is (`metrics` or `ablations`), and under which name its ceiling is."""
+    """A metric in the table."""
 
     name: str
+    """Name of the metric."""
     words: words.Words
+    """Title and meaning."""
     block: str
+    """Block of the card that holds it: `metrics` or `ablations`."""
     base: str
+    """Name under which the card holds its ceiling."""
     lower_is_better: bool | None
+    """Whether a lower value is better; None where neither is."""
     reason: str | None
+    """Why there is no value; None where there is one."""
     primary: bool
+    """Whether it is the primary metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strata:
-    """One kind of strata as rows on a common scale; `ticks` are (place, label)."""
+    """One kind of strata as rows on a common scale."""
 
     kind: str
+    """Name of the kind in the card."""
     title: str
+    """Title of the plot."""
     metric: str
+    """Name of the metric."""
     ticks: tuple[tuple[float, str], ...]
+    """(position in percent, label) of every tick."""
     rows: tuple[tuple[str, Strip | None], ...]
+    """(stratum, strip) of every row; no strip where there is no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Predicted against observed share of one label, as places in a square of 100 with the origin below left."""
+    """Predicted against observed share of one label."""
 
     label: str
+    """The label."""
     points: tuple[tuple[float, float], ...]
+    """(x, y) in a square of 100 whose y axis points down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item with its bars: per label the places of people's share and of the model's, on a scale from 0 to 1."""
+    """An item with its bars."""
 
     difference: Difference
+    """The item's shares, texts and loss."""
     bars: tuple[tuple[str, float, float], ...]
+    """(label, people's share, model's share), as positions in percent on a scale from 0 to 1."""
     short: bool
+    """Whether its texts are short enough to stand unfolded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The skill of every task on one scale that holds prior and ceiling; tasks without it have no strip."""
+    """The skill of every task on one scale that holds prior and ceiling."""
 
     prior: float
+    """Position of the prior, in percent."""
     ceiling: float
+    """Position of the ceiling, in percent."""
     rows: tuple[tuple[str, Strip | None], ...]
+    """(task, strip) of every row; no strip where there is no skill."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task of the card with everything that is drawn of it."""
+    """A task of the card with all its plots."""
 
     name: str
+    """Name of the task."""
     task: Json
+    """The task's part of the card."""
     way: SkillBar | None
+    """The primary metric between prior and ceiling; None where one of them is missing."""
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    """(heading, rows) of the table of metrics."""
     strata: tuple[Strata, ...]
+    """Plots of the strata."""
     curves: tuple[Curve, ...]
+    """Reliability curves, one per label."""
     items: tuple[Item, ...]
+    """Items with their bars."""
 
 
 def card_page(

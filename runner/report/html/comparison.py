@@ -16,9 +16,13 @@ class Row:
     """A metric's paired difference on a scale of its own, zero in the middle, better for B to the right."""
 
     name: str
+    """Name of the metric."""
     words: words.Words
+    """Title and meaning."""
     strip: Strip | None
+    """The difference and its interval; None where there is no value."""
     row: Json
+    """The metric's part of the comparison."""
 
 
 def comparison_page(result: Json) -> str:

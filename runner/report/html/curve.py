@@ -10,12 +10,16 @@ from runner.report.html.render import drawing
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One line over the steps: places in percent of the panel's width and height, and the ticks of its values."""
+    """One line over the steps of a training."""
 
     title: str
+    """Title of the panel."""
     points: tuple[tuple[float, float], ...]
+    """(x, y) in percent of the panel's width and height."""
     values: tuple[tuple[float, str], ...]
+    """(y in percent, label) of every tick."""
     dots: bool
+    """Whether the points are marked."""
 
 
 def loss_curve(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -10,14 +10,20 @@ from runner.report.html.render import page
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """A group with its plot: ticks, places of the references, and each section's rows with their strips."""
+    """A group of the leaderboard with its plot."""
 
     number: int
+    """Number of the group on the page, from 1."""
     group: Group
+    """The group."""
     words: words.Words
+    """Title and meaning of its metric."""
     ticks: tuple[tuple[float, str], ...]
+    """(position in percent, label) of every tick."""
     marks: tuple[tuple[str, float], ...]
+    """(name, position in percent) of every reference."""
     sections: tuple[tuple[Section, tuple[tuple[Row, Strip], ...]], ...]
+    """Every section with its rows and their strips."""
 
 
 def leaderboard_page(board: Leaderboard) -> str:

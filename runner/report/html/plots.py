@@ -10,10 +10,12 @@ _EDGE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Values from `left` to `right` (either may be the larger) onto a plot's width."""
+    """Values onto the width of a plot."""
 
     left: float
+    """Value at the left end."""
     right: float
+    """Value at the right end, which may be the smaller."""
 
     def at(self, value: float) -> float:
         """Percent from the left edge, two digits; values beyond an end are drawn at it."""
@@ -32,12 +34,16 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One row of a plot of intervals: where its dot is, its interval (None where there is none), and a reference."""
+    """One row of a plot of intervals; positions are percent of the plot's width."""
 
     dot: float
+    """Position of the value."""
     lower: float | None
+    """Left end of the interval; None without one."""
     upper: float | None
+    """Right end of the interval; None without one."""
     reference: float | None = None
+    """Position of a reference; None without one."""
 
     @property
     def width(self) -> float:

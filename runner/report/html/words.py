@@ -9,11 +9,14 @@ from runner.scoring.metrics import METRICS
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A metric's `title` and one-sentence `meaning`; `heading` is the part of the table it stands in."""
+    """What a page says of a metric."""
 
     title: str
+    """Title."""
     meaning: str
+    """Meaning, in one sentence."""
     heading: str
+    """Heading of its part of the table."""
 
 
 DISTRIBUTION = "How close to the distribution of people’s answers"
@@ -36,6 +39,11 @@ _WORDS = {
     "dirichlet_multinomial": Words(
         "Dirichlet-multinomial",
         "How surprised the model is by all the votes on an item together, when votes may scatter around its shares.",
+        DISTRIBUTION,
+    ),
+    "dirichlet_multinomial_per_vote": Words(
+        "Dirichlet-multinomial per vote",
+        "The same divided by the number of votes, so that an item with many votes weighs no more than others.",
         DISTRIBUTION,
     ),
     "total_variation": Words(
@@ -68,6 +76,11 @@ _WORDS = {
         "Above zero the model is less certain than the votes, below zero more; the value to be near is the ceiling’s.",
         DISTRIBUTION,
     ),
+    "entropy_correlation": Words(
+        "Entropy correlation",
+        "Whether the model is less certain where people disagree, freed of the noise of few votes.",
+        DISTRIBUTION,
+    ),
     "gap_to_ceiling": Words(
         "Gap to the ceiling",
         "How much more surprised the model is than a forecaster who knows the true shares.",
@@ -75,7 +88,7 @@ _WORDS = {
     ),
     "skill": Words(
         "Skill",
-        "The share of the way from the prior to the ceiling that the model has come.",
+        "The share of the way from the better of prior and equal shares to the ceiling that the model has come.",
         WAY,
     ),
     "accuracy": Words(
@@ -137,6 +150,7 @@ def _plain(name: str) -> str:
 
 
 STRATA = {
+    "panel_unanimity": "By how split other people were",
     "unanimity": "By how split people were",
     "entropy_tertiles": "By how much people disagree",
     "group": "By kind of item",

@@ -7,30 +7,35 @@ from typing import Literal
 
 from runner.core.types import Benchmark, DataFile, Dataset
 from runner.tasks.data.forms import count_rows
-from runner.tasks.data.locate import digest_of_file, is_file, pin, places, require_known
+from runner.tasks.data.locate import digest_of_file, is_file, pin, places, refuse_too_large, require_known
 
 State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStatus:
-    """The state of one split.
-
-    `path` is the file found, or the place at which it was looked for first. `rows` and `digest` are what was found
-    (None where there was nothing to read), `expected_rows` and `expected_digest` what is declared; both digests are
-    hex, of the kind `digest_kind` (`sha256` or `git_blob`). `message` is a sentence, empty when all is well.
-    """
+    """The state of one split."""
 
     dataset: str
+    """Name of the dataset."""
     split: str
+    """Name of the split."""
     path: Path
+    """Path of the file, or the first path at which it was expected."""
     state: State
+    """The state."""
     rows: int | None
+    """Rows of the file; None where it could not be read."""
     expected_rows: int
+    """Rows that the benchmark declares."""
     digest_kind: str
+    """Kind of both digests: `sha256` or `git_blob`."""
     digest: str | None
+    """Hex digest of the file; None where it could not be read."""
     expected_digest: str
+    """Hex digest that the benchmark declares."""
     message: str
+    """A sentence on what is wrong; empty when nothing is."""
 
 
 def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str] | None = None) -> list[SplitStatus]:
@@ -60,6 +65,7 @@ def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitSta
     if not is_file(path):
         return status("missing", f"not found; looked at {' and '.join(map(str, looked_at))}")
     try:
+        refuse_too_large(path)
         rows, digest = count_rows(path), digest_of_file(kind, path)
     except OSError as error:
         return status("unreadable", f"cannot be read: {error.strerror}")

@@ -30,14 +30,16 @@ _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a server is waited for: at most `attempts`, with waits between them that double from `wait` up to
-    `longest_wait` seconds, and within one attempt `timeout` seconds of silence.
-    """
+    """How long a server is waited for."""
 
     attempts: int = 6
+    """Maximum of attempts."""
     wait: float = 0.5
+    """First delay between attempts, in seconds; it doubles."""
     longest_wait: float = 30.0
+    """Longest delay, in seconds."""
     timeout: float = 30.0
+    """Seconds of silence that end an attempt."""
 
 
 class _Retryable(Exception):

@@ -22,17 +22,16 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken at most, whatever an archive says of itself.
-
-    `member` is bytes of one file, `total` bytes of the whole archive after decompression, `members` how many entries
-    are looked at, `header` bytes of one extended header (which `tarfile` holds in memory, and parses in time that
-    grows faster than its length).
-    """
+    """Limits on what is extracted, whatever an archive says of itself."""
 
     member: int = 1 << 30
+    """Bytes of one file."""
     total: int = 4 << 30
+    """Bytes of the whole archive after decompression."""
     members: int = 10_000
+    """Number of entries."""
     header: int = 1 << 16
+    """Bytes of one extended header, which `tarfile` holds in memory and parses in superlinear time."""
 
 
 class BadArchive(Exception):

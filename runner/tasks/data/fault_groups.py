@@ -11,20 +11,26 @@ _SAID_ALONE = 2
 
 @dataclass(slots=True)
 class _Group:
-    """Faults that say the same of several rows: the first two in full, and the first lines of all."""
+    """Faults that say the same of several rows."""
 
     many: str | None
+    """The sentence for several rows; None where there is none."""
     first: list[Fault] = field(default_factory=list)
+    """The first two faults, in full."""
     lines: list[int] = field(default_factory=list)
+    """Lines of the first faults."""
     rows: int = 0
+    """Number of rows."""
 
 
 @dataclass(slots=True)
 class FaultGroups:
-    """The faults of one file, as they are found."""
+    """The faults of one file, grouped while they accumulate."""
 
     file: str
+    """Name of the file."""
     groups: dict[tuple[str, ...], _Group] = field(default_factory=dict)
+    """Faults by what they have in common."""
 
     def __bool__(self) -> bool:
         return bool(self.groups)

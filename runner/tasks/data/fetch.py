@@ -24,16 +24,17 @@ FetchProgress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one split.
-
-    `embedded` in the package, `present` before, `fetched`, `replaced` a wrong file, or `local`: in the folder that the
-    source names, where nothing is fetched.
-    """
+    """The outcome for one split."""
 
     dataset: str
+    """Name of the dataset."""
     split: str
+    """Name of the split."""
     path: Path
+    """Path of its file."""
     state: Literal["embedded", "present", "fetched", "replaced", "local"]
+    """`embedded` in the package, `present` before, `fetched`, `replaced` a wrong file, or `local`: a folder that is
+    never fetched."""
 
 
 def fetch(

@@ -32,18 +32,18 @@ _LINES_NOT_DOCUMENT = "It holds one JSON document on each line, and a .json file
 
 
 class Row(NamedTuple):
-    """One row, or what is wrong with it.
-
-    `number` counts rows from 1, and is 0 where the rest of the file cannot be read; `line` is where the row begins, in
-    a Parquet file its number; `key` is its name in an object of rows. `fault` is a code, a sentence and a hint, and
-    then `value` is None.
-    """
+    """One row, or what is wrong with it."""
 
     number: int
+    """Number of the row, from 1; 0 where the rest of the file cannot be read."""
     line: int
+    """Line on which the row begins; in a Parquet file its number."""
     value: Any
+    """The row as a JSON value; None where there is a fault."""
     key: str | None = None
+    """Name of the row in an object of rows."""
     fault: tuple[str, str, str | None] | None = None
+    """Code, sentence and hint of a fault."""
 
 
 def form_of(file: str) -> Form:

@@ -10,7 +10,15 @@ from runner.core.types import DataFile, Dataset, Item, Task, VoteSpec
 from runner.tasks.data.fault_groups import FaultGroups
 from runner.tasks.data.folds import apart_values, taken_of
 from runner.tasks.data.forms import BLANK, Row, read_rows, textual
-from runner.tasks.data.locate import default_data_dir, digest_of_bytes, digest_of_file, is_file, pin, places
+from runner.tasks.data.locate import (
+    default_data_dir,
+    digest_of_bytes,
+    digest_of_file,
+    is_file,
+    pin,
+    places,
+    refuse_too_large,
+)
 from runner.tasks.data.parse_row import MissingText, columns_of, paths_of, read_item
 from runner.tasks.data.paths import shorten
 from runner.tasks.data.votes import short_form_hint, two_readings
@@ -21,39 +29,46 @@ _WHOLE_FILE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that is not scored: its id, its line counted from 1, and why."""
+    """A row that is not scored."""
 
     id: str
+    """Its id."""
     line: int
+    """Its line, counted from 1."""
     reason: str
+    """Why it is not scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSplit:
-    """The items of a split in file order; `sha256` (hex) and `rows` describe the file, whatever part of it this is."""
+    """The items of a split."""
 
     items: tuple[Item, ...]
+    """Items, in file order."""
     sha256: str
+    """Hex sha256 of the whole file."""
     rows: int
+    """Rows of the whole file."""
     skipped: tuple[Skipped, ...]
+    """Rows that are not scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileItems:
-    """What a file holds for a task before its digest, its rows and folds are compared with what is declared.
-
-    `entries` are the items and what is skipped in file order: one for each row, or where a row is one person's answer
-    one for each id. `apart` are their values at the paths `folds.apart`. Where there are `faults`, neither is complete.
-    `rows` are counted without the blank lines at the end, which are `blank`; `whole` is false where the rest of the
-    file could not be read.
-    """
+    """The items of a file before its digest, rows and folds are compared with what is declared."""
 
     entries: tuple[Item | Skipped | None, ...]
+    """Items and skipped rows in file order: one per row, or per id where a row is one person's answer."""
     apart: tuple[frozenset[str], ...]
+    """Values of every entry at the paths `folds.apart`."""
     rows: int
+    """Rows of the file, without blank lines at its end."""
     whole: bool
+    """Whether the file could be read to its end."""
     blank: tuple[int, ...]
+    """Line numbers of the blank lines at its end."""
     faults: FaultGroups
+    """Its faults; with any, `entries` and `apart` are incomplete."""
 
 
 def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
@@ -86,7 +101,7 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
     DATA_FIELD, DATA_VOTES, DATA_LABEL, DATA_NO_VOTES, DATA_DUPLICATE_ID.
     """
     try:
-        before = path.stat()
+        before = refuse_too_large(path)
         kind, expected = pin(data)
         content = read_whole(path, _WHOLE_FILE) if before.st_size <= _WHOLE_FILE else None
         actual = digest_of_file(kind, path) if content is None else digest_of_bytes(kind, content)
@@ -140,12 +155,16 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
 
 @dataclass(slots=True)
 class _Unit:
-    """What becomes one item: a row, or the rows of one id; `item` is None where a text is missing."""
+    """What becomes one item: a row, or the rows of one id."""
 
     line: int
+    """Line of the first row."""
     item: Item | None
+    """The item; None where a text is missing."""
     counts: tuple[int, ...]
+    """Votes for every label, in label order."""
     apart: frozenset[str]
+    """Values at the paths `folds.apart`."""
 
 
 def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: bytes | None = None) -> FileItems:
@@ -238,11 +257,17 @@ class _Readings:
     """
 
     path: str
+    """Dotted path to the votes."""
     labels: tuple[str, ...]
+    """The labels, in order."""
     both: bool = True
+    """Whether every row so far can be read in both ways."""
     line: int | None = None
+    """Line of the first row; None before it."""
     sums: set[int] = field(default_factory=set)
+    """Sums of the lists so far."""
     above_one: bool = False
+    """Whether a list has a number above 1."""
 
     def look(self, row: Row, as_text: bool) -> None:
         if not self.both:

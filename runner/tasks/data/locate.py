@@ -1,5 +1,6 @@
 """Where a pinned file may lie, and whether bytes are the pinned ones."""
 
+import errno
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -8,6 +9,8 @@ from runner.core import canonical, resources
 from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.types import Benchmark, DataFile, Dataset
 
+MOST_BYTES = 64 << 30
+"""Size of the largest data file that is read; hashing one of terabytes would take hours."""
 _FORBIDDEN_IN_NAMES = frozenset("/\\\0")
 
 
@@ -85,6 +88,14 @@ def pin(data: DataFile) -> tuple[str, str]:
     if data.git_blob is not None:
         return "git_blob", data.git_blob
     raise ValueError(f"{data.dataset}/{data.split} is not pinned")
+
+
+def refuse_too_large(path: Path) -> os.stat_result:
+    """The status of a data file; `OSError` (EFBIG) for one larger than `MOST_BYTES`, before any of it is read."""
+    status = path.stat()
+    if status.st_size > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MOST_BYTES >> 30} GiB, the most that is read", str(path))
+    return status
 
 
 def digest_of_bytes(kind: str, content: bytes) -> str:

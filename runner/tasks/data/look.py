@@ -21,17 +21,20 @@ _ANSWER_NAMES = ("answer", "label", "annotation", "rating", "vote", "choice", "r
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A guess at a file: the path of the `id`, paths of texts by field name, `votes` as they stand in a benchmark.
-
-    `labels` maps a label to what the data calls it. `doubts` are sentences about what could not be told.
-    """
+    """A guess at how a file holds its items."""
 
     id: str
+    """Dotted path to the id."""
     fields: Mapping[str, str]
+    """Name of a text field to its dotted path."""
     votes: Mapping[str, Any] | None
+    """The votes as a benchmark describes them; None where there is no guess."""
     labels: Mapping[str, str]
+    """Label to the file's name for it."""
     missing_text: bool
+    """Whether some row lacks a text."""
     doubts: tuple[str, ...]
+    """Sentences on what could not be decided."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,7 @@ class _Column:
     """The values at one path, of the rows that were looked at."""
 
     values: list[Any] = field(default_factory=list)
+    """The values, in row order."""
 
 
 def look_at(path: Path) -> Guess:

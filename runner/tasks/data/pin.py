@@ -25,13 +25,18 @@ _PLACEHOLDER = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What was written for one split: the rows of its file, its sha256, and the rows in its folds, if it has some."""
+    """What was written for one split."""
 
     dataset: str
+    """Name of the dataset."""
     split: str
+    """Name of the split."""
     rows: int
+    """Rows of its file."""
     sha256: str
+    """Hex sha256 of its file."""
     fold_rows: int | None
+    """Rows in its folds; None without folds."""
 
 
 def pin_benchmark(path: Path, data_dir: Path | None) -> list[Pinned]:

@@ -12,38 +12,47 @@ from runner.core.types import Item
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Smallest, middle and largest of some numbers."""
+    """The spread of some numbers."""
 
     minimum: int
+    """Smallest."""
     median: float
+    """Median."""
     maximum: int
+    """Largest."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
-    """A description of items, with h = counts / votes of an item.
-
-    `groups` counts the items of each group (empty where items have none), `with_panel` those that a second group of
-    people answered. `label_shares` is the mean of h over items, `plurality` the number of items on which a label
-    alone has most votes, `ties` of those on which several do. `patterns` counts the items by their votes in falling
-    order, labels forgotten (`4-1`); it is None where items differ in their number of votes, for patterns then say more
-    about that number than about agreement. `agreement` is the mean over items of the largest share, `entropy` the mean
-    entropy of h in nats. `words` is by field, split at white space; `empty` counts the empty texts of a field.
-    """
+    """A description of items, with h = counts / votes of an item."""
 
     items: int
+    """Number of items."""
     groups: Mapping[str, int]
+    """Group to its number of items; empty where items have none."""
     with_panel: int
+    """Items with votes of a second group of people."""
     votes: Spread
+    """Votes of an item."""
     label_shares: Mapping[str, float]
+    """Label to the mean of h over items."""
     plurality: Mapping[str, int]
+    """Label to the number of items on which it alone has the highest count."""
     ties: int
+    """Items on which several labels have the highest count."""
     unanimous: int
+    """Items on which one label has all votes."""
     patterns: Mapping[str, int] | None
+    """Votes in falling order, labels dropped (`4-1`), to the number of items; None where items differ in their number
+    of votes."""
     agreement: float
+    """Mean over items of the largest h."""
     entropy: float
+    """Mean over items of the entropy of h, in nats."""
     words: Mapping[str, Spread]
+    """Field to the words of its texts, split at white space."""
     empty: Mapping[str, int]
+    """Field to the number of its empty texts."""
 
 
 def stats(items: Iterable[Item], labels: Sequence[str], group: str | None = None) -> SplitStats:

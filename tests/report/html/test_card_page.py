@@ -78,6 +78,9 @@ def test_every_metric_with_its_interval_baselines_and_ceiling_is_there(page: str
         at = f"/card/tasks/{name}"
         for block in ("metrics", "ablations"):
             for metric, estimate in task[block].items():
+                if estimate["value"] is None:  # few items of the sample have the votes that it needs
+                    assert metric == "entropy_correlation"
+                    continue
                 wanted.add(f"{at}/{block}/{metric}/value")
                 assert estimate["confidence_interval"] is not None
                 wanted |= {f"{at}/{block}/{metric}/confidence_interval/{end}" for end in ("lower", "upper")}
@@ -86,7 +89,9 @@ def test_every_metric_with_its_interval_baselines_and_ceiling_is_there(page: str
         for kind, parts in task["strata"].items():
             for part in parts:
                 stratum = f"{at}/strata/{kind}/{part}"
-                wanted |= {f"{stratum}/items", f"{stratum}/ceiling", f"{stratum}/metrics/cross_entropy/value"}
+                wanted |= {f"{stratum}/items", f"{stratum}/metrics/cross_entropy/value"}
+                if parts[part]["ceiling"] is not None:
+                    wanted.add(f"{stratum}/ceiling")
         for label, curve in task["reliability"].items():
             wanted |= {f"{at}/reliability/{label}/{axis}/{n}" for axis in curve for n in range(len(curve["items"]))}
         wanted |= {f"{at}/order/gap", f"{at}/order/consistency", f"{at}/answer_mass/mean", f"{at}/items"}

@@ -23,6 +23,7 @@ class Batch:
     """A packed batch on its way through the layers."""
 
     packed: Packed
+    """Layout of the batch."""
     prefix_kv: KeysValues
     """The prefix cache: by layer, keys and values (heads, prefix_len, size) that every prompt of the batch follows."""
     write_prefix: bool = False
@@ -30,6 +31,7 @@ class Batch:
     last_layer_idx: int | None = None
     """The layer whose result is needed only at the scored positions; None computes every layer everywhere."""
     _arranged: dict[tuple[torch.device, bool], Blocks] = field(default_factory=dict)
+    """Blocks of the layout by device and by whether only scored positions are wanted; filled on first use."""
 
     def arranged(self, device: torch.device, heads: int, layer: int) -> Blocks:
         """What `layer`, which has so many heads and is on `device`, is to answer."""

@@ -22,14 +22,14 @@ _SCORES = 1 << 19
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Padded:
-    """Segments of about one size: indexes of their `queries` (segments, most queries) in the row and of their `keys`
-    (segments, most keys) in the row, or in what is kept and then the row, 0 where there is none; and what is `hidden`
-    (segments, most queries, most keys) from whom: minus infinity, else 0.
-    """
+    """Segments of similar size, padded to one size."""
 
     queries: Tensor
+    """(segments, max queries) index in the row of every query; 0 for padding."""
     keys: Tensor
+    """(segments, max keys) index of every key in the row, or in the prefix cache followed by the row; 0 for padding."""
     hidden: Tensor
+    """(segments, max queries, max keys) additive mask: minus infinity where the query does not see the key, else 0."""
 
     def to(self, device: torch.device) -> "Padded":
         """The same on `device`."""
@@ -38,13 +38,15 @@ class Padded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """Segments that are taken `together`, and `long` ones that are taken one by one; `order` (tokens,) is where each
-    token's answer lies among those of the former, one part after the other, and 0 where it is not among them.
-    """
+    """The segments of a batch, by how attention computes them."""
 
     together: list[Padded]
+    """Groups of segments that are computed as one."""
     long: list[Segment]
+    """Segments that are computed one at a time."""
     order: Tensor
+    """(tokens,) index of a token's output in the concatenated outputs of `together`; 0 for tokens that are not in
+    it."""
 
     def to(self, device: torch.device) -> "Blocks":
         """The same on `device`."""
@@ -83,10 +85,12 @@ def attention_bias(branches: Ints, start: int, stop: int) -> NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryRange:
-    """A segment and those of its tokens whose answers are wanted, in order, counted from its first."""
+    """The queries of one segment."""
 
     segment: Segment
+    """The segment."""
     tokens: Ints
+    """Tokens whose outputs are wanted, ascending, counted from the segment's first."""
 
     def seen(self, prefix_len: int) -> int:
         """Keys that the segment's last token sees, if it has no branches."""

@@ -104,11 +104,17 @@ class _Row:
     """The row as far as it is laid out."""
 
     kept: int
+    """Tokens of the prefix cache, which come before the row."""
     length: int = 0
+    """Tokens of the row so far."""
     ids: list[NDArray[np.int32]] = field(default_factory=list)
+    """Token ids of every segment."""
     positions: list[Ints] = field(default_factory=list)
+    """Position ids of every segment."""
     segments: list[Segment] = field(default_factory=list)
+    """Segments, in order."""
     scored: list[tuple[int, int, int]] = field(default_factory=list)
+    """(index in the row, target token, surface form) of every score."""
 
     def add(self, ids: NDArray[np.int32], depth: int, before: tuple[Range, ...]) -> tuple[Range, ...]:
         """Put a segment at the end; the ranges that what comes after it follows."""

@@ -12,13 +12,14 @@ LEAST_SHARED = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Suffix:
-    """What of a prompt is read: its `ids` (tokens,) after the beginning that its `group` shares, and how many `options`
-    tokens there are behind them.
-    """
+    """What is read of a prompt after a shared prefix."""
 
     group: int
+    """Index of the group that shares the prefix."""
     ids: NDArray[np.int32]
+    """(tokens,) token ids after the prefix."""
     options: int
+    """Tokens of all options that are read after them."""
 
     @property
     def tokens(self) -> int:
