@@ -2,6 +2,7 @@
 package has one, the files that lie beside the model on the Hub (their contents small), small random weights."""
 
 import json
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from support import architectures, real_models, tiny_encoders, tiny_models
+from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
 MADE = "made here"
@@ -263,7 +265,7 @@ def _write_tokenizer(family: Family, folder: Path) -> int:
     if family.vocabulary != MADE:
         real_models.write_tokenizer(family.vocabulary, folder)
     elif family.is_encoder:
-        tiny_encoders.tokenizer(family.form).save_pretrained(folder)
+        _encoder_tokenizer(family.form).save_pretrained(folder)
     else:
         _made_tokenizer(family).save_pretrained(folder)
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -283,6 +285,18 @@ def _write_tokenizer(family: Family, folder: Path) -> int:
     known = document["model"]["vocab"]
     highest = max(known.values()) if isinstance(known, dict) else len(known) - 1
     return 1 + max([highest, *(token["id"] for token in document["added_tokens"])])
+
+
+def _encoder_tokenizer(form: str) -> PreTrainedTokenizerFast:
+    """That of the tests; a WordPiece one with every usual letter besides, at the beginning of a word and within."""
+    tokenizer = tiny_encoders.tokenizer(form)
+    if form == "bert":
+        known = tokenizer.get_vocab()
+        letters = [letter for letter in string.printable + "’‘“”–—…éèüöäñç" if not letter.isspace()]
+        new = [piece for letter in letters for piece in (letter, f"##{letter}") if piece not in known]
+        words = {**known, **{piece: len(known) + number for number, piece in enumerate(new)}}
+        tokenizer.backend_tokenizer.model = models.WordPiece(words, unk_token="[UNK]")
+    return tokenizer
 
 
 def _made_tokenizer(family: Family) -> PreTrainedTokenizerFast:

@@ -1123,7 +1123,7 @@ DYNAMIC = (
         ("TOKENIZER_LONG_TOKEN",),
         "8",
         "A vocabulary with words of an item as one token, whose embedding could be the answer",
-        knows("Ġless", "Ġethical"),
+        knows("Ġless", "Ġethica"),
         "plain",
         stage="plan",
     ),

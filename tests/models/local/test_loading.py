@@ -140,8 +140,8 @@ class TestConfiguration:
         assert refusal(lambda: load_model(folder / "model", "float32", CPU)) == "LOAD_HIDDEN_ADAPTER"
 
     def test_an_architecture_that_is_not_known_to_be_scored_right(self, folder: Path) -> None:
-        edit_json(folder / "model" / "config.json", model_type="gpt2")
-        assert refusal(lambda: load_model(folder / "model", "float32", CPU), "gpt2") == "MODEL_TYPE"
+        edit_json(folder / "model" / "config.json", model_type="xglm")
+        assert refusal(lambda: load_model(folder / "model", "float32", CPU), "xglm") == "MODEL_TYPE"
 
     @pytest.mark.parametrize("changes", [{"hidden_size": "x"}, {"num_attention_heads": 5}, {"model_type": "nothing"}])
     def test_settings_that_make_no_sense(self, folder: Path, changes: Any) -> None:

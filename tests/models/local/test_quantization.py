@@ -121,8 +121,8 @@ def test_layers_that_change_when_called_are_not_called_side_by_side(form: str, s
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        assert wrap(saved[0], tiny_models.byte_tokenizer(), "plain")._lanes == 4
-        assert wrap(opened(saved[1], form)._model, tiny_models.byte_tokenizer(), "plain")._lanes == 1
+        assert wrap(saved[0], tiny_models.byte_tokenizer(), "plain")._threads == 4
+        assert wrap(opened(saved[1], form)._model, tiny_models.byte_tokenizer(), "plain")._threads == 1
     finally:
         torch.set_num_threads(before)
 

@@ -180,7 +180,7 @@ def test_a_model_is_asked_in_as_many_lanes_as_there_are_threads(byte: Any, monke
     backend = causal.wrap(model, byte, "plain")
     assert scores(backend, tiny_models.prompts())
     assert set(asked) == {THREADS}
-    assert backend._at_once % THREADS == 0
+    assert backend._batches_per_step % THREADS == 0
     asked.clear()
     assert scores(causal.wrap(model, byte, "plain", 400), tiny_models.prompts())
     assert set(asked) == {1}

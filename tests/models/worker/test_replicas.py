@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import tiny_submission
@@ -162,8 +163,8 @@ def test_one_that_cannot_be_loaded_ends_all(opened: Open, monkeypatch: pytest.Mo
     started: list[int] = []
     start = process.Process.__init__
 
-    def watched(self: process.Process, threads: int | None = None) -> None:
-        start(self, threads)
+    def watched(self: process.Process, *arguments: Any) -> None:
+        start(self, *arguments)
         started.append(self._child.pid)
 
     monkeypatch.setattr(process.Process, "__init__", watched)
@@ -250,6 +251,7 @@ def test_closing_in_the_middle_ends_all(opened: Open) -> None:
 PARENT = """
 import sys
 from pathlib import Path
+from typing import Any
 from runner.models.base import LoadOptions
 from runner.models.worker import open_replicas, process
 import test_replicas, test_worker

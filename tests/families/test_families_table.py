@@ -8,7 +8,8 @@ import pytest
 from support import real_models
 from support.paths import ROOT
 
-pytestmark = pytest.mark.slow
+# Libraries warn of their own next versions.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 HERE = Path(__file__).parent
 PAGE = ROOT / "docs" / "families.md"
