@@ -20,7 +20,7 @@ from runner.artifacts.json_files import read_object
 from runner.artifacts.manifest import FileStat, stat_file
 from runner.artifacts.reading import open_regular
 from runner.artifacts.tree import Kind, Tree, walk
-from runner.core.errors import Fault, InvalidInput, raise_faults
+from runner.core.errors import Fault, InvalidInput, OutputError, raise_faults
 from runner.core.private_folder import make_private_folder
 
 _PREFIX = "moral-ambiguity-view-"
@@ -51,7 +51,7 @@ class PrivateView:
         """Bind the files of `folder`; without `weights` only what a tokenizer needs.
 
         `before` is what `stat_files` saw before the files were checked: what is bound is that, or `BYTES_CHANGED`.
-        Raises `InvalidInput` with the faults of the folder.
+        Raises `InvalidInput` with the faults of the folder, `OutputError` if a copy cannot be written.
         """
         faults, tree = walk(folder, kind)
         raise_faults(faults)
@@ -87,7 +87,7 @@ class PrivateView:
                     size = stream.tell()
                 else:
                     data = stream.readall()
-                    (self.folder / name).write_bytes(data)
+                    self._write(name, data)
                     digest, size = hashlib.sha256(data).hexdigest(), len(data)
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
@@ -110,7 +110,16 @@ class PrivateView:
             raise_faults(faults)
             if document is not None:
                 known = _reduce(name, document, bound, tree)
-                (self.folder / name).write_text(json.dumps(known, sort_keys=True), encoding="utf-8")
+                self._write(name, json.dumps(known, sort_keys=True).encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file of the view; a full disk is no fault of the file that was read."""
+        try:
+            (self.folder / name).write_bytes(data)
+        except OSError as error:
+            message = f"The private copy of {name} cannot be written: {error.strerror or error}."
+            hint = "Make room there, or set TMPDIR to a folder on another disk."
+            raise OutputError(Fault("OUTPUT_UNWRITABLE", message, file=str(self.folder), hint=hint)) from None
 
     def __enter__(self) -> Self:
         return self

@@ -23,8 +23,9 @@ from support.paths import TESTS
 pytestmark = pytest.mark.slow
 
 ONE_TASK = ("--suite", "sample", "--task", "dilemmas")
+ONE_PROMPT = (*ONE_TASK, "--prompt", "dilemmas-letters")
 # 2 scored items and 2 that are fitted on, in two orders: 8 prompts in batches of one
-FEW = (*ONE_TASK, "--limit", "2", "--batch-tokens", "1", "--quiet")
+FEW = (*ONE_PROMPT, "--limit", "2", "--batch-tokens", "1", "--quiet")
 PROMPTS = 8
 KEPT = 5
 
@@ -261,7 +262,7 @@ def test_a_journal_that_is_not_ours_to_write_is_passed_over(
 
 # --- real processes ------------------------------------------------------------------------------------------------
 
-LONG = (*ONE_TASK, "--batch-tokens", "1")
+LONG = (*ONE_PROMPT, "--batch-tokens", "1")
 
 
 def wait_for_rows(process: subprocess.Popen[str], output: Path, rows: int) -> None:
@@ -407,6 +408,10 @@ def test_a_journal_that_a_live_process_holds_is_left_alone(
     assert (Path(out.splitlines()[-1]) / "predictions.jsonl").read_bytes() == long_run
 
 
+DISK = 24_000
+"""Bytes: room for the private copy of the tokenizer (20 kB), none for the journal of a long run."""
+
+
 def limited_to(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -414,13 +419,13 @@ def limited_to(size: int) -> Callable[[], None]:
 def test_a_full_disk_while_predicting_keeps_what_was_written(
     command: Command, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
 ) -> None:
-    done = command("evaluate", submissions.base, *LONG, "-o", tmp_path, code=5, preexec_fn=limited_to(20_000))
+    done = command("evaluate", submissions.base, *LONG, "-o", tmp_path, code=5, preexec_fn=limited_to(DISK))
     kept = journal_rows(folders(tmp_path)[0])
     assert kept > 10
     assert f"after {kept} of 320 prompts; they are kept." in done.stderr
     assert "Writing failed (File too large)" in done.stderr
     # Still full: still words.
-    command("evaluate", submissions.base, *LONG, "-o", tmp_path, code=5, preexec_fn=limited_to(20_000))
+    command("evaluate", submissions.base, *LONG, "-o", tmp_path, code=5, preexec_fn=limited_to(DISK))
     again = forks(submissions.base, tmp_path, *LONG, "--quiet")
     assert folders(tmp_path) == [Path(again.stdout.strip())]
     assert (Path(again.stdout.strip()) / "predictions.jsonl").read_bytes() == long_run
@@ -429,12 +434,16 @@ def test_a_full_disk_while_predicting_keeps_what_was_written(
 def test_a_full_disk_while_the_results_are_written_keeps_the_answers(
     command: Command, forks: Forks, submissions: Any, unbroken: tuple[bytes, int], tmp_path: Path
 ) -> None:
-    done = command("evaluate", submissions.base, *forks.small, "-o", tmp_path, code=5, preexec_fn=limited_to(7_500))
+    # The copy of the benchmark is the one file that has no room.
+    padded = tmp_path / "padded.yaml"
+    padded.write_text(Path(str(forks.small[-1])).read_text(encoding="utf-8") + "# filler\n" * 5000, encoding="utf-8")
+    options, output = (*FEW, "--benchmark", padded), tmp_path / "results"
+    done = command("evaluate", submissions.base, *options, "-o", output, code=5, preexec_fn=limited_to(40_000))
     assert f"after {PROMPTS} of {PROMPTS} prompts; they are kept." in done.stderr
-    [left] = folders(tmp_path)
+    [left] = folders(output)
     assert not (left / "scorecard.sigstore.json").exists()
     assert "no" in command("verify", left, code=1).stderr
-    again = forks(submissions.base, tmp_path)
+    again = forks(submissions.base, output, *options)
     assert Path(again.stdout.strip()) == left
     assert (left / "predictions.jsonl").read_bytes() == unbroken[0]
 
@@ -558,7 +567,8 @@ def test_what_belongs_to_another_user_is_said(forks: Forks, foreign: Path, argum
         "RING": str(foreign / "keyring.json"),
     }
     given = [re.sub("|".join(places), lambda found: places[found[0]], word) for word in arguments]
-    done = forks.command.run(given, under=foreign, user=NOBODY, code=1)
+    # What cannot be read is a wrong input, a key that cannot be written a failed output.
+    done = forks.command.run(given, under=foreign, user=NOBODY, code=3 if arguments[:2] == ["keys", "new"] else 1)
     assert "denied" in done.stderr or "not found" in done.stderr
     assert str(foreign / "closed") in "".join(done.stderr.split()) or "CLOSED" not in " ".join(arguments)
 

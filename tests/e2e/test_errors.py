@@ -147,7 +147,7 @@ PREDICTIONS: dict[str, tuple[Callable[[list[dict[str, Any]]], list[str]], int | 
     "unknown field": (change(7, probability=0.5), 8, "unknown field 'probability'"),
     "scores as text": (change(7, log_scores="-1"), 8, "log_scores"),
     "one score": (change(7, log_scores=[-1.0]), 8, "log_scores"),
-    "three scores": (change(7, log_scores=[-1.0, -1.0, -1.0]), None, "3 scores, the task has 2 labels"),
+    "three scores": (change(7, log_scores=[-1.5, -1.5, -1.5]), None, "3 scores, the task has 2 labels"),
     "true as a score": (change(7, log_scores=[True, False]), 8, "log_scores"),
     "number as an item": (change(7, item_id=7), 8, "item_id"),
     "unknown task": (change(7, task="nope"), 8, "'nope'"),
@@ -210,7 +210,8 @@ def test_results_of_score_that_cannot_be_written_are_a_failure(
         (["--split", "nope"], "it has: train, dev, test"),
         (
             ["--prompt", "nope"],
-            "there are: dilemmas-letters, dilemmas-written, dilemmas-seed-yes-no, anecdotes-letters",
+            "there are: dilemmas-letters, dilemmas-numbers, dilemmas-words, dilemmas-written, dilemmas-seed-yes-no,"
+            " anecdotes-letters, anecdotes-numbers, anecdotes-words",
         ),
         (["--key", "nope.pem"], "nope.pem"),
     ],

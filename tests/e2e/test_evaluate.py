@@ -18,6 +18,7 @@ FILES = {
     "submission.yaml",
 }
 LABELS = {"dilemmas": 2, "anecdotes": 5, "anecdotes-binary": 2}
+PHRASINGS = ("letters", "numbers", "words")
 
 pytestmark = pytest.mark.slow
 
@@ -84,8 +85,9 @@ def test_the_card_says_what_was_run_and_pins_what_lies_beside_it(
 @pytest.mark.parametrize("kind", ["base", "lora"])
 def test_every_item_prompt_and_order_is_one_row_with_every_field(runs: dict[str, Path], kind: str) -> None:
     rows = read_rows(runs[kind])
-    # 4 scored items and 4 that are fitted on, each in two orders
-    assert len(rows) == len(LABELS) * (4 + 4) * 2
+    assert {row["prompt_id"] for row in rows} == {f"{task}-{phrasing}" for task in LABELS for phrasing in PHRASINGS}
+    # 4 scored items and 4 that are fitted on, each in three prompts and two orders
+    assert len(rows) == len(LABELS) * len(PHRASINGS) * (4 + 4) * 2
     seen = {(row["task"], row["split"], row["item_id"], row["prompt_id"], row["order"]) for row in rows}
     assert len(seen) == len(rows)
     for row in rows:
