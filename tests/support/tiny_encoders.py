@@ -1,6 +1,7 @@
 """Small BERT and RoBERTa models with a head, and their kinds of tokenizer, made on the spot from fixed seeds."""
 
 import copy
+import string
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -41,7 +42,10 @@ def piece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.WordPiece()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator([*tiny_models.ACTIONS, *(part for story in STORIES for part in story)], trainer)
+    # Each letter once at the start of a word and once inside: a real vocabulary spells every word in ASCII.
+    letters = [2 * letter for letter in string.ascii_lowercase + string.digits]
+    texts = [*tiny_models.ACTIONS, *(part for story in STORIES for part in story)]
+    tokenizer.train_from_iterator([*texts, *letters, *string.punctuation], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
