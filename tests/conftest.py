@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A busy machine is no fault of what is tested; what must be fast is measured elsewhere.
 settings.register_profile("quick", deadline=None, max_examples=50)
-settings.register_profile("thorough", deadline=None, max_examples=400)
+settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("quick")  # `--hypothesis-profile thorough` is what .ci/run asks for
 
 

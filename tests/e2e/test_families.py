@@ -17,7 +17,7 @@ from runner.tasks.selection import RunConfig, prompts, select
 
 pytestmark = pytest.mark.slow
 
-ONLY = ("--suite", "sample", "--task", "dilemmas", "--limit", 3)
+ONLY = ("--suite", "sample", "--task", "dilemmas", "--limit", 3, "--prompt", "dilemmas-letters")
 POSITIONS = {"max_position_embeddings": 2048}
 
 
@@ -97,7 +97,9 @@ def submission(family: Family, form: str, submissions: Any, tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def asked() -> list[Any]:
-    return prompts(select(RunConfig(resources.benchmark_file(), "sample", ("dilemmas",), limit=3)))
+    return prompts(
+        select(RunConfig(resources.benchmark_file(), "sample", ("dilemmas",), limit=3, prompts=("dilemmas-letters",)))
+    )
 
 
 def test_what_is_read(family: Family, form: str, submission: Path, asked: list[Any], command: Command) -> None:
