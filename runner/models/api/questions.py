@@ -56,7 +56,10 @@ def option_faults(service: ServiceRef, prompt: Prompt) -> Iterator[Fault]:
         for _, form in forms:
             if not form or any(letter.isspace() for letter in form):
                 message = f"The option {form!r} of prompt {prompt.prompt_id} has more than one token."
-                hint = "A service that tells first tokens only cannot score it; one that echoes can ('echo: true')."
+                hint = (
+                    "A service that tells first tokens only cannot score it; one that echoes can ('echo: true'). "
+                    "Or choose prompts whose options are one token (--prompt, not comparable)."
+                )
                 yield Fault("API_OPTIONS", message, hint=hint)
     for label, form in forms:
         for other, longer in forms:

@@ -24,6 +24,8 @@ model:
   top_logprobs: {top}
 {more}"""
 SAMPLE = ("--suite", "sample", "--benchmark", "quick.yaml")
+# The later benchmark has options of several words too, which a service that tells first tokens cannot score.
+LETTERS = "runner/embedded/benchmarks/1.0.0.yaml"
 DILEMMAS = (*SAMPLE, "--task", "dilemmas")
 PROMPTS = 320  # 80 items to score and 80 to fit on, in both orders
 SELF_CHECK = 16  # 8 prompts alone and together
@@ -33,9 +35,9 @@ Evaluate = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Command:
-    """With a benchmark beside it whose intervals are rough and quick."""
+    """With a benchmark beside it whose intervals are rough and quick, and whose options are letters alone."""
     run = Forked(tmp_path_factory.mktemp("home"))
-    text = (root / "benchmark.yaml").read_text(encoding="utf-8")
+    text = (root / LETTERS).read_text(encoding="utf-8")
     (run.home / "quick.yaml").write_text(text.replace("draws: 1000", "draws: 20"), encoding="utf-8")
     run("keys", "new")
     return run
@@ -207,6 +209,20 @@ def test_bounds_and_unanswered_prompts_are_counted(command: Command, proxy: Prox
     assert not any("not answered" in reason for reason in card_of(again)["not_comparable"])
 
 
+def test_prompts_in_words_are_refused_and_the_others_of_the_benchmark_are_asked(
+    command: Command, proxy: Proxy, root: Path, tmp_path: Path
+) -> None:
+    path = submission(tmp_path, proxy.url)
+    options = ("--suite", "sample", "--benchmark", root / "benchmark.yaml", "--task", "dilemmas", "--limit", 2)
+    done = command("evaluate", path, *options, "-o", tmp_path, "--api-base-url", proxy.url, code=1)
+    assert "API_OPTIONS" in done.stderr
+    assert "--prompt" in done.stderr
+    assert proxy.asked == []
+    run = evaluate(command, path, proxy.url, tmp_path, *options, "--prompt", "dilemmas-letters")
+    assert card_of(run)["tasks"]["dilemmas"]["service"]["rows"] == 8  # 2 items to score and 2 to fit on, in both orders
+    assert card_of(run)["not_comparable"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -244,7 +260,8 @@ def test_two_hundred_real_dilemmas_as_the_same_weights_answer_them_here(
     command: Command, service: str, root: Path, scruples: Path, tmp_path: Path
 ) -> None:
     """Two engines, llama.cpp and transformers, over the same float32 weights."""
-    chosen = ("--task", "dilemmas", "--split", "dev", "--limit", 200, "--data-dir", scruples)
+    chosen = ("--benchmark", root / LETTERS, "--task", "dilemmas", "--split", "dev", "--limit", 200)
+    chosen = (*chosen, "--data-dir", scruples)
     told = evaluate(command, submission(tmp_path, service), service, tmp_path, *chosen)
     model = root / "submissions" / "tiny-llama" / "submission.yaml"
     computed = Path(command("evaluate", model, "-q", "-o", tmp_path, *chosen).stdout.splitlines()[-1])
