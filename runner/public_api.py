@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from runner.config.benchmark import load_benchmark as _load_benchmark
 from runner.config.submission import load_submission as _load_submission
 from runner.core import resources
-from runner.core.types import Benchmark, Submission
+from runner.core.benchmark_types import Benchmark
+from runner.core.types import Submission
 from runner.scorecard import load as card_files
 from runner.scorecard import verify as verification
 from runner.signing import keyring as keyrings

@@ -11,10 +11,10 @@ from runner.archive import benchmarks, heads, index, objects
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
 from runner.core import resources, strict_json
+from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import Fault, InvalidInput, UserError, VerificationError
 from runner.core.files import read_regular
-from runner.core.types import Benchmark
 from runner.scorecard import filenames
 from runner.scorecard.verify import Report, verify
 from runner.signing import dsse

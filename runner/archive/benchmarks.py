@@ -10,7 +10,7 @@ from runner.archive import objects
 from runner.archive.objects import FILES
 from runner.archive.store import Store
 from runner.config.benchmark import load_benchmark
-from runner.core.types import Benchmark
+from runner.core.benchmark_types import Benchmark
 from runner.scorecard import filenames
 
 

@@ -13,9 +13,9 @@ from runner.archive.index import Leaf
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store
 from runner.core import resources
+from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import Fault, UserError, VerificationError
-from runner.core.types import Benchmark
 from runner.signing.keyring import Keyring
 from runner.signing.verifier import Verified, verify_bundle
 

@@ -11,9 +11,7 @@ from runner.config.defaults import scoring_of
 from runner.config.schema import in_order, schema_faults, soundness
 from runner.config.source import BENCHMARK_BYTES, Document, parse, read_bytes
 from runner.core import canonical
-from runner.core.errors import Fault, raise_faults
-from runner.core.text import name_of
-from runner.core.types import (
+from runner.core.benchmark_types import (
     Benchmark,
     DataFile,
     Dataset,
@@ -27,6 +25,8 @@ from runner.core.types import (
     Task,
     VoteSpec,
 )
+from runner.core.errors import Fault, raise_faults
+from runner.core.text import name_of
 
 
 def load_benchmark(path: Path) -> Benchmark:

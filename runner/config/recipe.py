@@ -10,9 +10,10 @@ from runner.config.schema import did_you_mean, in_order, schema_faults, soundnes
 from runner.config.source import SUBMISSION_BYTES, Document, JsonPath, fault_at, read
 from runner.config.submission import model_ref, place_faults
 from runner.core import canonical, resources
+from runner.core.benchmark_types import Benchmark
 from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.recipe_types import DataSpec, EvaluationSpec, Method, Objective, Recipe, TrainingSpec
-from runner.core.types import Benchmark, Submission
+from runner.core.types import Submission
 
 _Sound = Callable[[JsonPath], bool]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from runner.core.types import Benchmark
+from runner.core.benchmark_types import Benchmark
 
 RELEASED: Mapping[tuple[str, str], str] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""The nouns: what a benchmark, a submission, an item, a prompt and a prediction are. Frozen."""
+"""The nouns of a run: a check, a submission, an item, a prompt and a prediction. Frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,233 +21,18 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# --- the benchmark -------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, on a machine or of a card.
-
-    `state` is ok, warn or fail on a machine; ok, skipped (not looked at, and why) or note of a card. `hint` says what
-    to do.
-    """
+    """One thing that was looked at, on a machine or of a card."""
 
     name: str
+    """What was looked at."""
     state: str
+    """ok, warn or fail on a machine; ok, skipped or note of a card."""
     message: str
+    """What was seen, or why it was skipped."""
     hint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FoldSpec:
-    """Some of the folds into which a file's rows are dealt: the folds `take` of `number`, counted from 1, by `seed`.
-
-    Left out are rows that share the value of one of the dotted paths `apart` with a row of a fold that is not taken.
-    What remains has `rows` rows.
-    """
-
-    number: int
-    take: tuple[int, ...]
-    seed: int
-    rows: int
-    apart: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """One split of a dataset as a file, pinned by `sha256` or by `git_blob` (exactly one is set).
-
-    The name of `file` says its form. `rows` are those of the file; `folds` says which of them belong to the split,
-    None that all do.
-    """
-
-    dataset: str
-    split: str
-    file: str
-    rows: int
-    sha256: str | None
-    git_blob: str | None
-    folds: FoldSpec | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Where the bytes of a dataset are.
-
-    In a folder `path` (absolute); at `url`, an archive holding `folder/`, or one file (then `folder` is None); in the
-    data repository `hub` of the Hugging Face Hub at a 40-hex `revision`; or `embedded` in the package.
-    """
-
-    name: str
-    description: str
-    synthetic: bool
-    url: str | None
-    folder: str | None
-    embedded: str | None
-    splits: Mapping[str, DataFile]
-    path: str | None = None
-    hub: str | None = None
-    revision: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VoteSpec:
-    """How a row says how people voted.
-
-    `kind` is `counts` (a list in label order, or a mapping from label to count, at `path`), `columns` (a path for each
-    label in `columns`), `answers` (a list of answers, or a mapping from person to answer, at `path`), `shares` (as
-    counts, each divided by `total`, a number of people or the path to it) or `rows` (one person's answer at `path`;
-    rows of one id are one item). `keys` says what the data calls a label, where that is not its own name. With
-    `missing` `zero` a label that is not there was chosen by nobody, with `refuse` that is a fault. `ignore` are further
-    answers that are left out, None for null.
-    """
-
-    kind: str
-    path: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    keys: Mapping[str, str] = field(default_factory=dict)
-    missing: str = "refuse"
-    ignore: tuple[str | None, ...] = ()
-    total: str | int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFields:
-    """Dotted paths from a data row to the parts of an item (`actions.0.description`).
-
-    `id` may be `$line` (the row's number) or `$key` (its name in an object of rows). `votes` is a path to an array of
-    counts in label order, or to an object from label to count, or says its kind; `panel` likewise, for the votes of a
-    second group of people; `group` leads to a word by which results are also reported. Items that share the value at
-    one of the paths `clusters` (any of them with any) are not independent. A row without one of the `fields` is refused
-    or left out: `missing_text` is `refuse` or `skip`.
-    """
-
-    id: str
-    fields: Mapping[str, str]
-    votes: str | VoteSpec
-    panel: str | VoteSpec | None
-    group: str | None
-    clusters: tuple[str, ...] = ()
-    missing_text: str = "refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A question with a fixed list of labels. `without_votes` is `refuse` or `skip`.
-
-    `prompts` are asked by default, `verbalized` where the model is to write the distribution. `ordinal` says that the
-    labels have an order, that of `labels`.
-    """
-
-    name: str
-    description: str
-    labels: tuple[str, ...]
-    item: ItemFields
-    without_votes: str
-    prompts: tuple[str, ...]
-    strata: tuple[str, ...]
-    verbalized: tuple[str, ...] = ()
-    ordinal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PromptSpec:
-    """How an item is put to a model.
-
-    `template` is a `string.Template` over the item's fields and `option_1` … `option_K`. An order is a permutation of
-    the task's labels: under it `option_j` shows `shows[order[j]]` (itself a template over the item's fields), and an
-    answer in one of the surface forms `options[j]` counts for the label `order[j]`. `cue` is appended to the prompt
-    (plain) or begins the model's turn (chat). `shorten` names the one field whose end may be cut to meet `max_tokens`.
-
-    With the elicitation `verbalized` the model writes a line with a percentage for each option (`options[j]` is then
-    its one name) in at most `max_new_tokens` tokens; a written 0 counts as `zero_percent`. Else both are None.
-    """
-
-    name: str
-    task: str
-    elicitation: str
-    orders: tuple[tuple[str, ...], ...]
-    shows: Mapping[str, str]
-    template: str
-    cue_plain: str
-    cue_chat: str
-    options: tuple[tuple[str, ...], ...]
-    max_tokens: int
-    shorten: str | None
-    max_new_tokens: int | None = None
-    zero_percent: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FitSpec:
-    """On which split temperature, concentration and prior are fitted, on how many items, and how it is folded."""
-
-    split: str
-    items: int
-    folds: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class IntervalSpec:
-    """Bootstrap over items: `method`, number of `draws`, confidence `level`, `seed`."""
-
-    method: str
-    draws: int
-    level: float
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringSpec:
-    """Which metrics are reported and with which settings.
-
-    `inference` is the version of the statistics (docs/scoring.md): 1 as the first cards have them, 2 the present ones.
-    `warnings` maps what a card warns of to its threshold. `ablations` are metrics that stand apart from the results;
-    `self_check_tolerance` is in nats, by dtype, and `self_check_changed` the share of written answers that may read
-    differently the second time, by dtype.
-    """
-
-    primary: str
-    metrics: tuple[str, ...]
-    ablations: tuple[str, ...]
-    fit: FitSpec
-    ceiling_draws: int
-    ceiling_seed: int
-    intervals: IntervalSpec
-    self_check_prompts: int
-    self_check_tolerance: Mapping[str, float]
-    self_check_changed: Mapping[str, float]
-    recompute_tolerance: float
-    inference: int = 1
-    warnings: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """Which dataset stands behind each task, and which split is scored by default."""
-
-    name: str
-    description: str
-    comparable: bool
-    split: str
-    datasets: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """A parsed `benchmark.yaml`; `digest` is the sha256 of its canonical JSON form, `source` its bytes as read."""
-
-    name: str
-    version: str
-    description: str
-    digest: str
-    source: bytes
-    datasets: Mapping[str, Dataset]
-    tasks: Mapping[str, Task]
-    prompts: Mapping[str, PromptSpec]
-    scoring: ScoringSpec
-    suites: Mapping[str, Suite]
+    """What to do; None where there is nothing."""
 
 
 # --- the submission ------------------------------------------------------------------------------------------------
@@ -255,92 +40,111 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """What an encoder answers: one `task`, with a head of the `kind` `classification` or `ranking`.
-
-    A ranking head gives each answer's own text one score; a classification head reads the fields named in `reads` (one,
-    or two as a pair) and gives every label one. `max_tokens` of a text are read, special ones included, and the rest is
-    cut off. `labels` are the outputs of a classification head by name, or None where config.json says them.
-    `concentration` is `own` where exp(logits) are the parameters of a Dirichlet distribution, else `fitted`.
-    """
+    """What an encoder with a trained head answers."""
 
     task: str
+    """The one task."""
     kind: str
+    """ranking: each answer's own text gets one score; classification: every label gets one from the fields in
+    `reads`."""
     max_tokens: int
+    """Tokens of a text that are read, special ones included; the rest is cut off."""
     reads: tuple[str, ...]
+    """Fields that a classification head reads: one, or two as a pair."""
     labels: tuple[str, ...] | None
+    """Outputs of a classification head by name; None where config.json says them."""
     concentration: str
+    """own where exp(logits) are the parameters of a Dirichlet distribution, else fitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model: a folder `path` (absolute), or a Hub `repository` at a 40-hex `revision`; neither where it is a service.
-
-    `format` is `plain` or `chat` (None for an encoder, which is not asked in words), `dtype` one of float32, bfloat16,
-    float16, or empty where a service computes in a format of its own; `digest` (`sha256:…`) pins the manifest of its
-    files, or is None. Encoders alone have a `head`. `template_arguments` are given to the chat template.
-    """
+    """Which model, and how it is asked."""
 
     backend: str
+    """causal, encoder or api."""
     path: str | None
+    """Absolute path of a folder; None for a repository or a service."""
     repository: str | None
+    """A repository of the Hugging Face Hub."""
     revision: str | None
+    """40-hex revision of `repository`."""
     digest: str | None
+    """`sha256:…` of the manifest of its files, or None."""
     format: str | None
+    """plain or chat; None for an encoder."""
     dtype: str
+    """float32, bfloat16 or float16; empty where a service computes in a format of its own."""
     quantization: str | None
+    """How weights are reduced while they are loaded, or None."""
     head: HeadSpec | None = None
+    """What an encoder answers; None for others."""
     template_arguments: Mapping[str, str | bool | float] = field(default_factory=dict)
+    """Arguments of the chat template."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterRef:
-    """A PEFT adapter: a folder `path` (absolute), or a Hub `repository` at a 40-hex `revision`."""
+    """A PEFT adapter."""
 
     path: str | None
+    """Absolute path of a folder; None for a repository."""
     repository: str | None
+    """A repository of the Hugging Face Hub."""
     revision: str | None
+    """40-hex revision of `repository`."""
     digest: str | None
+    """`sha256:…` of the manifest of its files, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a million tokens cost that are read (`input`) and written (`output`), in a three-letter `currency`."""
+    """What a million tokens cost."""
 
     currency: str
+    """Three letters, as USD."""
     input: float
+    """For tokens that are read."""
     output: float
+    """For tokens that are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceRef:
-    """A model behind an OpenAI-compatible service at `base_url` (no slash at the end), which calls it `model`.
-
-    `api` is `chat` or `completions`. With `echo` the service tells the log-probabilities of an option's own tokens,
-    otherwise those of the `top_logprobs` likeliest first tokens.
-    """
+    """A model behind an OpenAI-compatible service."""
 
     base_url: str
+    """Address, without a slash at the end."""
     model: str
+    """What the service calls it."""
     api: str
+    """chat or completions."""
     top_logprobs: int
+    """Likeliest first tokens that are asked for."""
     echo: bool
+    """Whether the service tells the log-probabilities of an option's own tokens."""
     price: Price | None
+    """What tokens cost, where the submission says it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A parsed `submission.yaml`; `digest` is the sha256 of its canonical JSON form, `source` its bytes as read.
-
-    `service` is None unless the model's backend is `api`.
-    """
+    """A parsed submission.yaml."""
 
     name: str
+    """Its name."""
     description: str
+    """What it is."""
     digest: str
+    """sha256 of its canonical JSON form."""
     source: bytes
+    """Its bytes as read."""
     model: ModelRef
+    """The model."""
     adapter: AdapterRef | None
+    """The adapter, or None."""
     service: ServiceRef | None = None
+    """The service; None unless the model's backend is api."""
 
 
 # --- items, prompts, predictions -----------------------------------------------------------------------------------
@@ -348,65 +152,85 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of data: its text fields and how many people chose each label (`counts`, in label order).
-
-    `clusters` are the values, as JSON texts, by which items that are not independent know each other: two items that
-    share one of them. `panel` are the votes of a second group of people.
-    """
+    """One row of data."""
 
     id: str
+    """Its id, unique in a split."""
     fields: Mapping[str, str]
+    """Field name to text."""
     counts: tuple[int, ...]
+    """How many people chose each label, in label order."""
     panel: tuple[int, ...] | None
+    """The same of a second group of people; None without one."""
     group: str | None
+    """The word by which results are also reported."""
     clusters: tuple[str, ...] = ()
+    """Values, as JSON texts, that it shares with items it is not independent of."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerbalizedFormat:
-    """How a model writes a distribution: percentages for `names`, as presented; `labels[j]` is name j's label."""
+    """How a model writes a distribution: percentages for names."""
 
     names: tuple[str, ...]
+    """Names of the options, as presented."""
     labels: tuple[int, ...]
+    """Index of the label that each name stands for."""
     zero_percent: float
+    """What a written 0 counts as, in percent."""
     max_new_tokens: int
+    """Most tokens that are written."""
 
 
 class PromptKey(NamedTuple):
     """What tells one prompt of a run from another, and which answer is its own."""
 
     task: str
+    """Name of the task."""
     split: str | None
+    """Name of the split; None in rows that do not say it."""
     item_id: str
+    """Id of the item."""
     prompt_id: str | None
+    """Name of the prompt; None in rows that do not say it."""
     order: int
+    """Index of the order of presentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question to a model, with ALL its labels, and nothing about the human answer.
-
-    `values` fill `template`; `options[k]` are the surface forms that count for label k of the task, whatever the order
-    of presentation. `order` is the index of the presentation order within the prompt's specification. `labels[k]` is
-    the name of label k and `shown[k]` the text that stands for it in the prompt (`shown` is empty where none does).
-    Where the model is to write the distribution instead, `writing` says how, and `options` is empty.
-    """
+    """One question to a model, with ALL its labels, and nothing about the human answer."""
 
     task: str
+    """Name of the task."""
     split: str
+    """Name of the split."""
     item_id: str
+    """Id of the item."""
     prompt_id: str
+    """Name of the prompt's specification."""
     order: int
+    """Index of the order of presentation within it."""
     template: str
+    """A `string.Template`."""
     values: Mapping[str, str]
+    """What fills the template."""
     cue_plain: str
+    """Text after the prompt in a plain format."""
     cue_chat: str
+    """Text that begins the model's turn in a chat format."""
     options: tuple[tuple[str, ...], ...]
+    """Surface forms that count for each label, in label order; empty where the distribution is written."""
     max_tokens: int
+    """Most tokens that the item may bring."""
     shorten: str | None
+    """The one field whose end may be cut."""
     labels: tuple[str, ...] = ()
+    """Names of the labels."""
     shown: tuple[str, ...] = ()
+    """Text that stands for each label in the prompt; empty where none does."""
     writing: VerbalizedFormat | None = None
+    """How the distribution is written; None where options are scored."""
 
     @property
     def key(self) -> PromptKey:
@@ -416,38 +240,47 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer to one prompt: one unnormalised natural-log score per label, in label order.
-
-    `answer_mass` is the probability that the options had before normalising, or None where it has no meaning (an
-    encoder head) or could not be had; `token_counts` are the tokens read for each label's longest surface form;
-    `concentration` is the Dirichlet concentration of a model that supplies its own. `text` is what a model wrote that
-    was asked to write the distribution, in `text_tokens` tokens of `text_log_prob` (natural log, all together); where
-    it cannot be read, and only there, `log_scores` is None.
-
-    The rest is said by services only. `bounded` are the labels (by index) whose score is not known, only the largest
-    that it can be; `usage` are the tokens in and out that the service counted for this answer; `model_version` and
-    `system_fingerprint` are what it says answered.
-    """
+    """A model's answer to one prompt."""
 
     task: str
+    """Name of the task."""
     item_id: str
+    """Id of the item."""
     log_scores: tuple[float, ...] | None
+    """One unnormalised natural-log score per label, in label order; None only where a written answer cannot be
+    parsed."""
     split: str | None = None
+    """Name of the split."""
     prompt_id: str | None = None
+    """Name of the prompt."""
     order: int = 0
+    """Index of the order of presentation."""
     prompt_sha256: str | None = None
+    """Hex sha256 of the uncut question with its plain cue."""
     prompt_tokens: int | None = None
+    """Tokens of the prompt."""
     token_counts: tuple[int, ...] | None = None
+    """Tokens read for each label's longest surface form."""
     truncated: bool = False
+    """Whether a field was cut."""
     answer_mass: float | None = None
+    """Probability of all options before normalising; None where it has no meaning (an encoder) or could not be had."""
     concentration: float | None = None
+    """Dirichlet concentration of a model that supplies its own."""
     text: str | None = None
+    """What the model wrote, where it was to write the distribution."""
     text_tokens: int | None = None
+    """Tokens of `text`."""
     text_log_prob: float | None = None
+    """Natural log-probability of `text`."""
     bounded: tuple[int, ...] | None = None
+    """Labels (by index) of which only the largest possible score is known; services only."""
     usage: tuple[int, int] | None = None
+    """Tokens in and out that a service counted."""
     model_version: str | None = None
+    """What a service says answered."""
     system_fingerprint: str | None = None
+    """What a service says of its set-up."""
 
     @property
     def key(self) -> PromptKey:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from runner.core.benchmark_types import ScoringSpec
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import write_whole
-from runner.core.types import Array, Item, Prediction, ScoringSpec
+from runner.core.types import Array, Item, Prediction
 from runner.evaluation.run_dir import unwritable
 from runner.scorecard.panel import posterior_means
 from runner.scorecard.task_metrics import prior_log_probs

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from runner.config.benchmark import load_benchmark
+from runner.core.benchmark_types import ScoringSpec
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import read_whole
 from runner.core.strict_json import JsonFault, parse
-from runner.core.types import Array, ScoringSpec
+from runner.core.types import Array
 from runner.scorecard.references import ceilings
 from runner.scorecard.task_metrics import ORDINAL, counts_of, shared_by
 from runner.scoring.ceiling import ceiling, fit_dirichlet, has_ceiling

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from runner.core.benchmark_types import ScoringSpec
 from runner.core.errors import BackendError, Fault
-from runner.core.types import Prediction, Prompt, ScoringSpec
+from runner.core.types import Prediction, Prompt
 from runner.models.base import Predictor
 
 

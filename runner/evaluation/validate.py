@@ -11,9 +11,10 @@ from runner.config.recipe import base_of, load_recipe
 from runner.config.source import BENCHMARK_BYTES, read
 from runner.config.submission import load_submission
 from runner.core import resources
+from runner.core.benchmark_types import Benchmark
 from runner.core.errors import Fault, InvalidInput, UserError
 from runner.core.text import printable
-from runner.core.types import Benchmark, Submission
+from runner.core.types import Submission
 from runner.tasks.data.load import find_file, load_items
 
 _PROBED_ITEMS = 4

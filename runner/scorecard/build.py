@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from runner.core.benchmark_types import Benchmark, ScoringSpec, Task
 from runner.core.canonical import digest
-from runner.core.types import Benchmark, ScoringSpec, Task
 from runner.scorecard import diagnostics, parse_failures
 from runner.scorecard.estimates import baseline_means, skills, summarise
 from runner.scorecard.panel import panel_row

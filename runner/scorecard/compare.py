@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from runner.core.benchmark_types import ScoringSpec
 from runner.core.errors import Fault, NotComparable
-from runner.core.types import ScoringSpec
 from runner.scorecard.references import references_of
 from runner.scorecard.signed_run import open_signed_run
 from runner.scorecard.skill_gain import skill_differences

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.types import Array, Benchmark, ScoringSpec, Task
+from runner.core.benchmark_types import Benchmark, ScoringSpec, Task
+from runner.core.types import Array
 from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import calibration, rules
 from runner.tasks.answers import Answers

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.core.types import Array, ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
+from runner.core.types import Array
 from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring import entropy_correlation as entropies

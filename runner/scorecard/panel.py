@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.types import Array, ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
+from runner.core.types import Array
 from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics, panel_of
 from runner.scoring import intervals, rules

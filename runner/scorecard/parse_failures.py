@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from runner.core.types import Benchmark, ScoringSpec, Task
+from runner.core.benchmark_types import Benchmark, ScoringSpec, Task
 from runner.scoring.metrics import METRICS
 from runner.tasks import verbalized
 from runner.tasks.answers import Answers

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.released import is_released, unreleased
+from runner.core.benchmark_types import Benchmark
 from runner.core.errors import Fault, VerificationError
-from runner.core.types import Benchmark, Check
+from runner.core.types import Check
 from runner.scorecard.build import build_tasks, scope
 from runner.scorecard.signed_run import open_signed_run
 from runner.scorecard.verify import Report

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.types import Array, ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
+from runner.core.types import Array
 from runner.scorecard.task_metrics import ORDINAL, TaskMetrics, baseline_prior, baseline_uniform, counts_of, shared_by
 from runner.scoring import intervals
 from runner.scoring.ceiling import Ceiling, ceiling, has_ceiling

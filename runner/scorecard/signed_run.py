@@ -6,8 +6,9 @@ from typing import Any
 
 from runner.config.benchmark import load_benchmark
 from runner.core import resources
+from runner.core.benchmark_types import Benchmark
 from runner.core.errors import Fault, InvalidInput, VerificationError
-from runner.core.types import Benchmark, Prediction
+from runner.core.types import Prediction
 from runner.scorecard import filenames
 from runner.tasks.predictions import read, sha256_of_rows
 from runner.tasks.selection import RunConfig, Selection, TaskAnswers, align_predictions, select

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.types import Array, ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
+from runner.core.types import Array
 from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics
 from runner.scoring.intervals import bootstrap_means, percentile_interval

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.core.types import Array, Item, ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
+from runner.core.types import Array, Item
 from runner.scorecard.estimates import summarise
 from runner.scorecard.task_metrics import TaskMetrics, panel_of
 from runner.scoring import rules

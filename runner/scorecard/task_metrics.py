@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
-from runner.core.types import Array, Item, ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
+from runner.core.types import Array, Item
 from runner.scoring import calibration, rules
 from runner.scoring.dependence import Dependence, dependence
 from runner.scoring.entropy_correlation import EntropyCorrelation, entropy_columns

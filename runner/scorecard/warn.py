@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import gt, lt
 from typing import Any
 
-from runner.core.types import ScoringSpec
+from runner.core.benchmark_types import ScoringSpec
 
 Json = dict[str, Any]
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from string import Template
 
+from runner.core.benchmark_types import PromptSpec
 from runner.core.canonical import sha256_bytes
-from runner.core.types import Item, Prompt, PromptSpec, VerbalizedFormat
+from runner.core.types import Item, Prompt, VerbalizedFormat
 
 
 def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item) -> Iterator[Prompt]:

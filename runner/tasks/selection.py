@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from runner.config.benchmark import load_benchmark
 from runner.config.released import claims_release, is_released, unreleased
+from runner.core.benchmark_types import Benchmark, Suite, Task
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
-from runner.core.types import Benchmark, Item, Prediction, Prompt, Submission, Suite, Task
+from runner.core.types import Item, Prediction, Prompt, Submission
 from runner.tasks import verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items

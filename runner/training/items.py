@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from runner.core import resources
+from runner.core.benchmark_types import Benchmark, Task
 from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.recipe_types import Recipe
-from runner.core.types import Benchmark, Item, Prompt, Task
+from runner.core.types import Item, Prompt
 from runner.tasks.data.load import find_file, load_items
 from runner.tasks.prompts import all_prompts
 from runner.tasks.selection import RunConfig, Selection, select

@@ -30,8 +30,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from runner.config import load_benchmark
+from runner.core.benchmark_types import Benchmark, PromptSpec
 from runner.core.resources import benchmark_file
-from runner.core.types import Benchmark, Item, Prompt, PromptSpec
+from runner.core.types import Item, Prompt
 from runner.tasks.data import find_file, load_items
 from runner.tasks.prompts import prompts_of, text
 

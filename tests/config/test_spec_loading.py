@@ -11,9 +11,9 @@ from support.paths import EXAMPLES
 from runner.config import is_released, load_benchmark, load_submission
 from runner.config.released import RELEASED
 from runner.config.service import base_url_fault, normal_base_url
+from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import InvalidInput
-from runner.core.types import Benchmark
 
 VALID = EXAMPLES / "valid"
 SUBMISSION = """\

@@ -13,7 +13,8 @@ from scipy.special import log_softmax
 
 from runner.config.benchmark import load_benchmark
 from runner.core import resources
-from runner.core.types import Benchmark, Item, Prediction
+from runner.core.benchmark_types import Benchmark
+from runner.core.types import Item, Prediction
 from runner.evaluation.run_dir import write_card
 from runner.evaluation.score import score_file
 from runner.scorecard import filenames

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support import factories
 
 from runner.config.cross_checks import variables
-from runner.core.types import Item, PromptSpec, VerbalizedFormat
+from runner.core.benchmark_types import PromptSpec
+from runner.core.types import Item, VerbalizedFormat
 from runner.tasks.prompts import all_prompts, prompt_sha256, prompts_of, text
 from runner.tasks.verbalized import form
 

@@ -14,7 +14,7 @@ from runner.archive.leaderboard.ranking import standings
 from runner.archive.leaderboard.values import ComparisonKey, Group, Leaderboard, Reference, Row, Run, Section, Unranked
 from runner.archive.store import Store
 from runner.config.released import is_released
-from runner.core.types import Benchmark
+from runner.core.benchmark_types import Benchmark
 from runner.scorecard import isolation
 from runner.scoring.metrics import METRICS
 from runner.signing.keyring import Keyring

@@ -11,9 +11,9 @@ from runner.archive.leaderboard.values import ComparisonKey, Unranked
 from runner.archive.objects import CARD
 from runner.archive.store import Store
 from runner.config.released import is_released
+from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import UserError, VerificationError
-from runner.core.types import Benchmark
 from runner.scorecard import isolation
 from runner.signing.keyring import Keyring
 from runner.signing.verifier import ASSURANCE, read_signed

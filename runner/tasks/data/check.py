@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runner.core.types import Benchmark, DataFile, Dataset
+from runner.core.benchmark_types import Benchmark, DataFile, Dataset
 from runner.tasks.data.forms import count_rows
 from runner.tasks.data.locate import digest_of_file, is_file, pin, places, refuse_too_large, require_known
 

@@ -10,8 +10,8 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from runner.config.cross_checks import is_archive
+from runner.core.benchmark_types import Benchmark, DataFile, Dataset
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
-from runner.core.types import Benchmark, DataFile, Dataset
 from runner.tasks.data.download import RetryPolicy, download
 from runner.tasks.data.extract import BadArchive, Limits, extract
 from runner.tasks.data.hub import download_from_hub

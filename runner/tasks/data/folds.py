@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence, Set
 from typing import Any
 
+from runner.core.benchmark_types import FoldSpec
 from runner.core.canonical import sha256_bytes
-from runner.core.types import FoldSpec
 from runner.tasks.data.paths import value_at
 
 

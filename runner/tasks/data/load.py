@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from operator import add
 from pathlib import Path
 
+from runner.core.benchmark_types import DataFile, Dataset, Task, VoteSpec
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import read_whole
-from runner.core.types import DataFile, Dataset, Item, Task, VoteSpec
+from runner.core.types import Item
 from runner.tasks.data.fault_groups import FaultGroups
 from runner.tasks.data.folds import apart_values, taken_of
 from runner.tasks.data.forms import BLANK, Row, read_rows, textual

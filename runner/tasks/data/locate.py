@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from runner.core import canonical, resources
+from runner.core.benchmark_types import Benchmark, DataFile, Dataset
 from runner.core.errors import Fault, InvalidInput, raise_faults
-from runner.core.types import Benchmark, DataFile, Dataset
 
 MOST_BYTES = 64 << 30
 """Size of the largest data file that is read; hashing one of terabytes would take hours."""

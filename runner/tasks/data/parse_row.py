@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from runner.core.benchmark_types import ItemFields, Task, VoteSpec
 from runner.core.text import name_of
-from runner.core.types import Item, ItemFields, Task, VoteSpec
+from runner.core.types import Item
 from runner.tasks.data.forms import Row
 from runner.tasks.data.paths import Nowhere, describe, follow, json_path, segments, value_at
 from runner.tasks.data.votes import Report, read_votes

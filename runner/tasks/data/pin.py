@@ -10,9 +10,9 @@ from typing import Any
 from runner.config.benchmark import benchmark_faults, benchmark_of
 from runner.config.source import BENCHMARK_BYTES, Document, parse, read
 from runner.core import canonical
+from runner.core.benchmark_types import Benchmark, DataFile, VoteSpec
 from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.files import write_whole
-from runner.core.types import Benchmark, DataFile, VoteSpec
 from runner.tasks.data.fetch import fetch
 from runner.tasks.data.folds import apart_values, taken_of
 from runner.tasks.data.forms import count_rows, read_rows

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runner.core import strict_json
+from runner.core.benchmark_types import VoteSpec
 from runner.core.text import name_of
-from runner.core.types import VoteSpec
 from runner.tasks.data.paths import Nowhere, describe, follow, json_path, shorten
 
 Counts = tuple[int, ...]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from runner.config import load_benchmark
+from runner.core.benchmark_types import Benchmark, DataFile, ItemFields, Task
 from runner.core.resources import benchmark_file
-from runner.core.types import Benchmark, DataFile, ItemFields, Task
 
 PAIR = Task(
     name="dilemmas",

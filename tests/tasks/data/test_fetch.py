@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from runner.core.benchmark_types import Benchmark, Dataset
 from runner.core.errors import BackendError, Interrupted, InvalidInput, OutputError
-from runner.core.types import Benchmark, Dataset
 from runner.tasks.data import Fetched, Limits, RetryPolicy, check, fetch, find_file, load_items
 
 QUICK = RetryPolicy(attempts=3, wait=0.001, longest_wait=0.001, timeout=5)

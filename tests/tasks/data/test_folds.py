@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.paths import TESTS
 
 from runner.config import load_benchmark
+from runner.core.benchmark_types import FoldSpec
 from runner.core.errors import InvalidInput
-from runner.core.types import FoldSpec
 from runner.tasks.data import load_items
 from runner.tasks.data.folds import fold_of, taken
 
