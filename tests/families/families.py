@@ -227,7 +227,7 @@ def write_folder(family: Family, folder: Path, *, beside: bool = True) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             _write_beside(file)
-    return write_submission(family, folder, "chat" if family.template else "plain")
+    return write_submission(family, folder, "plain")
 
 
 def write_submission(family: Family, folder: Path, form: str, adapter: bool = False) -> Path:

@@ -3,7 +3,10 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMultipleChoice, AutoT
 from runner.config.submission import load_submission
 from runner.core.errors import Fault, UserError
 from runner.core.types import Prompt
-from runner.evaluation.validate import check
+from runner.evaluation import validate
 from runner.models.local import general, loading
 from runner.models.local.causal import wrap
 from runner.models.local.open import open_backend
@@ -91,6 +94,17 @@ class Peer:
             self._process.wait()
 
 
+@cache
+def _clean_process() -> ProcessPoolExecutor:
+    """A process that has loaded no model, in which `validate` works as it does from the command line."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def check(submission: Path) -> tuple[Fault, ...]:
+    """The faults that `benchmark validate` finds."""
+    return _clean_process().submit(validate.check, submission).result()
+
+
 def measure(family: Family, folder: Path, prompts: Sequence[Prompt], peer: Peer) -> Row:
     """Everything about one family, whose folder is made in `folder`."""
     row = Row(family)
@@ -133,6 +147,9 @@ def _measure_form(
     """Token ids beside those of transformers 4.57, log-probabilities beside the library's model, for one format."""
     tokenizer, model, plain = opened
     arguments = json.loads(row.family.arguments or "{}") if form == "chat" else {}
+    if faults := check(write_submission(row.family, folder, form)):
+        row.refuse(form, faults)
+        return
     try:
         backend = wrap(model, tokenizer, form, arguments=arguments)
         encoded = backend.read(prompts)
