@@ -58,7 +58,11 @@ def test_the_folder_holds_what_was_done(workshop: Workshop) -> None:
     best = min((row for row in rows(folder)[1:] if "evaluation" in row), key=lambda row: row["evaluation"]["selection"])
     assert record["training"]["kept_step"] == best["step"]
     assert record["trained_on"]["dilemmas"] == {
-        "split": "train", "items": 24, "prompts": ["dilemmas-letters"], "examples": 48, "truncated": 0
+        "split": "train",
+        "items": 24,
+        "prompts": ["dilemmas-letters", "dilemmas-numbers", "dilemmas-words"],
+        "examples": 144,
+        "truncated": 0,
     }  # fmt: skip
 
 
@@ -92,7 +96,7 @@ def test_a_step_is_a_mean_over_its_prompts_also_where_the_last_batch_is_smaller(
     for size, parts in ((6, 1), (4, 2), (1, 6)):
         made.clear()
         training = {"batch_size": size, "gradient_accumulation": parts, "steps": 3}
-        folder, _ = workshop.train(out=f"{size}x{parts}", data={"items": 3}, training=training, evaluation={"every": 3})
+        folder, _ = workshop.train(out=f"{size}x{parts}", data={"items": 1}, training=training, evaluation={"every": 3})
         found[size] = [row["loss"] for row in rows(folder) if "loss" in row]
         first = torch.cat(made[: len(made) // 3])
         assert len(first) == 6
