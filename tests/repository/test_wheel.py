@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -48,7 +47,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     )
     # Behind the environment's own packages on the path, so that a package of the checkout would come second; and the
     # hooks of an editable install are not read from a folder that is added so.
-    (Path(own.stdout.strip()) / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    # All folders of libraries: an environment may itself borrow those of another by such a file.
+    libraries = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (Path(own.stdout.strip()) / "libraries.pth").write_text("\n".join(libraries) + "\n", encoding="utf-8")
     return Command(home, (str(home / "venv" / "bin" / "benchmark"),))
 
 

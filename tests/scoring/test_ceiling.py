@@ -175,6 +175,8 @@ def scores_of_draws(name, draws, votes):
         return getattr(rules, name)(draws, counts)
     if name == "dirichlet_multinomial":  # the oracle knows q: concentration without limit
         return -(counts * np.log(draws)).sum(axis=1)
+    if name == "dirichlet_multinomial_per_vote":
+        return scores_of_draws("dirichlet_multinomial", draws, votes) / sum(votes)
     logs = np.log(np.maximum(draws, 1e-300))
     return rules.RULES[name](logs, counts)
 
