@@ -43,8 +43,8 @@ def read_scores(path: Path, scale: Scale | None = None) -> list[Prediction]:
             if flags["probabilities"] and flags["logits"]:
                 raise ValueError("scores are probabilities or logits, not both")
         prediction = from_row(row)
-        if prediction.log_scores is None:
-            return prediction
+        if prediction.log_scores is None or prediction.text is not None:
+            return prediction  # of a written answer the text decides, and scores that disagree with it are refused
         if row_scale == "unchecked":
             return prediction
         if row_scale is not None:

@@ -180,7 +180,7 @@ def test_data_that_cannot_be_fetched_is_told(command: Command, shelf: Shelf, tmp
 
 
 def test_prompts_show_what_is_asked(command: Command, submissions: Any, root: Path) -> None:
-    chosen = ("prompts", "--suite", "sample", "--task", "dilemmas", "--limit", 2)
+    chosen = ("prompts", "--suite", "sample", "--task", "dilemmas", "--limit", 2, "--prompt", "dilemmas-letters")
     plain = [json.loads(line) for line in command(*chosen).stdout.splitlines()]
     assert len(plain) == 2 * 2 * 2
     assert {(row["split"], row["order"]) for row in plain} == {(s, o) for s in ("test", "dev") for o in (0, 1)}

@@ -17,6 +17,9 @@ from runner.scoring.metrics import METRICS, gap_to_ceiling, skill, skill_draws
 EVERY_RULE = {
     **rules.RULES,
     "dirichlet_multinomial": lambda logs, counts: rules.dirichlet_multinomial(logs, counts, 3.7),
+    "dirichlet_multinomial_per_vote": lambda logs, counts: (
+        rules.dirichlet_multinomial(logs, counts, 3.7) / counts.sum(axis=1)
+    ),
     "seed_cross_entropy": lambda logs, counts: rules.seed_cross_entropy(np.exp(logs), counts),
     "seed_dirichlet": lambda logs, counts: rules.seed_dirichlet(np.exp(logs), counts),
 }
