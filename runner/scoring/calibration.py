@@ -54,8 +54,8 @@ def temper(log_probs: Array, temperature: float) -> Array:
 def fit_temperature(log_probs: Array, counts: Array) -> Fitted:
     """The temperature that minimises the mean cross-entropy to the human shares (Scruples' calibration).
 
-    The loss is convex in 1/T, so its slope there has one zero at most. A slope that is not negative at 1/T = 0 puts
-    the optimum at T = ∞: no sharpening of these predictions beats uniform shares. One that is still negative at the
+    The loss is convex in 1/T, so its slope there has one zero at most. A slope that is not negative at 1/T = 0 (to a
+    millionth of a share) puts the optimum at T = ∞: no sharpening of these predictions beats uniform shares. One that is still negative at the
     lower of `TEMPERATURES` puts it below, and that bound is taken. Predictions that are all uniform stay as they are,
     T = 1.
     """
@@ -63,7 +63,8 @@ def fit_temperature(log_probs: Array, counts: Array) -> Fitted:
     if np.ptp(logs, axis=1).max() < 1e-9:
         return Fitted(1.0, "every prediction is uniform, which no temperature changes")
     sharpest = 1.0 / TEMPERATURES[0]
-    if slope(0.0) >= 0:
+    # A share that moves by less than 1e-6 is uniform; nearer to 0 the slope is rounding, and 1/T of it no number.
+    if slope(1e-6 / np.ptp(logs, axis=1).max()) >= 0:
         return Fitted(np.inf, "the best temperature is infinite: no share of these predictions beats uniform shares")
     if slope(sharpest) <= 0:
         return Fitted(TEMPERATURES[0], f"the best temperature is below {TEMPERATURES[0]:g}, the bound of the search")

@@ -235,7 +235,7 @@ def make_adapter(
     first = [question for question in stories + binary if question.order == 0]
     for part, epochs, rate, tokens in (
         (first, 10, 3e-3, 1440),
-        (stories + 2 * binary, 8, 2e-3, 1440),
+        (stories + 2 * binary, 12, 2e-3, 1440),
         (dilemmas, 1, 1e-3, 1440),
         (stories + 2 * binary, 3, 1e-3, 1440),
     ):

@@ -97,7 +97,8 @@ def test_every_command_ends_as_ever_whatever_the_encoding(home: Path, encoding: 
 
 def test_every_command_ends_as_ever_when_nobody_reads_on(home: Path) -> None:
     """A gate that fails, a card that does not verify: `| head` is no way to lose either."""
-    run_all(home, "gone", {})
+    done = run_all(home, "gone", {})
+    assert done.stdout == b""
 
 
 def test_the_shell_sees_it_too(home: Path) -> None:

@@ -95,4 +95,6 @@ def test_more_parts_than_steps_are_refused(command: Any, submissions: Any, tmp_p
 
 def test_what_is_no_part_is_a_usage_error(command: Any, submissions: Any, tmp_path: Path) -> None:
     for text in ("4/4", "auto", "x"):
-        command("evaluate", submissions.base, *STEPS, "--shard", text, "-o", tmp_path, code=2)
+        done = command("evaluate", submissions.base, *STEPS, "--shard", text, "-o", tmp_path, code=2)
+        assert "--shard" in done.stderr
+        assert not any(tmp_path.iterdir())

@@ -84,7 +84,7 @@ def test_a_stopped_run_leaves_no_copy_and_goes_on_with_two(
         run.send_signal(number)
         _, said = run.communicate(timeout=60)
     assert run.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 5), said
-    assert ("of 320 prompts; they are kept." in " ".join(said.split())) is (number == signal.SIGINT)
+    assert ("of 960 prompts; they are kept." in " ".join(said.split())) is (number == signal.SIGINT)
     assert len(workers) == 2
     assert all(map(is_gone, workers))
     assert "Traceback" not in said

@@ -85,6 +85,8 @@ def cases(draw):
 
 TIES = np.array([[1, 1]] * 12)
 UNANIMOUS = np.array([[5, 0]] * 12)
+NEARLY_ALIKE = np.array([[100_000] * 5] * 11 + [[100_000] * 3 + [0, 100_000]])
+ONE_SHARP = np.array([[[0.0, 0.0, 0.0, 0.0, float(item == 6)]] for item in range(12)])
 
 
 @given(cases())
@@ -95,6 +97,7 @@ UNANIMOUS = np.array([[5, 0]] * 12)
 @example((np.array([[3, 2]]), np.array([[[0.0, 1e3]]]), None, {}))
 @example((np.eye(5, dtype=int), np.full((5, 2, 5), -1e3), None, {}))
 @example((np.array([[10**12, 1], [1, 10**12]] * 6), np.zeros((12, 1, 2)), None, {}))
+@example((NEARLY_ALIKE, ONE_SHARP, None, {}))  # a best temperature that only rounding keeps from infinity
 def test_every_card_can_be_signed_and_says_why_a_number_is_not_there(case):
     counts, scores, fitting, more = case
     found = task_of(counts, scores, fitting, task={2: "dilemmas", 5: "anecdotes"}[counts.shape[1]], **more)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.command import Command
 from support.forked import Forked
 from support.proxy import Handler, Proxy, changed, status
@@ -24,7 +25,7 @@ model:
   top_logprobs: {top}
 {more}"""
 SAMPLE = ("--suite", "sample", "--benchmark", "quick.yaml")
-# The later benchmark has options of several words too, which a service that tells first tokens cannot score.
+# The tiny model behind the service has letters for tokens, and so no word that it could tell as a first token.
 LETTERS = "runner/embedded/benchmarks/1.0.0.yaml"
 DILEMMAS = (*SAMPLE, "--task", "dilemmas")
 PROMPTS = 320  # 80 items to score and 80 to fit on, in both orders
@@ -209,11 +210,25 @@ def test_bounds_and_unanswered_prompts_are_counted(command: Command, proxy: Prox
     assert not any("not answered" in reason for reason in card_of(again)["not_comparable"])
 
 
-def test_prompts_in_words_are_refused_and_the_others_of_the_benchmark_are_asked(
+def test_a_chat_can_be_asked_every_prompt_of_the_released_benchmark(
+    command: Command, proxy: Proxy, root: Path, tmp_path: Path
+) -> None:
+    path = submission(tmp_path, proxy.url, api="chat")
+    chosen = ("--suite", "sample", "--benchmark", root / "benchmark.yaml", "--limit", 1)
+    shown = command("prompts", *chosen, "--submission", path).stdout.splitlines()
+    names = {json.loads(line)["prompt_id"] for line in shown}
+    released = yaml.safe_load((root / "benchmark.yaml").read_text(encoding="utf-8"))
+    assert names == {name for task in released["tasks"].values() for name in task["prompts"]}
+    assert proxy.asked == []
+
+
+def test_options_of_several_words_are_refused_and_the_others_of_the_benchmark_are_asked(
     command: Command, proxy: Proxy, root: Path, tmp_path: Path
 ) -> None:
     path = submission(tmp_path, proxy.url)
-    options = ("--suite", "sample", "--benchmark", root / "benchmark.yaml", "--task", "dilemmas", "--limit", 2)
+    text = (root / "benchmark.yaml").read_text(encoding="utf-8")
+    (tmp_path / "wordy.yaml").write_text(text.replace('" first", " First"', '" the first"'), encoding="utf-8")
+    options = ("--suite", "sample", "--benchmark", tmp_path / "wordy.yaml", "--task", "dilemmas", "--limit", 2)
     done = command("evaluate", path, *options, "-o", tmp_path, "--api-base-url", proxy.url, code=1)
     assert "API_OPTIONS" in done.stderr
     assert "--prompt" in done.stderr
