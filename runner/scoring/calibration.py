@@ -55,9 +55,9 @@ def fit_temperature(log_probs: Array, counts: Array) -> Fitted:
     """The temperature that minimises the mean cross-entropy to the human shares (Scruples' calibration).
 
     The loss is convex in 1/T, so its slope there has one zero at most. A slope that is not negative at 1/T = 0 (to a
-    millionth of a share) puts the optimum at T = ∞: no sharpening of these predictions beats uniform shares. One that is still negative at the
-    lower of `TEMPERATURES` puts it below, and that bound is taken. Predictions that are all uniform stay as they are,
-    T = 1.
+    millionth of a share) puts the optimum at T = ∞: no sharpening of these predictions beats uniform shares. One that
+    is still negative at the lower of `TEMPERATURES` puts it below, and that bound is taken. Predictions that are all
+    uniform stay as they are, T = 1.
     """
     logs, slope = _temperature_slope(log_probs, counts)
     if np.ptp(logs, axis=1).max() < 1e-9:
