@@ -21,7 +21,8 @@ _NAME = 23
 _LEGEND = (
     "skill: share of the way from the better of prior and uniform to the human ceiling. "
     "ranks: all that the row's rank can be; =: the row above is not shown to be better. "
-    "Two rows differ if {shown}. runs: archived cards of the submission; the latest is ranked."
+    "Two rows differ if {shown}. runs: archived cards of the submission; the latest is ranked. "
+    "!: what a card warns of."
 )
 TRIAL = "TRIAL: NOT A RESULT. These runs show that the machinery works and say nothing about models."
 """The title of a ranking of runs on a suite for trying things, or of limited runs."""
