@@ -90,8 +90,8 @@ def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
     mass = np.where(unknown, 1.0, scored.answer_mass)
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
-    found = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
-    return replace(found, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
+    metrics = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
+    return replace(metrics, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
 
 
 def shared_by(part: TaskData, scoring: ScoringSpec) -> Dependence | None:

@@ -142,8 +142,8 @@ def _fit_concentration(log_probs: Array, counts: Array, *, limits: bool) -> Fitt
     if slopes[left] < 0 < slopes[right]:
         return Fitted(float(np.exp(brentq(lambda at: curve(at)[1], grid[left], grid[right], xtol=1e-14))))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, last)])
-    found = minimize_scalar(lambda at: curve(at)[0], bounds=around, method="bounded", options={"xatol": 1e-9})
-    return Fitted(float(np.exp(found.x)))
+    optimum = minimize_scalar(lambda at: curve(at)[0], bounds=around, method="bounded", options={"xatol": 1e-9})
+    return Fitted(float(np.exp(optimum.x)))
 
 
 # Up to so many votes for a label are summed one by one; beyond, a difference of two lnΓ does.

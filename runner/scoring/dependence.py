@@ -85,8 +85,8 @@ def standard_error(losses: Array, shared: Dependence) -> Array | None:
     total += (deviations[alone] ** 2).sum(axis=0)
     for size in range(1, paths + 1):
         sets = [np.sort(shared.codes[:, chosen], axis=1) for chosen in map(list, combinations(range(paths), size))]
-        rows = np.concatenate([np.flatnonzero((one >= 0).all(axis=1)) for one in sets])
-        keys = np.concatenate([one[(one >= 0).all(axis=1)] for one in sets])
+        rows = np.concatenate([np.flatnonzero((codes_of_set >= 0).all(axis=1)) for codes_of_set in sets])
+        keys = np.concatenate([codes_of_set[(codes_of_set >= 0).all(axis=1)] for codes_of_set in sets])
         if not len(keys):
             break
         which = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)

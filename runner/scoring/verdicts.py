@@ -61,8 +61,8 @@ def decide(
         if name == DESCRIPTIVE:
             verdicts.append(Verdict(name, "not tested", None, None, None, None))
             continue
-        each = alpha / tests[name]
-        half = float(-ndtri(each / 2) * standard_error[at])
+        own_alpha = alpha / tests[name]
+        half = float(-ndtri(own_alpha / 2) * standard_error[at])
         shown = bool(adjusted[at] <= alpha)
         verdicts.append(
             Verdict(
@@ -71,7 +71,7 @@ def decide(
                 p_adjusted=float(adjusted[at]),
                 lower=float(difference[at]) - half,
                 upper=float(difference[at]) + half,
-                minimum_detectable=float(minimum_detectable_difference(standard_error[at], each)),
+                minimum_detectable=float(minimum_detectable_difference(standard_error[at], own_alpha)),
             )
         )
     return verdicts
