@@ -26,10 +26,15 @@ class Report:
     """A card that verifies, and each check that was made of it."""
 
     folder: Path
+    """Of the bundle."""
     card: Mapping[str, Any]
+    """Its content."""
     keyid: str
+    """Of the key that signed it."""
     assurance: str
+    """What the role of that key stands for: `independently reproduced` or `self-reported`."""
     checks: tuple[Check, ...]
+    """In the order in which they were made."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON value."""

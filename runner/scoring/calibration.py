@@ -23,22 +23,24 @@ CONCENTRATIONS = (1e-3, 1e6)
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted number, infinity included, or None where the data do not determine one.
-
-    `reason` says why there is none, or why the value is a limit; None for an ordinary optimum.
-    """
+    """A fitted number, or why there is none."""
 
     value: float | None
+    """Infinity included; None where the data do not determine one."""
     reason: str | None = None
+    """Why there is no value, or why it is a limit; None for an ordinary optimum."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityCurve:
-    """For one label, `(bins,)` each: mean predicted probability, mean human share, number of items."""
+    """Predicted and human shares of one label, in bins of the predicted share."""
 
     predicted: Array
+    """`(bins,)` the mean predicted probability."""
     observed: Array
+    """`(bins,)` the mean human share."""
     items: NDArray[np.intp]
+    """`(bins,)` the number of items."""
 
 
 def temper(log_probs: Array, temperature: float) -> Array:

@@ -28,17 +28,17 @@ _FEWEST_GROUPS = 20
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """Which items share what, and the units that follow from it.
-
-    `codes` (items, paths): the value of each item at each path as a number, −1 for none; equal numbers are shared, at
-    whichever path. `walk` (items,): the items in the order of the walk. `unit` (items,): the unit of each item, from 0.
-    `length`: of a block of the walk, 0 where the units are whole groups.
-    """
+    """Which items share what, and the units that follow from it."""
 
     codes: NDArray[np.intp]
+    """`(items, paths)` the value of each item at each path as a number, −1 for none; equal numbers are shared, at
+    whichever path."""
     walk: NDArray[np.intp]
+    """`(items,)` the items in the order of the walk."""
     unit: NDArray[np.intp]
+    """`(items,)` the unit of each item, from 0."""
     length: int
+    """Of a block of the walk; 0 where the units are whole groups."""
 
     @property
     def units(self) -> int:

@@ -29,14 +29,14 @@ _LEAST_RELIABLE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EntropyCorrelation:
-    """Sufficient columns `(items, 10)` of the correlation, or the `reason` why it cannot be had.
-
-    `reliability` is corr(g, p): of what is known of people's disagreement, the share that is not noise.
-    """
+    """What the correlation of entropies is computed from, or why it cannot be had."""
 
     columns: Array | None
+    """`(items, 10)` sufficient columns."""
     reliability: float | None
+    """corr(g, p): of what is known of people's disagreement, the share that is not noise."""
     reason: str | None = None
+    """Why there are no columns."""
 
 
 def entropy_columns(log_probs: Array, counts: Array, panel: Array | None, seed: int) -> EntropyCorrelation:

@@ -20,19 +20,21 @@ PRIMARY, SECONDARY, SIGNED, DESCRIPTIVE = "primary", "secondary", "signed", "des
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a difference shows about the first model: `better`, `worse`, `differs`, `undecided` or `not tested`.
-
-    `p_adjusted`, `lower` and `upper` are corrected for the number of metrics that are tested together, None where
-    nothing is tested. `minimum_detectable` is the true difference that this very rule finds four times in five; with
-    several metrics that of its first step, which is the strictest.
-    """
+    """What a difference shows about the first model."""
 
     family: str
+    """The metrics that are tested together with this one."""
     verdict: str
+    """`better`, `worse`, `differs`, `undecided` or `not tested`."""
     p_adjusted: float | None
+    """Corrected for the number of metrics tested together; None where nothing is tested."""
     lower: float | None
+    """The lower end of the interval, corrected alike."""
     upper: float | None
+    """The upper end of the interval, corrected alike."""
     minimum_detectable: float | None
+    """The true difference that this very rule finds four times in five; with several metrics that of its first step,
+    which is the strictest."""
 
 
 def decide(
