@@ -90,13 +90,13 @@ def elements(data: bytes, *, max_bytes: int, max_depth: int = 64) -> Iterator[tu
             try:
                 key: str | None = None
                 if opening == "{":
-                    found, at = decoder.raw_decode(document, at)
-                    if not isinstance(found, str):
+                    value, at = decoder.raw_decode(document, at)
+                    if not isinstance(value, str):
                         raise JsonFault("JSON", "a name in quotes was expected", line)
-                    if found in seen:
-                        raise JsonFault("JSON", f"key given twice: {found[:100]!r}", line)
-                    seen.add(found)
-                    key = found
+                    if value in seen:
+                        raise JsonFault("JSON", f"key given twice: {value[:100]!r}", line)
+                    seen.add(value)
+                    key = value
                     expect(":")
                     at = _SPACE.match(document, at).end()  # type: ignore[union-attr]
                 value, at = decoder.raw_decode(document, at)
