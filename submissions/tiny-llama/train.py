@@ -302,9 +302,7 @@ def main(folder: Path) -> None:
     files = sorted([*(folder / "tiny-llama" / "model").iterdir(), *(folder / "tiny-llama-lora" / "adapter").iterdir()])
     record = {
         "inputs_sha256": digest_inputs(asked),
-        "files": {
-            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-        },
+        "files": {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "libraries": {name: version(name) for name in ("peft", "tokenizers", "torch", "transformers")},
     }
     (folder / "tiny-llama" / "made.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
