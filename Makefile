@@ -94,7 +94,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed-dev  ## write the golden files anew; read the difference before committing it
-	$(BIN)/pytest --update-golden
+	$(BIN)/pytest --update-golden $$(grep -rlE "update.golden" tests --include="test_*.py")
 
 # Every version comes from here: constraints.txt first, and each lock of the image within it, with the hash of every file.
 # A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.
