@@ -26,7 +26,9 @@ def read_csv(stream: BinaryIO) -> Iterator[Row]:
     """Rows of a file with RFC 4180 quotes, separated by the first of , ; tab | that its first line has outside them."""
     lines = _text_lines(stream)
     try:
-        first = next(lines, "")
+        first = next(lines, None)
+        if first is None:
+            return
         csv.field_size_limit(MAX_ROW)
         delimiter = _delimiter(first)
         reader = csv.reader(_before(first, lines), delimiter=delimiter, strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.core.benchmark_types import Dataset
 from runner.core.errors import InvalidInput
 from runner.tasks.data import check
 from runner.tasks.data.forms import count_rows, read_rows
@@ -39,6 +40,7 @@ def fault(path: Path) -> tuple[str, int, str, str | None]:
         ("a.csv", TABLE.decode().encode("utf-16"), "UTF-16", "UTF-8"),
         ("a.tsv.gz", gzip.compress(TABLE.decode().encode("utf-16")), "UTF-16", "UTF-8"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_file_is_instead_is_said_once(name: str, content: bytes, what: str, hint: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
@@ -73,7 +75,7 @@ def test_a_row_that_is_too_long_ends_the_file(tmp_path: Path) -> None:
 
 
 def test_a_cell_that_is_too_long_ends_the_file(tmp_path: Path) -> None:
-    cell = b"a line of the cell\n" * 500_000
+    cell = (b"x" * 100_000 + b"\n") * 90
     (tmp_path / "a.csv").write_bytes(b'id,text,yes,no\na,"' + cell + b'",4,1\nb,t,4,1\n')
     code, line, message, hint = fault(tmp_path / "a.csv")
     assert (code, line) == ("DATA_TABLE", 2)
@@ -82,13 +84,11 @@ def test_a_cell_that_is_too_long_ends_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.parquet", b"PAR1, or not"), ("a.jsonl.gz", b"\x1f\x8b\x08broken"), ("a.csv", b"\xff\xfe")]
+    ("name", "content"),
+    [("a.parquet", b"PAR1, or not"), ("a.jsonl.gz", b"\x1f\x8b\x08broken"), ("a.csv", b"\xff\xfe")],
+    ids=["parquet", "gzip", "UTF-16"],
 )
-def test_a_file_that_cannot_be_read_has_a_state(
-    name: str, content: bytes, tmp_path: Path, pinned, benchmark_of
-) -> None:
-    from runner.core.benchmark_types import Dataset
-
+def test_a_file_that_cannot_be_read_has_a_state(name, content, tmp_path, pinned, benchmark_of) -> None:
     (tmp_path / name).write_bytes(content)
     data = replace(pinned(content, rows=1), file=name)
     dataset = Dataset(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.own_benchmark import own_benchmark
 
 from runner.config import load_benchmark
 from runner.core.errors import Fault, InvalidInput
@@ -62,46 +63,12 @@ def read(
     """What a benchmark whose task says `item` reads from one file, through its schema and all its checks."""
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_bytes(content)
-    names = LABELS[labels]
     pin = {
         "file": file,
         "rows": rows or counted(folder / file),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    prompt = {
-        "task": "question",
-        "elicitation": "logprob",
-        "orders": [names],
-        "shows": {name: name for name in names},
-        "template": "$text " + " ".join(f"$option_{place}" for place in range(1, len(names) + 1)),
-        "cue": {"plain": "\nAnswer:", "chat": ""},
-        "options": [[f" {letter}"] for letter in "ABCDE"[: len(names)]],
-        "max_tokens": 100,
-    }
-    value = {
-        "schema_version": "1",
-        "name": "shapes",
-        "version": "1.0.0",
-        "description": "Rows of our own in somebody's shape.",
-        "datasets": {
-            "rows": {"description": "Rows.", "synthetic": False, "source": {"path": "."}, "splits": {"test": pin}}
-        },
-        "tasks": {
-            "question": {
-                "description": "A question.",
-                "labels": names,
-                "item": {"id": "id", "fields": {"text": "text"}, **item},
-                "without_votes": "refuse",
-                "prompts": ["letters"],
-                **task,
-            }
-        },
-        "prompts": {"letters": prompt},
-        "scoring": {"primary": "cross_entropy"},
-        "suites": {
-            "all": {"description": "All.", "comparable": True, "split": "test", "datasets": {"question": "rows"}}
-        },
-    }
+    value = own_benchmark(LABELS[labels], item, {"path": "."}, {"test": pin}, **task)
     (folder / "benchmark.yaml").write_text(json.dumps(value), encoding="utf-8")
     benchmark = load_benchmark(folder / "benchmark.yaml")
     dataset = benchmark.datasets["rows"]
