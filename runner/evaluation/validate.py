@@ -88,14 +88,14 @@ def ignored(path: Path, *, all_names: bool) -> list[str]:
         path = path / "submission.yaml"
     match kind_of(read(path, BENCHMARK_BYTES)):
         case "submission":
-            found = list_ignored(load_submission(path))
+            ignored = list_ignored(load_submission(path))
         case "recipe":
-            found = list_ignored(base_of(load_recipe(path)))
+            ignored = list_ignored(base_of(load_recipe(path)))
         case _:
-            found = []
+            ignored = []
     lines = []
-    for place, what, names in found:
+    for file, what, names in ignored:
         listed = names if all_names else names[:_SHOWN]
         more = f" and {len(names) - len(listed):,} more" if len(names) > len(listed) else ""
-        lines.append(f"{place}: {what}: {', '.join(map(printable, listed))}{more}")
+        lines.append(f"{file}: {what}: {', '.join(map(printable, listed))}{more}")
     return lines

@@ -38,10 +38,12 @@ RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """`metric` of B must be shown to be no worse than A's by more than `margin`."""
+    """A limit on how much worse B may be."""
 
     metric: str
+    """Its name."""
     margin: float
+    """B must be shown to be worse than A by no more than this."""
 
 
 def compare(

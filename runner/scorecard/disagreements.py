@@ -15,17 +15,20 @@ from runner.tasks.selection import drop_unparsed
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One item: people's `votes` per label, their `people` shares, the `model`'s shares, and their total variation.
-
-    `texts` are the item's fields, None where they may not be shown: released texts are people's own stories.
-    """
+    """One item on which model and people differ."""
 
     item: str
+    """Its id."""
     votes: tuple[int, ...]
+    """Of people, per label."""
     people: tuple[float, ...]
+    """Their shares, per label."""
     model: tuple[float, ...]
+    """The model's shares, per label."""
     distance: float
+    """The total variation between the two."""
     texts: Mapping[str, str] | None
+    """The item's fields; None where they may not be shown: released texts are people's own stories."""
 
     def to_json(self) -> dict[str, Any]:
         """The difference as a JSON value."""

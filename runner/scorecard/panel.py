@@ -93,7 +93,7 @@ def panel_row(
     spec = scoring.intervals
     drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
     errors = intervals.standard_error(matrix, shared)
-    place = {name: number for number, name in enumerate(columns)}
+    column_of = {name: number for number, name in enumerate(columns)}
 
     def estimate(value: float, draws: Array, error: float | None) -> Json:
         if error is None:
@@ -104,7 +104,7 @@ def panel_row(
         return {"value": value, "standard_error": error, "confidence_interval": interval}
 
     def of_mean(name: str) -> Json:
-        at = place[name]
+        at = column_of[name]
         return estimate(float(matrix[:, at].mean()), drawn[:, at], None if errors is None else float(errors[at]))
 
     metrics = {
@@ -115,9 +115,9 @@ def panel_row(
         "votes": float(votes.sum(axis=1).mean()),
         "metrics": metrics,
         "skill": {
-            name: _skill(name, {key: (matrix[:, at], drawn[:, at]) for key, at in place.items()}, estimate)
+            name: _skill(name, {key: (matrix[:, at], drawn[:, at]) for key, at in column_of.items()}, estimate)
             for name in metrics
-            if f"ceiling/{name}" in place
+            if f"ceiling/{name}" in column_of
         },
         "reliability": _reliability(counts[where], votes, scoring),
         "ceiling": {
@@ -154,12 +154,12 @@ def _reliability(counts: Array, votes: Array, scoring: ScoringSpec) -> Json:
     clear = ~(rules.tied(counts) | rules.tied(votes))
     agree = rules.plurality(counts)[clear] == rules.plurality(votes)[clear]
     labels = counts.shape[1]
-    one, other = (rules.shares(each)[:, : labels - 1 if labels == 2 else labels] for each in (counts, votes))
-    varied = one.std() > 0 and other.std() > 0
+    own, other = (rules.shares(votes_of)[:, : labels - 1 if labels == 2 else labels] for votes_of in (counts, votes))
+    varied = own.std() > 0 and other.std() > 0
     uniform = np.full(counts.shape, -np.log(labels))
     return {
         "plurality_agreement": float(agree.mean()) if agree.size else None,
         "plurality_items": int(clear.sum()),
-        "share_correlation": float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) if varied else None,
+        "share_correlation": float(np.corrcoef(own.ravel(), other.ravel())[0, 1]) if varied else None,
         "entropy_correlation": entropy_columns(uniform, counts, votes, scoring.ceiling_seed).reliability,
     }

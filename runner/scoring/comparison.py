@@ -18,13 +18,18 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
-    """Model a against model b, `(metrics,)` each; differences are a − b, p-values raw (see `verdicts.decide`)."""
+    """Model a against model b, one entry a metric."""
 
     difference: Array
+    """`(metrics,)` a − b."""
     lower: Array
+    """`(metrics,)` the lower end of the interval."""
     upper: Array
+    """`(metrics,)` the upper end of the interval."""
     standard_error: Array
+    """`(metrics,)` of the difference."""
     p_value: Array
+    """`(metrics,)` two-sided, not yet adjusted: see `verdicts.decide`."""
 
 
 def compare(
@@ -102,10 +107,15 @@ class PairedStatistic:
     """The difference of a number that is not a mean over items, of two models on the same items; see `compare`."""
 
     difference: float
+    """a − b."""
     lower: float
+    """The lower end of the interval."""
     upper: float
+    """The upper end of the interval."""
     standard_error: float
+    """Of the difference."""
     p_value: float
+    """Two-sided, not yet adjusted."""
 
 
 def paired_statistic(

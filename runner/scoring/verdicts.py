@@ -20,19 +20,21 @@ PRIMARY, SECONDARY, SIGNED, DESCRIPTIVE = "primary", "secondary", "signed", "des
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a difference shows about the first model: `better`, `worse`, `differs`, `undecided` or `not tested`.
-
-    `p_adjusted`, `lower` and `upper` are corrected for the number of metrics that are tested together, None where
-    nothing is tested. `minimum_detectable` is the true difference that this very rule finds four times in five; with
-    several metrics that of its first step, which is the strictest.
-    """
+    """What a difference shows about the first model."""
 
     family: str
+    """The metrics that are tested together with this one."""
     verdict: str
+    """`better`, `worse`, `differs`, `undecided` or `not tested`."""
     p_adjusted: float | None
+    """Corrected for the number of metrics tested together; None where nothing is tested."""
     lower: float | None
+    """The lower end of the interval, corrected alike."""
     upper: float | None
+    """The upper end of the interval, corrected alike."""
     minimum_detectable: float | None
+    """The true difference that this very rule finds four times in five; with several metrics that of its first step,
+    which is the strictest."""
 
 
 def decide(
@@ -61,8 +63,8 @@ def decide(
         if name == DESCRIPTIVE:
             verdicts.append(Verdict(name, "not tested", None, None, None, None))
             continue
-        each = alpha / tests[name]
-        half = float(-ndtri(each / 2) * standard_error[at])
+        own_alpha = alpha / tests[name]
+        half = float(-ndtri(own_alpha / 2) * standard_error[at])
         shown = bool(adjusted[at] <= alpha)
         verdicts.append(
             Verdict(
@@ -71,7 +73,7 @@ def decide(
                 p_adjusted=float(adjusted[at]),
                 lower=float(difference[at]) - half,
                 upper=float(difference[at]) + half,
-                minimum_detectable=float(minimum_detectable_difference(standard_error[at], each)),
+                minimum_detectable=float(minimum_detectable_difference(standard_error[at], own_alpha)),
             )
         )
     return verdicts

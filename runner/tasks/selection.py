@@ -258,11 +258,17 @@ def _reasons(benchmark: Benchmark, choice: RunConfig, suite: Suite) -> list[str]
     reasons = []
     if claims_release(benchmark) and not is_released(benchmark):
         reasons.append(unreleased(benchmark))
+    of_suite, of_limit = trial_reasons(suite.name, choice.limit)
     if not suite.comparable:
-        reasons.append(f"suite {suite.name!r} is for trying things")
+        reasons.append(of_suite)
     if choice.limit is not None:
-        reasons.append(f"limited to {choice.limit} items")
+        reasons.append(of_limit)
     return reasons
+
+
+def trial_reasons(suite: str, limit: int | None) -> tuple[str, str]:
+    """What a card says that cannot be ranked for its suite, or for its limit: it only tries the machinery."""
+    return f"suite {suite!r} is for trying things", f"limited to {limit} items"
 
 
 def prompts(selection: Selection) -> list[Prompt]:

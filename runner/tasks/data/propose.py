@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runner.config.cross_checks import GAP
+from runner.config.gaps import GAP
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import write_whole
 from runner.tasks.data.look import Guess, look_at
