@@ -112,6 +112,10 @@ _API: dict[str, dict[str, Any]] = {
     "--api-key-file": {"metavar": "FILE", "type": FILE, "help": "File with the service's key."},
     "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Concurrent requests. [8]"},
     "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Attempts per request. [6]"},
+    "--api-allow-http": {
+        "metavar": "HOST",
+        "help": "Allow prompts to travel unencrypted to this host, which the submission names.",
+    },
     "--api-unanswered": {
         "metavar": "N",
         "type": click.IntRange(0),
@@ -153,6 +157,7 @@ def choice(
 
 def access(
     api_base_url: str | None,
+    api_allow_http: str | None,
     api_key_env: str | None,
     api_key_file: Path | None,
     api_concurrency: int | None,
@@ -164,6 +169,7 @@ def access(
 
     values = {
         "base_url": api_base_url,
+        "http_host": api_allow_http,
         "key_variable": api_key_env,
         "key_file": api_key_file,
         "concurrency": api_concurrency,
