@@ -28,10 +28,16 @@ _STAGES = {
 }
 
 
+UNWRAPPED = 100_000
+"""The width of what is no terminal: nothing is wrapped or cut for a program, a file or a log."""
+
+
 def screen(stderr: bool = False) -> Console:
-    """Rich decides on colour (a terminal, NO_COLOR); piped output stays plain and 80 columns wide."""
+    """Rich decides on colour (a terminal, NO_COLOR) and width; piped output stays plain and is not wrapped."""
     console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=80, color_system=None)
+    if console.is_terminal:
+        return console
+    return Console(stderr=stderr, highlight=False, width=UNWRAPPED, color_system=None)
 
 
 def steps(console: Console, field: str) -> Progress:
