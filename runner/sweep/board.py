@@ -39,7 +39,8 @@ def rank(
 ) -> Leaderboard | None:
     """The leaderboard of a sweep's cards; with `archive`, which they are added to, of all that are in it.
 
-    None where there is no card. Its `archive` is empty where none is kept. `benchmark_file` is that of a benchmark of one's own. Raises what `add` does.
+    None where there is no card. Its `archive` is empty where none is kept. `benchmark_file` is that of a benchmark of
+    one's own. Raises what `add` does.
     """
     cards = [folder / record.run for record in records if record.state == "done" and record.run]
     if not cards:
