@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families token-ids compare-real test test-unit retrain simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -64,6 +64,13 @@ $(TRANSFORMERS4)/.installed:
 
 families: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## what is run right of thirty families of models: docs/families.md
 	$(BIN)/python tests/families/table.py --write --peer-python $(TRANSFORMERS4)/bin/python
+
+token-ids: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## token ids of true vocabularies on 200 Dilemmas: DATA=FOLDER
+	$(BIN)/python tests/families/token_ids.py --data $(DATA)/dev.scruples-dilemmas.jsonl \
+	  --peer-python $(TRANSFORMERS4)/bin/python
+
+compare-real: $(REAL)/.installed  ## SmolLM2 beside plain transformers on 200 prompts, minutes; DATA=FOLDER for released ones
+	$(BIN)/python tests/families/compare_smollm2.py $(if $(DATA),--data $(DATA)/dev.scruples-dilemmas.jsonl)
 
 test: lint  ## install, check style, types and import direction, run every test
 	-$(MAKE) real-models  # without them their tests are skipped
