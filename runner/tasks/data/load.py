@@ -140,7 +140,8 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         own = taken_of(parts.apart, data.folds)
         chosen = tuple(entry for entry, mine in zip(chosen, own, strict=True) if mine)
         if sum(own) != data.folds.rows:
-            message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
+            unit = "items" if isinstance(task.item.votes, VoteSpec) and task.item.votes.kind == "rows" else "rows"
+            message = f"The folds that are taken have {sum(own):,} {unit}, {data.folds.rows:,} are declared."
             hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
             faults.add("DATA_ROWS", message, hint=hint)
     items = tuple(entry for entry in chosen if isinstance(entry, Item))

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from support.own_benchmark import own_benchmark
 
 from runner.config import load_benchmark
+from runner.config.detect import check_file
 from runner.core.errors import Fault, InvalidInput
 from runner.tasks.data import find_file, load_items
 from runner.tasks.data.forms import count_rows
 from runner.tasks.data.load import LoadedSplit
+from runner.tasks.data.pin import pin_benchmark
+from runner.tasks.data.propose import propose
 
 LABELS = {
     "nli": ["entailment", "neutral", "contradiction"],
@@ -379,6 +383,22 @@ def test_each_shape_is_read_to_the_right_counts(name: str, tmp_path: Path) -> No
     loaded = read(tmp_path, content, item, labels, file)
     assert {item.id: item.counts for item in loaded.items} == expected
     assert all(item.fields["text"] for item in loaded.items)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_init_makes_a_benchmark_of_each_shape_that_only_has_gaps(name: str, tmp_path: Path) -> None:
+    """Whatever it could tell: the file is valid but for what a person has to say, and `pin` can read the data."""
+    file, content, *_ = SHAPES[name]
+    (tmp_path / Path(file).name).write_bytes(content)
+    path, _ = propose(tmp_path / "own", tmp_path / Path(file).name)
+    # One fold of one instead of five: most of these files have a row or two.
+    text = path.read_text(encoding="utf-8").replace("number: 5, take: [1, 2, 3, 4]", "number: 2, take: [1, 2]")
+    text = re.sub(r"      dev:\n.*\n.*take: \[5\].*\n", "", text)
+    path.write_text(text, encoding="utf-8")
+    if len(SHAPES[name][4]) == 1:
+        path.write_text(re.sub(r"        folds: .*\n", "", text), encoding="utf-8")
+    pin_benchmark(path, None)
+    assert {fault.code for fault in check_file(path)} == {"GAP"}
 
 
 def test_group_texts_and_skipped_rows(tmp_path: Path) -> None:
