@@ -88,6 +88,7 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
         hint = "It travels with the package: install the package again."
     elif dataset.path is not None:
         hint = "Put it there: nothing is fetched for a source with a `path`. Or name its folder with --data-dir."
+        hint += " Beside a card lies a copy of its benchmark: name the original with --benchmark."
     else:
         folder = default_data_dir() if data_dir is None else data_dir
         hint = f"Run `benchmark data fetch --data-dir {folder}`, or name the folder that holds it with --data-dir."
