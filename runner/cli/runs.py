@@ -121,6 +121,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
     callback=_shard,
     help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
+@options.engine
 @options.api
 @options.nonce
 @options.key
@@ -137,6 +138,8 @@ def evaluate(
     threads: int | None,
     resume: bool,
     shard: "Shard | None",
+    engine: str,
+    ray_address: str | None,
     nonce: str | None,
     key_file: Path | None,
     quiet: bool,
@@ -150,7 +153,14 @@ def evaluate(
 
     tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
-    settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
+    settings = walk.Settings(
+        output_dir,
+        LoadOptions(device, dtype, tokens, threads),
+        resume,
+        nonce,
+        access,
+        options.cluster(engine, ray_address, quiet),
+    )
     options.warn_of_loss(output_dir)
     config = options.choice(**more, prompts=prompts, elicitation=elicitation)
     if shard is not None:
