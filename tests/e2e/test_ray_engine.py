@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 from support.command import Command
 from support.ray_nodes import RayNodes, wait_for
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install -e '.[ray]'"),
+]
 
-STEPS = ("--suite", "sample", "--task", "dilemmas", "--limit", "40", "--batch-tokens", "300")
+STEPS = ("--suite", "sample", "--task", "dilemmas", "--limit", "40", "--batch-tokens", "100")
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ class RayNodes:
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._token = secrets.token_hex(32)
         self.variables = {
+            "RAY_worker_niceness": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,

@@ -17,7 +17,7 @@ from runner.tasks.predictions import to_line
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.25
-_SAY_AFTER_SECONDS = 5.0
+_SAY_AFTER_SECONDS = 20.0
 _MOST_LOSSES = 3
 # The worker alone was lost, and its actor is there to tell of it.
 WORKER_LOST = frozenset({"WORKER_CRASH", "WORKER_MEMORY"})

@@ -14,8 +14,9 @@ from runner.core.errors import BackendError, Fault, InvalidInput
 _OBJECT_STORE_BYTES = 80 << 20  # steps are small and weights never pass through it; this is the least that Ray takes
 # Read by Ray when it is imported: no reports to its makers, and no cluster that it starts of itself. The first name of
 # the others is for other systems, says Ray, but on Linux too it makes each of its processes listen on 127.0.0.1 alone.
+# Unasked, its processes compute at the lowest priority but four: here that is what the run is for.
 _ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
 
 
 def check_ray(address: str | None) -> None:
@@ -39,7 +40,7 @@ def ray_session(address: str | None, cpus: int, *, cuda: bool) -> Iterator[Modul
     """
     own = address is None
     folder = tempfile.mkdtemp(prefix="ray-") if own else None  # short: it holds the names of sockets
-    variables = {**_ALWAYS, **({**_LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)} if own else {})}
+    variables = {**_ALWAYS, **({**_OWN, "RAY_AUTH_TOKEN": secrets.token_hex(32)} if own else {})}
     try:
         with _variables(variables):
             ray = _connect(address, cpus, cuda, folder)
