@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runner.cli import archive, cards, inspection, output, pages, runs, training
+from runner.cli import archive, cards, inspection, output, pages, runs, sweep, training
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.version import __version__
 
@@ -95,6 +95,7 @@ for _command in (
     runs.validate,
     runs.evaluate,
     runs.merge,
+    sweep.sweep,
     runs.score,
     training.finetune,
     cards.verify,

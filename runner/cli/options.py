@@ -131,6 +131,44 @@ elicitation = click.option(
     help="Read log-probabilities, or let the model write the distribution: two tracks.",
 )
 
+engine = click.option(
+    "--engine",
+    type=click.Choice(["local"]),
+    default="local",
+    show_default=True,
+    help="Where models run: in processes of this machine.",
+)
+
+loading = _all(
+    click.option(
+        "--device",
+        default=None,
+        metavar="NAME[,NAME…]",
+        help="cpu, cuda, cuda:1, …; a comma adds a replica; cuda:0+cuda:1 splits one replica over both. "
+        "[default: cuda if present]",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        default=None,
+        help="Type of the loaded weights. [default: the submission's]",
+    ),
+    click.option(
+        "--batch-tokens",
+        default="auto",
+        show_default=True,
+        metavar="N|auto",
+        help="Tokens per batch; fewer need less memory.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=None,
+        metavar="N",
+        help="CPU threads per replica; changing it can change the last digits. [default: all cores, shared]",
+    ),
+)
+
 selection = _all(benchmark, suite, tasks, split, data_dir, limit)
 
 
@@ -153,6 +191,15 @@ def choice(
     from runner.tasks.selection import RunConfig
 
     return RunConfig(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts, elicitation)
+
+
+def token_count(text: str) -> int | None:
+    """The value of `--batch-tokens` as the runner takes it; None for auto."""
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise click.BadParameter(f"{text!r} is neither a positive whole number nor 'auto'.", param_hint="--batch-tokens")
 
 
 def access(

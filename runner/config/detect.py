@@ -1,4 +1,4 @@
-"""Tell benchmark, submission and recipe from each other, and check a file as what it is."""
+"""Tell benchmark, submission, recipe and sweep from each other, and check a file as what it is."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,25 +10,27 @@ from runner.config.scalars import shown
 from runner.config.schema import nearest
 from runner.config.source import BENCHMARK_BYTES, SUBMISSION_BYTES, Document, fault_at, parse, read_bytes
 from runner.config.submission import submission_faults
+from runner.config.sweep import sweep_faults
 from runner.core.errors import Fault, InvalidInput
 
-Kind = Literal["submission", "recipe", "benchmark"]
+Kind = Literal["submission", "recipe", "benchmark", "sweep"]
 
 # In this order: a key of an earlier kind decides.
 _KEYS: Mapping[Kind, tuple[str, ...]] = {
     "submission": ("model", "adapter"),
     "recipe": ("base", "objective", "method", "training"),
+    "sweep": ("submissions",),
     "benchmark": ("datasets", "tasks", "prompts", "scoring", "suites"),
 }
 
 
 def check_file(path: Path) -> tuple[Fault, ...]:
-    """Every fault of the benchmark, submission or recipe in the file `path`; none where it is valid."""
+    """Every fault of the benchmark, submission, recipe or sweep in the file `path`; none where it is valid."""
     try:
         data = read_bytes(path, BENCHMARK_BYTES)
         document = parse(data, str(path), BENCHMARK_BYTES)
         kind = kind_of(document)
-        if kind != "benchmark" and len(data) > SUBMISSION_BYTES:
+        if kind not in ("benchmark", "sweep") and len(data) > SUBMISSION_BYTES:
             parse(data, str(path), SUBMISSION_BYTES)
         if (stranger := _of_no_kind(document)) is not None:
             return (stranger,)
@@ -43,7 +45,7 @@ def kind_of(document: Document) -> Kind:
     for kind, known in _KEYS.items():
         if any(key in keys for key in known):
             return kind
-    nearly: tuple[Kind, ...] = ("benchmark", "recipe")
+    nearly: tuple[Kind, ...] = ("benchmark", "recipe", "sweep")
     return next((kind for kind in nearly if any(nearest(key, _KEYS[kind]) for key in keys)), "submission")
 
 
@@ -68,4 +70,5 @@ _FAULTS: Mapping[Kind, Callable[[Document], tuple[Fault, ...]]] = {
     "submission": submission_faults,
     "recipe": recipe_faults,
     "benchmark": benchmark_faults,
+    "sweep": sweep_faults,
 }
