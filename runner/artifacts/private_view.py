@@ -1,7 +1,7 @@
 """A folder of our making that holds exactly the files of a submission that were checked and hashed.
 
 The libraries are given this folder and never the submitted one: what they look for beside the files that we know, by
-whatever key or name, is not there. docs/decisions/0060-private-view.md says why it is made of what it is made of.
+whatever key or name, is not there. docs/decisions/0062-private-view.md says why it is made of what it is made of.
 """
 
 import hashlib
@@ -74,13 +74,13 @@ class PrivateView:
 
     def _bind(self, tree: Tree, name: str, seen: Mapping[str, FileStat] | None) -> dict[str, Any]:
         """Copy or link one file; its entry in the manifest."""
-        place = tree.place(name)
+        file = tree.place(name)
         path = str(tree.folder / name)
         try:
             with open_regular(tree.path(name)) as stream:
                 if seen is not None and stat_file(path, stream.fileno()) != seen.get(path):
                     message = "It was written to or exchanged while it was checked."
-                    raise InvalidInput(Fault("BYTES_CHANGED", message, file=place))
+                    raise InvalidInput(Fault("BYTES_CHANGED", message, file=file))
                 if name.endswith(_WEIGHTS):
                     self._link(tree, name, stream.fileno())
                     digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -91,7 +91,7 @@ class PrivateView:
                     digest, size = hashlib.sha256(data).hexdigest(), len(data)
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
-            raise InvalidInput(Fault("FILE_UNREADABLE", message, file=place)) from None
+            raise InvalidInput(Fault("FILE_UNREADABLE", message, file=file)) from None
         return {"name": name, "size": size, "sha256": digest}
 
     def _link(self, tree: Tree, name: str, handle: int) -> None:

@@ -151,18 +151,18 @@ def _target(path: Path) -> Path:
 
 def _look(folder: Path, name: str, collisions: Mapping[str, str]) -> tuple[os.stat_result | None, Fault | None]:
     """The state of a file that may be opened, or the first thing that is wrong with it."""
-    place = printable(str(folder / name))
+    file = printable(str(folder / name))
     try:
         status = _target(folder / name).lstat()
     except OSError as error:
-        return None, Fault("FILE_UNREADABLE", f"It cannot be looked at: {error.strerror}.", file=place)
+        return None, Fault("FILE_UNREADABLE", f"It cannot be looked at: {error.strerror}.", file=file)
     if (what := _what(status)) is not None:
         hint = "Put a plain copy of the file in its place (`cp -L`)."
-        return None, Fault("FILE_NOT_REGULAR", f"It is {what}, a regular file was expected.", file=place, hint=hint)
+        return None, Fault("FILE_NOT_REGULAR", f"It is {what}, a regular file was expected.", file=file, hint=hint)
     if name in collisions:
         message = f"Its name equals that of {printable(collisions[name])} once case and Unicode form are put aside."
-        return None, Fault("NAME_COLLISION", message, file=place, hint="Rename one of the two.")
-    unreadable = _unreadable(_target(folder / name), status, place)
+        return None, Fault("NAME_COLLISION", message, file=file, hint="Rename one of the two.")
+    unreadable = _unreadable(_target(folder / name), status, file)
     return (None, unreadable) if unreadable else (status, None)
 
 

@@ -162,6 +162,13 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
     click.echo(restore(opened(open_store(address)), wanted, output_dir))
 
 
+def _web_address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """A relative address or one of the web: nothing that a browser would run."""
+    if value is not None and ":" in value.partition("/")[0] and not value.startswith(("https://", "http://")):
+        raise click.BadParameter("A relative address is needed, or one that begins with https:// or http://.")
+    return value
+
+
 @click.command()
 @click.argument("address", metavar="ARCHIVE")
 @options.keyring
@@ -190,6 +197,18 @@ def get(address: str, wanted: str, output_dir: Path) -> None:
     show_default=True,
     help="Output format.",
 )
+@click.option(
+    "--include-trial",
+    is_flag=True,
+    help="Also rank runs on the sample and limited runs, apart and titled as trials.",
+)
+@click.option(
+    "--archive-url",
+    default=None,
+    metavar="URL",
+    callback=_web_address,
+    help="html: where readers of the page find the archive, for links to the cards.",
+)
 def leaderboard(
     address: str,
     keyring: Path | None,
@@ -198,6 +217,8 @@ def leaderboard(
     split: str | None,
     data_dir: Path | None,
     output_format: str,
+    include_trial: bool,
+    archive_url: str | None,
 ) -> None:
     """Rank the comparable cards of an archive.
 
@@ -214,11 +235,16 @@ def leaderboard(
         split=split,
         data_dir=data_dir,
         benchmark=None if benchmark_file is None else load_benchmark(benchmark_file),
+        include_trial=include_trial,
     )
     if output_format == "html":
+        from runner.archive.objects import CARD
         from runner.report.html import leaderboard_page
 
-        output.echo_utf8(leaderboard_page(board))
+        def link(card: str) -> str:
+            return f"{(archive_url or '').rstrip('/')}/{CARD.name(card)}"
+
+        output.echo_utf8(leaderboard_page(board, None if archive_url is None else link))
     else:
         from runner.archive.leaderboard.formats import render
 

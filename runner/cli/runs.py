@@ -63,9 +63,13 @@ def validate(
         raise click.exceptions.Exit(UserError.exit_code)
 
 
-def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> "Shard | None":
+def _shard(context: click.Context, _parameter: click.Parameter, value: str | None) -> "Shard | None":
     from runner.evaluation.shards import parse_shard
 
+    if context.params.get("script"):  # which part it is, each job of the array will know
+        if value not in (None, "auto"):
+            raise click.BadParameter(f"A script is for all parts: leave {value!r} out, or give auto.")
+        return None
     try:
         return None if value is None else parse_shard(value)
     except ValueError as problem:
@@ -84,33 +88,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @options.elicitation
 @options.output_dir
-@click.option(
-    "--device",
-    default=None,
-    metavar="NAME[,NAME…]",
-    help="cpu, cuda, cuda:1, …; a comma adds a replica; cuda:0+cuda:1 splits one replica over both. "
-    "[default: cuda if present]",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default=None,
-    help="Type of the loaded weights. [default: the submission's]",
-)
-@click.option(
-    "--batch-tokens",
-    default="auto",
-    show_default=True,
-    metavar="N|auto",
-    help="Tokens per batch; fewer need less memory.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=None,
-    metavar="N",
-    help="CPU threads per replica; changing it can change the last digits. [default: all cores, shared]",
-)
+@options.loading
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Resume an unfinished run with the same inputs."
 )
@@ -122,6 +100,14 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
     help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
 @options.engine
+@click.option(
+    "--print",
+    "script",
+    type=click.Choice(["sbatch"]),
+    default=None,
+    is_eager=True,
+    help="Run nothing; print a Slurm script that runs this command line in parts and merges them.",
+)
 @options.api
 @options.nonce
 @options.key
@@ -140,6 +126,7 @@ def evaluate(
     shard: "Shard | None",
     engine: str,
     ray_address: str | None,
+    script: str | None,
     nonce: str | None,
     key_file: Path | None,
     quiet: bool,
@@ -147,20 +134,18 @@ def evaluate(
     **more: Any,
 ) -> None:
     """Run a submission and write a signed scorecard."""
+    tokens = options.token_count(batch_tokens)
+    if script is not None:
+        click.echo(_sbatch_script(submission), nl=False)
+        return
     from runner.evaluation import evaluate as walk
     from runner.models.base import LoadOptions
     from runner.report import console, terminal
 
-    tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
-    settings = walk.Settings(
-        output_dir,
-        LoadOptions(device, dtype, tokens, threads),
-        resume,
-        nonce,
-        access,
-        options.cluster(engine, ray_address, quiet),
-    )
+    load = LoadOptions(device, dtype, tokens, threads)
+    cluster = options.cluster(engine, ray_address, quiet)
+    settings = walk.Settings(output_dir, load, resume, nonce, access, cluster)
     options.warn_of_loss(output_dir)
     config = options.choice(**more, prompts=prompts, elicitation=elicitation)
     if shard is not None:
@@ -247,7 +232,13 @@ def score(
     click.echo(folder)
 
 
-def _positive(text: str, option: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise click.BadParameter(f"{text!r} is neither a positive whole number nor 'auto'.", param_hint=option)
+def _sbatch_script(path: Path) -> str:
+    from runner.cli.sbatch import sbatch_script
+    from runner.config.submission import load_submission
+    from runner.core.errors import Fault, InvalidInput
+
+    submission = load_submission(path)
+    if submission.service is not None:
+        message = "A service is asked by one process: --print sbatch is for models that are loaded."
+        raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
+    return sbatch_script(click.get_current_context(), submission.name)

@@ -6,14 +6,12 @@ from string import Template
 from typing import Any
 
 from runner.config.defaults import scoring_of
+from runner.config.gaps import find_gaps
 from runner.config.scalars import shown
 from runner.config.schema import did_you_mean
 from runner.config.source import Document, JsonPath, fault_at
 from runner.core.errors import Fault
 from runner.core.text import name_of
-
-GAP = "FILL IN:"
-"""What `benchmark init` writes where a person has to say something."""
 
 Sound = Callable[[JsonPath], bool]
 
@@ -24,7 +22,7 @@ def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
     """The faults that no schema can see; parts of `document` that are not `sound` are passed over."""
     if not isinstance(document.value, dict):
         return
-    yield from _gaps(document, document.value, ())
+    yield from find_gaps(document, document.value, ())
     for section, check in (
         ("datasets", _dataset),
         ("tasks", _task),
@@ -36,20 +34,6 @@ def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
                 yield from check(document, sound, name)
     if sound(("scoring",)):
         yield from _scoring(document)
-
-
-def _gaps(document: Document, value: Any, path: JsonPath) -> Iterator[Fault]:
-    """Texts in which something is still to be said."""
-    if isinstance(value, str) and GAP in value:
-        what = value.partition(GAP)[2].strip().splitlines()
-        message = f"Here something is still to be said: {shown(what[0] if what else '')[1:-1]}"
-        yield fault_at(document, "GAP", path, message, f"Write it in place of {GAP.rstrip(':')!r}.")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _gaps(document, inner, (*path, key))
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _gaps(document, inner, (*path, place))
 
 
 def _section(document: Document, name: str) -> Mapping[str, Any] | None:
@@ -226,10 +210,10 @@ def _names(document: Document, at: JsonPath, votes: Mapping[str, Any], labels: l
         if other != label:
             message = f"The labels {other!r} and {label!r} are both called {name!r} in the data."
             yield fault_at(document, "VOTES", (*at, "keys", label), message)
-    for place, name in enumerate(votes.get("ignore", ())):
+    for number, name in enumerate(votes.get("ignore", ())):
         if name is not None and name_of(name) in first:
             message = f"{shown(name)} stands for the label {first[name_of(name)]!r}, so it cannot be ignored."
-            yield fault_at(document, "VOTES", (*at, "ignore", place), message)
+            yield fault_at(document, "VOTES", (*at, "ignore", number), message)
 
 
 def _prompt(document: Document, sound: Sound, name: str) -> Iterator[Fault]:

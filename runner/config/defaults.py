@@ -60,24 +60,24 @@ def scoring_of(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     where `self_check` is given. `inference` is 2, but 1 where `metrics` are listed and nothing that needs 2 is said.
     """
     given = benchmark["scoring"]
-    found = {**SCORING, **given}
+    scoring = {**SCORING, **given}
     for name in ("fit", "ceiling", "intervals", "self_check"):
         if isinstance(given.get(name), Mapping):
             own = {key: value for key, value in SCORING[name].items() if key != "changed_texts"}
-            found[name] = {**own, **given[name]}
-    if isinstance(found["fit"], Mapping) and "split" not in found["fit"]:
-        found["fit"] = {**found["fit"], "split": _fitting_split(benchmark)}
+            scoring[name] = {**own, **given[name]}
+    if isinstance(scoring["fit"], Mapping) and "split" not in scoring["fit"]:
+        scoring["fit"] = {**scoring["fit"], "split": _fitting_split(benchmark)}
     clustered = any("clusters" in (task.get("item") or {}) for task in _mappings(benchmark.get("tasks")))
     if "inference" not in given:
         # Benchmarks of the first kind list their metrics and declare neither: their cards stay as they are.
-        found["inference"] = 1 if "metrics" in given and "warnings" not in given and not clustered else 2
+        scoring["inference"] = 1 if "metrics" in given and "warnings" not in given and not clustered else 2
     if "warnings" not in given:
-        found["warnings"] = WARNINGS if found["inference"] == 2 else {}
+        scoring["warnings"] = WARNINGS if scoring["inference"] == 2 else {}
     if "metrics" not in given:
         tasks = _mappings(benchmark.get("tasks"))
         wanted = [*_METRICS, *(["wasserstein"] if any(task.get("ordinal") is True for task in tasks) else [])]
-        found["metrics"] = list(dict.fromkeys([*([] if given["primary"] in wanted else [given["primary"]]), *wanted]))
-    return found
+        scoring["metrics"] = list(dict.fromkeys([*([] if given["primary"] in wanted else [given["primary"]]), *wanted]))
+    return scoring
 
 
 def _fitting_split(benchmark: Mapping[str, Any]) -> str:

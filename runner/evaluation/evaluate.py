@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from runner.core.canonical import digest
 from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.core.files import write_whole
 from runner.core.types import Prediction, Prompt, Submission
-from runner.evaluation import run_dir
+from runner.evaluation import result_cache, run_dir
 from runner.evaluation.batching import plan_steps
 from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders, stat_submission
 from runner.evaluation.run_dir import RunDir
@@ -50,6 +51,8 @@ class Settings:
     """Who may be asked and how, where the submission names a service."""
     cluster: Cluster | None = None
     """Where the model runs, if not in processes of this machine."""
+    cache: Path | None = None
+    """Folder of answers of finished runs that an equal run takes (`result_cache`); None: all is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,32 +216,45 @@ def _answer_prompts(
     batches = [[run_prompts[number] for number in step] for step in own_steps]
     if shard is not None:
         run_prompts = [run_prompts[number] for number in sorted(number for step in own_steps for number in step)]
+    self_check = partial(run_self_check, backend, run_prompts, scoring=selection.benchmark.scoring, progress=progress)
+    key, cached = None, result_cache.CachedAnswers(None)
+    if settings.cache is not None and shard is None and opened.submission.service is None:
+        key = result_cache.cache_key(opened.submission, content)
+        cached = result_cache.checked_answers(settings.cache, key, run_prompts, self_check)
     parent = settings.output_dir / opened.submission.name
     run = run_dir.open_run(parent, content, settings.nonce, resume=settings.resume)
+    predict_seconds, answered, resumed = 0.0, 0, 0
     with _resumable(run, len(run_prompts)):
-        predict_seconds, answered = _predict(opened, batches, run, progress)
-        answers = _in_order(run_prompts, run.journal.done)
-        self_check = run_self_check(backend, run_prompts, answers, selection.benchmark.scoring, progress)
+        if cached.answers is None:
+            predict_seconds, answered = _predict(opened, batches, run, progress)
+            resumed = len(run_prompts) - answered
+        answers = list(cached.answers or _in_order(run_prompts, run.journal.done))
+        checked = dict(cached.self_check or self_check(answers))
     if changed := opened.changed_files():
         run.journal.discard()  # no run may go on from answers of bytes that nobody knows
         raise_faults(changed)
+    cache: dict[str, Any] = {}
+    if settings.cache is not None and key is not None:
+        run_id = str(run.journal.header["id"])
+        cache["cache"] = result_cache.finish(settings.cache, key, cached, run_id, answers, checked)
     timing = {
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
         "prompts": answered,
-        "prompts_resumed": len(run_prompts) - answered,
+        "prompts_resumed": resumed,
         "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
         "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
         "prompts_per_second": answered / predict_seconds if answered else None,
         "peak_memory_bytes": environment.peak_memory_bytes(),
         "peak_device_memory_bytes": backend.peak_memory_bytes(),
         "copies_of_the_model": _copies(opened, settings),
+        **cache,
     }
     spent = backend.spent()
     extra: dict[str, Any] = {"service": spent} if spent else {}
     if opened.replicas is not None:
         extra["engine"] = {"name": "ray", "nodes": opened.replicas.nodes(), "restarts": opened.replicas.restarts}
-    return _Answered(run, answers, self_check, backend.describe(), timing, extra)
+    return _Answered(run, answers, checked, backend.describe(), timing, extra)
 
 
 def check_cluster(cluster: Cluster, submission: Submission) -> None:

@@ -117,28 +117,28 @@ def _mismatches(shards: Sequence[ShardFolder]) -> list[Fault]:
     return [fault for shard in shards[1:] for fault in _different(shards[0], shard)]
 
 
-def _different(one: ShardFolder, other: ShardFolder) -> list[Fault]:
+def _different(first: ShardFolder, other: ShardFolder) -> list[Fault]:
     """What makes two shards parts of different runs, by name."""
     pairs = {
-        "number of parts": (one.shard.count, other.shard.count),
-        "nonce": (one.run["nonce"], other.run["nonce"]),
-        **{name: (one.config.get(name), other.config.get(name)) for name in sorted({*one.config, *other.config})},
-        **dict(_leaves("", one.content, other.content)),
+        "number of parts": (first.shard.count, other.shard.count),
+        "nonce": (first.run["nonce"], other.run["nonce"]),
+        **{name: (first.config.get(name), other.config.get(name)) for name in sorted({*first.config, *other.config})},
+        **dict(_leaves("", first.content, other.content)),
     }
     names = [f"{name} ({_short(a)} against {_short(b)})" for name, (a, b) in pairs.items() if a != b]
     if not names:
         return []
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    message = f"It is no part of the same run as {one.path}: {', '.join(names[:_SHOWN])}{more} differ."
+    message = f"It is no part of the same run as {first.path}: {', '.join(names[:_SHOWN])}{more} differ."
     hint = "Run every shard with the same files, options and versions on equal devices."
     return [Fault("SHARD_MISMATCH", message, str(other.path), hint=hint)]
 
 
-def _leaves(place: str, one: Any, other: Any) -> list[tuple[str, tuple[Any, Any]]]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        names = sorted({*one, *other})
-        return [leaf for name in names for leaf in _leaves(f"{place}.{name}", one.get(name), other.get(name))]
-    return [(place.lstrip("."), (one, other))]
+def _leaves(path: str, first: Any, other: Any) -> list[tuple[str, tuple[Any, Any]]]:
+    if isinstance(first, Mapping) and isinstance(other, Mapping):
+        names = sorted({*first, *other})
+        return [leaf for name in names for leaf in _leaves(f"{path}.{name}", first.get(name), other.get(name))]
+    return [(path.lstrip("."), (first, other))]
 
 
 def _short(value: Any) -> str:

@@ -132,7 +132,9 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     elicitation = parse_failures.elicitation(benchmark, part.task, task_answers)
     parsed = drop_unparsed(answers)
     used = parsed.task if parsed.task.scored else part
-    service = api_usage.merged(one.served for one in (task_answers, answers.fitting) if one is not None)
+    service = api_usage.merged(
+        part_served.served for part_served in (task_answers, answers.fitting) if part_served is not None
+    )
     counts = counts_of(used.scored)
     best = fit_dirichlet(counts)
     references, prior_method = references_of(used, best, scoring)

@@ -49,25 +49,25 @@ class _Block:
     def __init__(
         self, matrix: Array, index: Mapping[str, slice], shared: Dependence | None, scoring: ScoringSpec
     ) -> None:
-        self.matrix, self.place = matrix, index
+        self.matrix, self.columns = matrix, index
         spec = scoring.intervals
         self.drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
         self.level, self.method = spec.level, spec.method
         self.errors = intervals.standard_error(matrix, shared)
 
     def mean(self, name: str) -> float:
-        return float(self.matrix[:, self.place[name].start].mean())
+        return float(self.matrix[:, self.columns[name].start].mean())
 
     def draws(self, name: str) -> Array:
-        column: Array = self.drawn[:, self.place[name].start]
+        column: Array = self.drawn[:, self.columns[name].start]
         return column
 
     def sums(self, name: str) -> Array:
-        columns: Array = self.matrix[:, self.place[name]].sum(axis=0)
+        columns: Array = self.matrix[:, self.columns[name]].sum(axis=0)
         return columns
 
     def of_mean(self, name: str) -> Json:
-        column = self.place[name].start
+        column = self.columns[name].start
         if self.method == "bca":
             lower, upper = intervals.bca_interval(self.matrix[:, column], self.drawn[:, column], self.level)
         else:
@@ -117,28 +117,28 @@ def _block(
     parts["confusion"] = f1.confusion_columns(measured.predicted[chosen], measured.majority[chosen], labels)
     if measured.entropies is not None and measured.entropies.columns is not None:
         parts["entropies"] = measured.entropies.columns[chosen]
-    place, at = {}, 0
+    columns_of, at = {}, 0
     for name, part in parts.items():
-        place[name] = slice(at, at + part.shape[1])
+        columns_of[name] = slice(at, at + part.shape[1])
         at += part.shape[1]
     shared = measured.shared if chosen.all() or measured.shared is None else measured.shared.subset(chosen)
-    return _Block(np.hstack(list(parts.values())), place, shared, scoring)
+    return _Block(np.hstack(list(parts.values())), columns_of, shared, scoring)
 
 
 def _estimate(name: str, block: _Block, measured: TaskMetrics, scoring: ScoringSpec) -> Json:
     better = {"lower_is_better": METRICS[name].lower_is_better}
-    if name in block.place:
+    if name in block.columns:
         note = {"reason": measured.notes[name]} if name in measured.notes else {}
         return {**note, **block.of_mean(name), **better}
     if name == "macro_f1":
         value = float(f1.macro_f1(block.sums("confusion")))
-        return {**block.of_draws(value, f1.macro_f1(block.drawn[:, block.place["confusion"]])), **better}
+        return {**block.of_draws(value, f1.macro_f1(block.drawn[:, block.columns["confusion"]])), **better}
     if name == "entropy_correlation":
         return {**_entropy_correlation(block, measured), **better}
     if name in measured.unavailable:
         return {**_missing(measured.unavailable[name]), **better}
     primary = scoring.primary
-    if f"ceiling/{primary}" not in block.place:
+    if f"ceiling/{primary}" not in block.columns:
         return {**_missing("the primary metric was not measured"), **better}
     if name == "gap_to_ceiling":
         value, limit = block.mean(f"value/{primary}"), block.mean(f"ceiling/{primary}")
@@ -151,12 +151,12 @@ def _estimate(name: str, block: _Block, measured: TaskMetrics, scoring: ScoringS
 
 def _skill(name: str, block: _Block, measured: TaskMetrics) -> Json:
     """The skill of one metric, 0 at the better of the two baselines."""
-    if f"ceiling/{name}" not in block.place:
+    if f"ceiling/{name}" not in block.columns:
         return {**_missing(measured.unavailable.get(name, "a baseline has no value of this metric")), "zero": None}
     sign = 1.0 if METRICS[name].lower_is_better else -1.0
     means = {zero: sign * block.mean(f"{zero}/{name}") for zero in ("prior", "uniform")}
-    zero = min(means, key=lambda one: means[one])
-    draws = np.minimum(*(sign * block.draws(f"{one}/{name}") for one in ("prior", "uniform")))
+    zero = min(means, key=lambda baseline: means[baseline])
+    draws = np.minimum(*(sign * block.draws(f"{baseline}/{name}") for baseline in ("prior", "uniform")))
     note = {"reason": measured.notes[name]} if name in measured.notes else {}
     return {**note, **_skill_from(block, name, zero, sign * draws, sign), "zero": zero}
 
@@ -177,7 +177,7 @@ def _entropy_correlation(block: _Block, measured: TaskMetrics) -> Json:
     known = measured.entropies
     if known is None or known.columns is None:
         return _missing("not computed" if known is None or known.reason is None else known.reason)
-    draws = entropies.entropy_correlation(block.drawn[:, block.place["entropies"]])
+    draws = entropies.entropy_correlation(block.drawn[:, block.columns["entropies"]])
     value = float(entropies.entropy_correlation(block.sums("entropies")))
     if not np.isfinite(draws).all():
         reason = "no interval: in some resamples two groups of people have no disagreement in common"

@@ -21,19 +21,20 @@ from runner.signing.keyring import Keyring
 
 @dataclass(frozen=True, slots=True)
 class OpenCard:
-    """A card and what is known of it.
-
-    `report` is None when nobody looked at the signature. `primary` is the benchmark's primary metric, None where no
-    benchmark file with the card's digest is at hand. `environment` is the file beside the card, if it is there and has
-    the digest that the card says.
-    """
+    """A card and what is known of it."""
 
     file: Path
+    """Where it was read."""
     card: Mapping[str, Any]
+    """Its content."""
     sha256: str
+    """Of the file's bytes."""
     report: Report | None
+    """Of its signature; None when nobody looked at it."""
     primary: str | None
+    """The benchmark's primary metric; None where no benchmark file with the card's digest is at hand."""
     environment: Mapping[str, Any] | None
+    """The file beside the card, if it is there and has the digest that the card says."""
 
     @property
     def folder(self) -> Path:
@@ -81,6 +82,9 @@ def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
         raise InvalidInput(
             *(Fault(fault.code, fault.message, str(file), path=fault.path) for fault in error.faults)
         ) from None
+    if not isinstance(value, dict) or not {"benchmark", "tasks", "submission"} & set(value):
+        hint = "A run's folder holds one: scorecard.sigstore.json."
+        raise InvalidInput(Fault("SCHEMA", "This is no scorecard.", str(file), hint=hint))
     schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
     if problems := mismatches(schema, value, MOST_FAULTS):
         raise InvalidInput(

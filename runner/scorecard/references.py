@@ -21,16 +21,17 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What a model's values are held against: two baselines and the ceilings of metrics by name.
-
-    `influence` (items,) of a metric is that of each item on its ceiling through the fitted prior; empty where the prior
-    is taken as known.
-    """
+    """What a model's values are held against."""
 
     uniform: TaskMetrics
+    """The baseline of equal shares."""
     prior: TaskMetrics
+    """The baseline of the fitted class prior."""
     limits: Mapping[str, Ceiling]
+    """The ceilings of metrics by name."""
     influence: Mapping[str, Array] = field(default_factory=dict)
+    """`(items,)` by metric: that of each item on its ceiling through the fitted prior; empty where the prior is taken
+    as known."""
 
     def ceiling_column(self, name: str, items: int) -> Array:
         """(items,) numbers that average to the ceiling of `name`, and scatter as an estimate of it does."""

@@ -26,44 +26,50 @@ PARAMETERS = ("temperature", "concentration", "concentration_calibrated")
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What was fitted for a model, where, and its value for each scored item.
-
-    `method` is `held-out` (one value, from the fitting split), `cross-fitted` (an item's value comes from the folds
-    that do not hold it) or None. `values` maps each of `PARAMETERS` to (items,) and `marginal` to (items, labels), the
-    model's own mean share of each label on the items that were fitted on, as a logarithm; a name that could not be
-    fitted is in `reasons` instead. `limits` says of a name in `values` that some fit lies at a limit, and why.
-    `by_fit` has one entry per fit.
-    """
+    """What was fitted for a model, where, and its value for each scored item."""
 
     method: str | None
+    """`held-out` (one value, from the fitting split), `cross-fitted` (an item's value comes from the folds that do not
+    hold it) or None."""
     split: str | None
+    """That was fitted on; None where nothing was."""
     items: int
+    """How many items were fitted on."""
     by_fit: tuple[Mapping[str, float | None], ...]
+    """One entry per fit: its values by name."""
     values: Mapping[str, Array]
+    """Maps each of `PARAMETERS` to (items,) and `marginal` to (items, labels), the model's own mean share of each label
+    on the items that were fitted on, as a logarithm."""
     reasons: Mapping[str, str]
+    """Why a name of `PARAMETERS` could not be fitted; it is then not in `values`."""
     limits: Mapping[str, str] = field(default_factory=dict)
+    """Says of a name in `values` that some fit lies at a limit, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMetrics:
-    """Per-item values (items,) of each metric of a task, and why a metric is missing.
-
-    `notes` says of a metric that is there that it is scored at the limit of what was fitted for it. `log_probs` and
-    `counts` are (items, labels); `predicted` and `majority` the label indexes of the model's and the
-    people's answer (items,), ties to the first label. `entropies` are what the correlation of entropies is computed
-    from, None where it is not asked for; `shared` says which items are not independent, None that all are.
-    """
+    """Per-item values of each metric of a task, and why a metric is missing."""
 
     log_probs: Array
+    """`(items, labels)` the model's shares as logarithms."""
     counts: Array
+    """`(items, labels)` people's votes."""
     predicted: NDArray[np.intp]
+    """`(items,)` the label index of the model's answer, ties to the first label."""
     majority: NDArray[np.intp]
+    """`(items,)` the label index of the people's answer, ties to the first label."""
     values: Mapping[str, Array]
+    """`(items,)` by metric."""
     unavailable: Mapping[str, str]
+    """Why a metric is missing, by metric."""
     fitted: Fitted
+    """What was fitted for the calibrated metrics."""
     notes: Mapping[str, str] = field(default_factory=dict)
+    """Says of a metric that is there that it is scored at the limit of what was fitted for it."""
     entropies: EntropyCorrelation | None = None
+    """What the correlation of entropies is computed from; None where it is not asked for."""
     shared: Dependence | None = None
+    """Which items are not independent; None that all are."""
 
 
 def counts_of(items: tuple[Item, ...]) -> Array:
@@ -90,8 +96,8 @@ def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
     mass = np.where(unknown, 1.0, scored.answer_mass)
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
-    found = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
-    return replace(found, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
+    metrics = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
+    return replace(metrics, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
 
 
 def shared_by(part: TaskData, scoring: ScoringSpec) -> Dependence | None:

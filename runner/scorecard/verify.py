@@ -26,10 +26,15 @@ class Report:
     """A card that verifies, and each check that was made of it."""
 
     folder: Path
+    """Of the bundle."""
     card: Mapping[str, Any]
+    """Its content."""
     keyid: str
+    """Of the key that signed it."""
     assurance: str
+    """What the role of that key stands for: `independently reproduced` or `self-reported`."""
     checks: tuple[Check, ...]
+    """In the order in which they were made."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON value."""
@@ -150,19 +155,19 @@ def _difference(path: Path, card: Mapping[str, Any]) -> str | None:
     try:
         if path.name == filenames.PREDICTIONS:
             stated = card["predictions"]["sha256"]
-            found: str | None = sha256_of_rows(path, card["predictions"]["rows"])
+            digest: str | None = sha256_of_rows(path, card["predictions"]["rows"])
         else:
             stated = card["environment"]["sha256"]
-            found = sha256_bytes(read_regular(path, strict_json.MAX_BYTES))
+            digest = sha256_bytes(read_regular(path, strict_json.MAX_BYTES))
     except PermissionError:
         raise
     except OSError as problem:
         return f"It cannot be read: {problem.strerror}."
-    if found is None:
+    if digest is None:
         return "It has far more rows than the card says, or one of more than 1 MiB: the file was changed."
-    if found == stated:
+    if digest == stated:
         return None
-    return f"Its sha256 is {found[:16]}…, the card says {stated[:16]}…: the file was changed."
+    return f"Its sha256 is {digest[:16]}…, the card says {stated[:16]}…: the file was changed."
 
 
 def _digest_of(benchmark: Path) -> str | None:

@@ -60,7 +60,7 @@ def _of_task(task: Json, primary: str) -> Iterator[tuple[str, float, Callable[[f
         yield "worse_than_uniform", sign * (value - uniform), gt
     if prior is not None and uniform is not None:
         yield "prior_worse_than_uniform", sign * (prior - uniform), gt
-    yield "at_a_limit", sum(_at_limit(one) for one in task["metrics"].values()), gt
+    yield "at_a_limit", sum(_at_limit(metric_block) for metric_block in task["metrics"].values()), gt
     yield "items", task["items"], lt
     if task["dependence"] is not None:
         yield "units", task["dependence"]["units"], lt

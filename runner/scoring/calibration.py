@@ -23,22 +23,24 @@ CONCENTRATIONS = (1e-3, 1e6)
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted number, infinity included, or None where the data do not determine one.
-
-    `reason` says why there is none, or why the value is a limit; None for an ordinary optimum.
-    """
+    """A fitted number, or why there is none."""
 
     value: float | None
+    """Infinity included; None where the data do not determine one."""
     reason: str | None = None
+    """Why there is no value, or why it is a limit; None for an ordinary optimum."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityCurve:
-    """For one label, `(bins,)` each: mean predicted probability, mean human share, number of items."""
+    """Predicted and human shares of one label, in bins of the predicted share."""
 
     predicted: Array
+    """`(bins,)` the mean predicted probability."""
     observed: Array
+    """`(bins,)` the mean human share."""
     items: NDArray[np.intp]
+    """`(bins,)` the number of items."""
 
 
 def temper(log_probs: Array, temperature: float) -> Array:
@@ -142,8 +144,8 @@ def _fit_concentration(log_probs: Array, counts: Array, *, limits: bool) -> Fitt
     if slopes[left] < 0 < slopes[right]:
         return Fitted(float(np.exp(brentq(lambda at: curve(at)[1], grid[left], grid[right], xtol=1e-14))))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, last)])
-    found = minimize_scalar(lambda at: curve(at)[0], bounds=around, method="bounded", options={"xatol": 1e-9})
-    return Fitted(float(np.exp(found.x)))
+    optimum = minimize_scalar(lambda at: curve(at)[0], bounds=around, method="bounded", options={"xatol": 1e-9})
+    return Fitted(float(np.exp(optimum.x)))
 
 
 # Up to so many votes for a label are summed one by one; beyond, a difference of two lnΓ does.

@@ -33,16 +33,16 @@ _DRAWN: Mapping[str, Callable[[Array, Array], Array]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """A metric's ceiling. Three uncertainties are three things; none of them is the error of sampling items.
-
-    `monte_carlo_error` is that of `value` itself, 0 where nothing was drawn; `spread` how much one draw's score
-    scatters, None where nothing was drawn; `per_item` `(items,)` means that average to `value`, None for macro F1.
-    """
+    """A metric's ceiling. Three uncertainties are three things; none of them is the error of sampling items."""
 
     value: float
+    """The expected value of the metric for a perfect model."""
     monte_carlo_error: float
+    """The error of `value` itself; 0 where nothing was drawn."""
     spread: float | None
+    """How much one draw's score scatters; None where nothing was drawn."""
     per_item: Array | None
+    """`(items,)` means that average to `value`; None for macro F1."""
 
 
 def has_ceiling(name: str) -> bool:

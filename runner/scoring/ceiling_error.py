@@ -59,6 +59,6 @@ def _alpha_influence(votes: Array, alpha: Array, free: NDArray[np.intp]) -> Arra
     bends = (polygamma(1, own) - polygamma(1, own + shares)).mean(axis=0)
     information = np.diag(bends * own**2) - common * np.outer(own, own)
     values, vectors = np.linalg.eigh(information)
-    kept = values > 1e-9 * values.max()
-    inverse = vectors[:, kept] @ np.diag(1.0 / values[kept]) @ vectors[:, kept].T
+    determined = values > 1e-9 * values.max()
+    inverse = vectors[:, determined] @ np.diag(1.0 / values[determined]) @ vectors[:, determined].T
     return np.asarray((scores - scores.mean(axis=0)) @ inverse)

@@ -28,17 +28,17 @@ _FEWEST_GROUPS = 20
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """Which items share what, and the units that follow from it.
-
-    `codes` (items, paths): the value of each item at each path as a number, −1 for none; equal numbers are shared, at
-    whichever path. `walk` (items,): the items in the order of the walk. `unit` (items,): the unit of each item, from 0.
-    `length`: of a block of the walk, 0 where the units are whole groups.
-    """
+    """Which items share what, and the units that follow from it."""
 
     codes: NDArray[np.intp]
+    """`(items, paths)` the value of each item at each path as a number, −1 for none; equal numbers are shared, at
+    whichever path."""
     walk: NDArray[np.intp]
+    """`(items,)` the items in the order of the walk."""
     unit: NDArray[np.intp]
+    """`(items,)` the unit of each item, from 0."""
     length: int
+    """Of a block of the walk; 0 where the units are whole groups."""
 
     @property
     def units(self) -> int:
@@ -85,8 +85,8 @@ def standard_error(losses: Array, shared: Dependence) -> Array | None:
     total += (deviations[alone] ** 2).sum(axis=0)
     for size in range(1, paths + 1):
         sets = [np.sort(shared.codes[:, chosen], axis=1) for chosen in map(list, combinations(range(paths), size))]
-        rows = np.concatenate([np.flatnonzero((one >= 0).all(axis=1)) for one in sets])
-        keys = np.concatenate([one[(one >= 0).all(axis=1)] for one in sets])
+        rows = np.concatenate([np.flatnonzero((codes_of_set >= 0).all(axis=1)) for codes_of_set in sets])
+        keys = np.concatenate([codes_of_set[(codes_of_set >= 0).all(axis=1)] for codes_of_set in sets])
         if not len(keys):
             break
         which = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)

@@ -20,16 +20,16 @@ ABSENT = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class DirichletFit:
-    """Fitted `alpha` `(labels,)`, the mean negative log-likelihood per item (nats, label sequence), and what gave out.
-
-    `notes` says, in sentences, where the optimum lies at a limit or the counts do not determine it; empty if nowhere.
-    `determined` is false where the counts say nothing of the sum of alpha.
-    """
+    """A Dirichlet prior fitted to counts, and what gave out."""
 
     alpha: Array
+    """`(labels,)` the fitted parameters."""
     loss: float
+    """The mean negative log-likelihood per item, in nats of the sequence of labels."""
     notes: tuple[str, ...]
+    """Sentences: where the optimum lies at a limit or the counts do not determine it; empty if nowhere."""
     determined: bool = True
+    """False where the counts say nothing of the sum of alpha."""
 
 
 def fit_dirichlet(counts: ArrayLike) -> DirichletFit:

@@ -29,14 +29,14 @@ _LEAST_RELIABLE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EntropyCorrelation:
-    """Sufficient columns `(items, 10)` of the correlation, or the `reason` why it cannot be had.
-
-    `reliability` is corr(g, p): of what is known of people's disagreement, the share that is not noise.
-    """
+    """What the correlation of entropies is computed from, or why it cannot be had."""
 
     columns: Array | None
+    """`(items, 10)` sufficient columns."""
     reliability: float | None
+    """corr(g, p): of what is known of people's disagreement, the share that is not noise."""
     reason: str | None = None
+    """Why there are no columns."""
 
 
 def entropy_columns(log_probs: Array, counts: Array, panel: Array | None, seed: int) -> EntropyCorrelation:
@@ -53,8 +53,10 @@ def entropy_columns(log_probs: Array, counts: Array, panel: Array | None, seed: 
         return EntropyCorrelation(None, None, reason)
     columns = np.zeros((len(x), 10))
     for g, p in groups[1]:
-        one = x[used]
-        columns[used] += np.column_stack([np.ones_like(g), one, g, p, one * one, g * g, p * p, one * g, one * p, g * p])
+        values = x[used]
+        columns[used] += np.column_stack(
+            [np.ones_like(g), values, g, p, values * values, g * g, p * p, values * g, values * p, g * p]
+        )
     columns /= len(groups[1])
     moments = _moments(columns.sum(axis=0))
     reliability = float(moments[5] / np.sqrt(moments[1] * moments[2])) if min(moments[1], moments[2]) > 0 else 0.0
@@ -81,7 +83,7 @@ def _moments(sums: Array) -> tuple[Array, ...]:
     means = sums / sums[..., :1]
     x, g, p = means[..., 1], means[..., 2], means[..., 3]
     pairs = ((4, x, x), (5, g, g), (6, p, p), (7, x, g), (8, x, p), (9, g, p))
-    return tuple(np.asarray(means[..., column] - one * other) for column, one, other in pairs)
+    return tuple(np.asarray(means[..., column] - values * other) for column, values, other in pairs)
 
 
 def _panels(counts: Array, panel: Array) -> tuple[NDArray[np.bool_], list[tuple[Array, Array]]]:

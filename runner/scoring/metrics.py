@@ -10,24 +10,26 @@ from runner.core.types import Array
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A name of `scoring.metrics` in benchmark.yaml.
-
-    `lower_is_better` is None where neither direction is good (a signed gap). `proper` says *strictly* proper: with
-    votes drawn from the true distribution, the expected value is best at that distribution and only there. `kind`:
-    `item` (mean of per-item values), `corpus` (not a mean over items) or `derived` (from other metrics). `base` is the
-    metric a calibrated or derived one comes from; the ceiling of a calibrated metric is its base's. `same_as` names a
-    metric whose differences say the same, so that testing both counts one finding twice (`ranking_agreement` with two
-    labels only). `legacy` is for numbers of other people's code.
-    """
+    """A name of `scoring.metrics` in benchmark.yaml."""
 
     name: str
+    """As in benchmark.yaml and on the card."""
     lower_is_better: bool | None
+    """None where neither direction is good (a signed gap)."""
     unit: str
+    """Of its values: nats, bits, probability …"""
     proper: bool
+    """*Strictly* proper: with votes drawn from the true distribution, the expected value is best at that distribution
+    and only there."""
     kind: str = "item"
+    """`item` (mean of per-item values), `corpus` (not a mean over items) or `derived` (from other metrics)."""
     base: str | None = None
+    """The metric that a calibrated or derived one comes from; the ceiling of a calibrated metric is its base's."""
     same_as: str | None = None
+    """A metric whose differences say the same, so that testing both counts one finding twice (`ranking_agreement` with
+    two labels only)."""
     legacy: bool = False
+    """A number of other people's code."""
 
 
 _ALL = (

@@ -10,29 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from runner.core.types import Array
-from runner.scoring.comparison import holm, minimum_detectable_difference
+from runner.scoring.comparison import holm, minimum_detectable_difference, quantile_of_error
 
 PRIMARY, SECONDARY, SIGNED, DESCRIPTIVE = "primary", "secondary", "signed", "descriptive"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a difference shows about the first model: `better`, `worse`, `differs`, `undecided` or `not tested`.
-
-    `p_adjusted`, `lower` and `upper` are corrected for the number of metrics that are tested together, None where
-    nothing is tested. `minimum_detectable` is the true difference that this very rule finds four times in five; with
-    several metrics that of its first step, which is the strictest.
-    """
+    """What a difference shows about the first model."""
 
     family: str
+    """The metrics that are tested together with this one."""
     verdict: str
+    """`better`, `worse`, `differs`, `undecided` or `not tested`."""
     p_adjusted: float | None
+    """Corrected for the number of metrics tested together; None where nothing is tested."""
     lower: float | None
+    """The lower end of the interval, corrected alike."""
     upper: float | None
+    """The upper end of the interval, corrected alike."""
     minimum_detectable: float | None
+    """The true difference that this very rule finds four times in five; with several metrics that of its first step,
+    which is the strictest."""
 
 
 def decide(
@@ -42,11 +43,13 @@ def decide(
     families: Sequence[str],
     lower_is_better: Sequence[bool | None],
     level: float,
+    units: int | None = None,
 ) -> list[Verdict]:
     """A verdict for each metric; all arguments `(metrics,)`.
 
     The primary metric keeps its p-value. Those of `SECONDARY` are adjusted after Holm; their intervals are
-    Bonferroni's, which hold together. A `SIGNED` one counts as one more beside them, after Bonferroni.
+    Bonferroni's, which hold together. A `SIGNED` one counts as one more beside them, after Bonferroni. `units` are
+    those of items that depend on each other, None where none do: intervals and detectable differences are Student's.
     """
     alpha = 1 - level
     family = np.array(families)
@@ -61,8 +64,8 @@ def decide(
         if name == DESCRIPTIVE:
             verdicts.append(Verdict(name, "not tested", None, None, None, None))
             continue
-        each = alpha / tests[name]
-        half = float(-ndtri(each / 2) * standard_error[at])
+        own_alpha = alpha / tests[name]
+        half = quantile_of_error(1 - own_alpha / 2, units) * float(standard_error[at])
         shown = bool(adjusted[at] <= alpha)
         verdicts.append(
             Verdict(
@@ -71,7 +74,7 @@ def decide(
                 p_adjusted=float(adjusted[at]),
                 lower=float(difference[at]) - half,
                 upper=float(difference[at]) + half,
-                minimum_detectable=float(minimum_detectable_difference(standard_error[at], each)),
+                minimum_detectable=float(minimum_detectable_difference(standard_error[at], own_alpha, units=units)),
             )
         )
     return verdicts

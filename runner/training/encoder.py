@@ -46,7 +46,7 @@ class TrainableEncoder:
             raise InvalidInput(Fault("RECIPE", message, path="$.base.dtype", hint="Or use the method lora."))
         own = recipe.objective.kind == "dirichlet_multinomial"
         self.head = replace(base.head, concentration="own" if own else "fitted")
-        self.place = MODEL if full else ADAPTER
+        self.subfolder = MODEL if full else ADAPTER
         self._folder = folder
         self._device = device
         self._tokenizer = load_tokenizer(folder)
@@ -103,7 +103,7 @@ class TrainableEncoder:
 
     def save(self, folder: Path) -> None:
         """The adapter, or the whole model with config.json and the tokenizer of its base."""
-        if self.place == ADAPTER:
+        if self.subfolder == ADAPTER:
             lora.save_adapter(self.model, folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class TrainableEncoder:
 
     def load(self, folder: Path) -> None:
         """Take up the adapter or the weights in `folder`."""
-        if self.place == ADAPTER:
+        if self.subfolder == ADAPTER:
             lora.load_adapter(self.model, folder, self._device)
         else:
             self.model.load_state_dict(load_file(folder / _FULL_WEIGHTS, device=str(self._device)))

@@ -93,7 +93,7 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             observe("evaluate", 0, 0, None)
             tasks = evaluation.final(trainee.backend(), material.evaluation)
             lines = evaluation.final(trainee.backend(), material.written) if material.written else None
-            trainee.save(folder / trainee.place)
+            trainee.save(folder / trainee.subfolder)
         write_whole(folder / output.RECIPE, recipe.source)
         rows = curve.rows_of(work / curve.NAME)
         write_whole(folder / curve.NAME, b"".join(map(curve.line, rows)))
@@ -115,7 +115,9 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
             "evaluation": {"split": recipe.data.evaluate, "tasks": tasks, "verbalized": lines},
             "files": {
                 path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
-                for path in sorted([*(folder / trainee.place).iterdir(), folder / output.RECIPE, folder / curve.NAME])
+                for path in sorted(
+                    [*(folder / trainee.subfolder).iterdir(), folder / output.RECIPE, folder / curve.NAME]
+                )
             },
             "environment": environment.describe(),
         }

@@ -78,7 +78,7 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
 def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> bytes:
     """The submission of what was trained, as it stands in `folder`."""
     base = recipe.base
-    source = {"path": MODEL} if trained.place == MODEL else _place(base, folder)
+    source = {"path": MODEL} if trained.subfolder == MODEL else _place(base, folder)
     model: dict[str, Any] = {"backend": base.backend, **source}
     for name in ("format", "dtype", "quantization"):
         if (value := getattr(base, name)) is not None:
@@ -92,7 +92,7 @@ def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> by
     if recipe.description:
         document["description"] = recipe.description
     document["model"] = model
-    if trained.place == ADAPTER:
+    if trained.subfolder == ADAPTER:
         document["adapter"] = {"path": ADAPTER}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120).encode()
 

@@ -49,7 +49,7 @@ class TrainableModel(Protocol):
     model: Any
 
     @property
-    def place(self) -> str:
+    def subfolder(self) -> str:
         """The folder of the submission that the trained weights go to."""
 
     @property
@@ -79,7 +79,7 @@ class TrainableCausal:
     `runner.models.tokenization`'s, the layout of a batch and the float32 head those of the backend.
     """
 
-    place = ADAPTER
+    subfolder = ADAPTER
     head = None
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:

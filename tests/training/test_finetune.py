@@ -100,7 +100,7 @@ def test_a_step_is_a_mean_over_its_prompts_also_where_the_last_batch_is_smaller(
         found[size] = [row["loss"] for row in rows(folder) if "loss" in row]
         first = torch.cat(made[: len(made) // 3])
         assert len(first) == 6
-        assert found[size][0] == pytest.approx(float(first.mean()), abs=1e-6)
+        assert found[size][0] == pytest.approx(float(first.mean()), rel=1e-6)
         if size == 4:
             means = [float(values.mean()) for values in made[:2]]
             assert abs(found[size][0] - sum(means) / 2) > 1e-3

@@ -1,7 +1,6 @@
 """From an archive to a leaderboard: groups of comparable cards, each ranked, with what is not ranked beside them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,17 @@ from runner.archive.index import opened, read_index
 from runner.archive.leaderboard.candidates import Candidate, candidates
 from runner.archive.leaderboard.losses import Rebuilt, rebuild
 from runner.archive.leaderboard.ranking import standings
-from runner.archive.leaderboard.values import ComparisonKey, Group, Leaderboard, Reference, Row, Run, Section, Unranked
+from runner.archive.leaderboard.references import SECTIONS, data_references, repeated_files, with_files
+from runner.archive.leaderboard.values import (
+    CardWarning,
+    ComparisonKey,
+    Group,
+    Leaderboard,
+    Row,
+    Run,
+    Section,
+    Unranked,
+)
 from runner.archive.store import Store
 from runner.config.released import is_released
 from runner.core.benchmark_types import Benchmark
@@ -19,8 +28,6 @@ from runner.scorecard import isolation
 from runner.scoring.metrics import METRICS
 from runner.signing.keyring import Keyring
 from runner.signing.verifier import ASSURANCE
-
-_SECTIONS = (ASSURANCE["verifier"], ASSURANCE["lab"])
 
 
 def leaderboard(
@@ -31,11 +38,13 @@ def leaderboard(
     split: str | None = None,
     data_dir: Path | None = None,
     benchmark: Benchmark | None = None,
+    include_trial: bool = False,
     observe: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Leaderboard:
     """The leaderboard of `task` on `split` (all of them by default).
 
     Ranked are cards of released benchmarks; with `benchmark` those of that one alone, by its digest, released or not.
+    With `include_trial`, runs on a suite for trying things and limited runs are ranked too, in groups of their own.
 
     With `data_dir`, the primary metric of every ranked card is rebuilt from its archived predictions: a card whose
     number does not come out is refused, and ranks are bounded by the paired bootstrap. Otherwise, and for cards
@@ -54,13 +63,18 @@ def leaderboard(
         selects,
         lambda done, total: observe("read", done, total),
         None if benchmark is None else benchmark.digest,
+        include_trial=include_trial,
     )
     by_measures: dict[ComparisonKey, list[Candidate]] = {}
     for candidate in ranked:
         by_measures.setdefault(candidate.measures, []).append(candidate)
     groups = []
+    repeated = repeated_files(store, by_measures)
     for measures, members in sorted(by_measures.items(), key=lambda pair: _order(pair[0])):
-        group, refused = _group(store, measures, members, by_measures, data_dir, observe)
+        own = [member for member in members if member not in repeated.get(measures, ())]
+        if not own:
+            continue
+        group, refused = _group(store, measures, own, by_measures, data_dir, observe)
         groups.append(group)
         apart.extend(refused)
     return Leaderboard(
@@ -74,9 +88,10 @@ def leaderboard(
 
 
 def _order(measures: ComparisonKey) -> tuple[object, ...]:
-    """The newest benchmark first; groups whose prompts are not known after those whose are."""
+    """Trials last; the newest benchmark first; groups whose prompts are not known after those whose are."""
     version = tuple(-int(part) for part in measures.version.split(".") if part.isdecimal())
     return (
+        measures.trial,
         measures.benchmark,
         version,
         measures.benchmark_digest,
@@ -96,9 +111,9 @@ def _group(
     observe: Callable[[str, int, int], None],
 ) -> tuple[Group, list[Unranked]]:
     benchmark = benchmarks.benchmark(store, members[0].benchmark_file)
-    runs: dict[tuple[str, str], list[Candidate]] = {}
+    runs: dict[tuple[str, str, str], list[Candidate]] = {}
     for candidate in sorted(members, key=lambda candidate: candidate.sequence):
-        runs.setdefault((candidate.assurance, candidate.submission), []).append(candidate)
+        runs.setdefault((candidate.assurance, candidate.submission, candidate.settings), []).append(candidate)
     latest = {key: own[-1] for key, own in runs.items()}
     rebuilt = Rebuilt({}, {}, ())
     notes: list[str] = []
@@ -120,22 +135,23 @@ def _group(
         if candidate.card in rebuilt.refused
     ]
     sections = []
-    for assurance in _SECTIONS:
+    for assurance in SECTIONS:
         own = [
             candidate
-            for (kind, _), candidate in latest.items()
+            for (kind, *_), candidate in latest.items()
             if kind == assurance and candidate.card not in rebuilt.refused
         ]
         if own:
             sections.append(Section(assurance, tuple(_rows(own, runs, rebuilt, benchmark))))
-    references, disagreement = _references(members, benchmark)
+    references, disagreement = data_references(members, benchmark)
     notes.extend(disagreement)
     notes.extend(
         f"{candidate.name}: {isolation.sentence(candidate.unprotected)}"
         for candidate in latest.values()
         if candidate.unprotected
     )
-    references.extend(_files(measures, by_measures))
+    references = with_files(references, measures, by_measures, benchmark)
+    rows = [row for section in sections for row in section.rows]
     return (
         Group(
             measures=measures,
@@ -148,6 +164,7 @@ def _group(
             ),
             notes=tuple(notes),
             released=is_released(benchmark),
+            warnings=_shared_warnings(rows),
         ),
         refused,
     )
@@ -159,7 +176,7 @@ def _lower(benchmark: Benchmark) -> bool:
 
 def _rows(
     own: Sequence[Candidate],
-    runs: Mapping[tuple[str, str], Sequence[Candidate]],
+    runs: Mapping[tuple[str, str, str], Sequence[Candidate]],
     rebuilt: Rebuilt,
     benchmark: Benchmark,
 ) -> Iterable[Row]:
@@ -182,7 +199,9 @@ def _rows(
     ):
         candidate = own[standing.row]
         claims = (
-            runs.get((ASSURANCE["lab"], candidate.submission)) if candidate.assurance == ASSURANCE["verifier"] else None
+            runs.get((ASSURANCE["lab"], candidate.submission, candidate.settings))
+            if candidate.assurance == ASSURANCE["verifier"]
+            else None
         )
         yield Row(
             rank=standing.rank,
@@ -206,32 +225,20 @@ def _rows(
             submissions_of_signer=len(by_signer[candidate.keyid]),
             runs=tuple(
                 Run(run.card, run.sequence, run.finished_at, run.value)
-                for run in runs[candidate.assurance, candidate.submission]
+                for run in runs[candidate.assurance, candidate.submission, candidate.settings]
             ),
             claimed=claims[-1].value if claims else None,
+            skill=candidate.skill,
+            skill_lower=candidate.skill_bounds[0] if candidate.skill_bounds else None,
+            skill_upper=candidate.skill_bounds[1] if candidate.skill_bounds else None,
+            warnings=candidate.warnings,
+            format=candidate.format,
         )
 
 
-def _references(members: Sequence[Candidate], benchmark: Benchmark) -> tuple[list[Reference], list[str]]:
-    """Ceiling, prior and uniform as the cards have them: they follow from data alone, so cards have to agree."""
-    references, notes = [], []
-    # An independent card's word before a lab's, the older before the younger.
-    ordered = sorted(members, key=lambda candidate: (_SECTIONS.index(candidate.assurance), candidate.sequence))
-    for name in ("ceiling", "prior", "uniform"):
-        values = [candidate.references[name] for candidate in ordered if name in candidate.references]
-        if not values:
-            continue
-        references.append(Reference(name, "ceiling" if name == "ceiling" else "baseline", values[0]))
-        spread = max(values) - min(values)
-        if spread > benchmark.scoring.recompute_tolerance * max(1.0, abs(values[0])):
-            notes.append(f"The cards do not agree on {name}: {min(values):.4f} to {max(values):.4f}.")
-    return references, notes
-
-
-def _files(measures: ComparisonKey, by_measures: Mapping[ComparisonKey, Sequence[Candidate]]) -> Iterable[Reference]:
-    """Predictions from files that say nothing of prompts, beside the models that were asked with these prompts."""
-    if measures.prompts is None:
-        return
-    for candidate in by_measures.get(replace(measures, prompts=None, views=()), ()):
-        lower, upper = candidate.bounds or (None, None)
-        yield Reference(candidate.name, "file", candidate.value, lower, upper, candidate.card)
+def _shared_warnings(rows: Sequence[Row]) -> tuple[CardWarning, ...]:
+    """What every one of several rows is warned of in the same words: it is of the data, not of a model."""
+    if len(rows) < 2:
+        return ()
+    others = [set(row.warnings) for row in rows[1:]]
+    return tuple(warning for warning in rows[0].warnings if all(warning in own for own in others))

@@ -7,31 +7,39 @@ from typing import Any
 
 from runner.archive import benchmarks
 from runner.archive.index import Index, Leaf
-from runner.archive.leaderboard.values import ComparisonKey, Unranked
+from runner.archive.leaderboard.values import CardWarning, ComparisonKey, Reference, Unranked
 from runner.archive.objects import CARD
 from runner.archive.store import Store
 from runner.config.released import is_released
 from runner.core.benchmark_types import Benchmark
-from runner.core.canonical import sha256_bytes
+from runner.core.canonical import sha256_bytes, to_bytes
 from runner.core.errors import UserError, VerificationError
 from runner.scorecard import isolation
 from runner.signing.keyring import Keyring
 from runner.signing.verifier import ASSURANCE, read_signed
 from runner.tasks.api_usage import model_name
+from runner.tasks.selection import trial_reasons
 
 Json = Mapping[str, Any]
+
+_SETTINGS = ("format", "template_arguments", "dtype", "quantization")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One task of one card: the primary metric with its interval, who, and by whom it is signed."""
+    """One task of one card: the primary metric with its interval, who, and by whom it is signed.
+
+    `settings` is how the model is run, as far as the digest of its files does not say it.
+    """
 
     measures: ComparisonKey
     assurance: str
     name: str
     kind: str
     model: str | None
+    format: str | None
     submission: str
+    settings: str
     card: str
     sequence: int
     added_at: str
@@ -42,6 +50,10 @@ class Candidate:
     standard_error: float | None
     bounds: tuple[float, float] | None
     references: Mapping[str, float]
+    panel: Reference | None
+    skill: float | None
+    skill_bounds: tuple[float, float] | None
+    warnings: tuple[CardWarning, ...]
     predictions: str | None
     benchmark_file: str
     unprotected: tuple[str, ...]
@@ -67,12 +79,15 @@ def candidates(
     selects: Callable[[str, str], bool],
     observe: Callable[[int, int], None],
     digest: str | None = None,
+    *,
+    include_trial: bool = False,
 ) -> tuple[list[Candidate], list[Unranked], list[str]]:
     """Every task of every comparable card for which `selects(task, split)`; the cards apart; damage to the archive.
 
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
     That the rest of it is sound was checked when it was added, and is checked again by `archive check`. With the
-    `digest` of a benchmark only cards of that one are ranked, released or not.
+    `digest` of a benchmark only cards of that one are ranked, released or not. With `include_trial` so are cards whose
+    only flaw is a suite for trying things or a limit.
     """
     by_card = index.by_card()
     load = cache(partial(benchmarks.benchmark, store))
@@ -90,7 +105,7 @@ def candidates(
             continue
         try:
             card, key = read_signed(data, keyring)
-            results = list(_of_card(load, card, entries, selects, digest))
+            results = list(_of_card(load, card, entries, selects, digest, include_trial=include_trial))
         except VerificationError as problem:
             apart.append(_refused(entries[0], *(f"{fault.message} [{fault.code}]" for fault in problem.faults)))
             continue
@@ -117,6 +132,8 @@ def _of_card(
     entries: list[Leaf],
     selects: Callable[[str, str], bool],
     digest: str | None,
+    *,
+    include_trial: bool,
 ) -> Iterator[Candidate | Unranked]:
     name = _take(card, str, "submission", "name")
     submission = _take(card, str, "submission", "digest")
@@ -126,9 +143,11 @@ def _of_card(
     if not task_names:
         return
     own = [str(reason) for reason in _take(card, list, "not_comparable")]
-    if not own and (card.get("comparable") is not True or card.get("run", {}).get("limit") is not None):
+    limit = _take(card, (int, type(None)), "run", "limit")
+    trial = include_trial and bool(own) and set(own) <= set(trial_reasons(_take(card, str, "suite"), limit))
+    if not own and (card.get("comparable") is not True or limit is not None):
         own = ["it says so of itself"]
-    if own:
+    if own and not trial:
         yield Unranked("not comparable", name, entries[0].card, submission, task_names, tuple(own))
         return
     file = next((sha256 for entry in entries if (sha256 := entry.files["benchmark"])), "")
@@ -139,13 +158,13 @@ def _of_card(
     if benchmark.digest != _take(card, str, "benchmark", "digest"):
         raise _Misfit("the archive keeps another benchmark for it than it was made with")
     for task in task_names:
-        if reasons := tuple(_against(benchmark, card, task, digest)):
+        if reasons := tuple(_against(benchmark, card, task, digest, trial=trial)):
             yield Unranked("not comparable", name, entries[0].card, submission, (task,), reasons)
         else:
-            yield _candidate(card, task, entries, benchmark, file)
+            yield _candidate(card, task, entries, benchmark, file, trial=trial)
 
 
-def _against(benchmark: Benchmark, card: Json, task: str, own: str | None) -> Iterator[str]:
+def _against(benchmark: Benchmark, card: Json, task: str, own: str | None, *, trial: bool) -> Iterator[str]:
     """Why a card that calls itself comparable is not: whoever signs can write anything, the benchmark is pinned."""
     suite = benchmark.suites.get(_take(card, str, "suite"))
     result = _take(card, dict, "tasks", task)
@@ -154,7 +173,7 @@ def _against(benchmark: Benchmark, card: Json, task: str, own: str | None) -> It
         yield f"{benchmark.name} {benchmark.version} with this content is not a released benchmark"
     if own is not None and benchmark.digest != own:
         yield "it was made with another benchmark than the one that was asked for"
-    if suite is None or not suite.comparable or suite.datasets.get(task) != dataset:
+    if suite is None or not (suite.comparable or trial) or suite.datasets.get(task) != dataset:
         yield f"task {task!r} on {dataset!r} is not part of a comparable suite"
         return
     pinned = benchmark.datasets[dataset].splits.get(split)
@@ -170,7 +189,7 @@ def _against(benchmark: Benchmark, card: Json, task: str, own: str | None) -> It
 
 
 def _candidate(
-    card: Json, task: str, entries: list[Leaf], benchmark: Benchmark, benchmark_file: str
+    card: Json, task: str, entries: list[Leaf], benchmark: Benchmark, benchmark_file: str, *, trial: bool
 ) -> Candidate | Unranked:
     result = _take(card, dict, "tasks", task)
     primary = benchmark.scoring.primary
@@ -183,7 +202,6 @@ def _candidate(
     prompts = _take(result, (dict, type(None)), "prompts")
     model = _take(card, (dict, type(None)), "submission", "model")
     has_predictions = any(entry.files["predictions"] for entry in entries)
-    interval = metric.get("confidence_interval")
     error = metric.get("standard_error")
     data = _take(card, dict, "data", f"{dataset}/{split}")
     return Candidate(
@@ -200,12 +218,16 @@ def _candidate(
             labels=tuple(str(label) for label in _take(result, list, "labels")),
             prompts=None if prompts is None else tuple(sorted((key, str(value)) for key, value in prompts.items())),
             views=() if prompts is None else tuple(sorted(map(_view, _take(result, list, "views")))),
+            limit=card["run"]["limit"],
+            trial=trial,
         ),
         assurance="",
         name=name,
         kind="file" if model is None else "model",
         model=None if model is None else _model(model, card),
+        format=None if model is None or model.get("format") is None else _take(model, str, "format"),
         submission=submission,
+        settings="" if model is None else to_bytes({key: model.get(key) for key in _SETTINGS}).decode(),
         card=entries[0].card,
         sequence=entries[0].sequence,
         added_at=entries[0].added_at,
@@ -214,8 +236,12 @@ def _candidate(
         owner=None,
         value=float(_take(metric, (int, float), "value")),
         standard_error=None if error is None else float(_take(metric, (int, float), "standard_error")),
-        bounds=None if interval is None else _bounds(interval),
+        bounds=_interval(metric),
         references=dict(_references(result, primary)),
+        panel=_panel(result, primary),
+        skill=_number(result["metrics"].get("skill")),
+        skill_bounds=_interval(result["metrics"].get("skill")),
+        warnings=tuple(_warnings(card, task)),
         predictions=_take(card, str, "predictions", "sha256") if has_predictions else None,
         benchmark_file=benchmark_file,
         unprotected=isolation.missing(card),
@@ -226,8 +252,35 @@ def _view(view: Any) -> str:
     return f"{_take(view, str, 'prompt_id')}/{_take(view, int, 'order')}"
 
 
-def _bounds(interval: Any) -> tuple[float, float]:
+def _number(estimate: Any) -> float | None:
+    if not isinstance(estimate, dict) or estimate.get("value") is None:
+        return None
+    return float(_take(estimate, (int, float), "value"))
+
+
+def _interval(estimate: Any) -> tuple[float, float] | None:
+    if not isinstance(estimate, dict) or estimate.get("confidence_interval") is None:
+        return None
+    interval = estimate["confidence_interval"]
     return float(_take(interval, (int, float), "lower")), float(_take(interval, (int, float), "upper"))
+
+
+def _panel(result: Json, primary: str) -> Reference | None:
+    """The second group of people on the same items, where the card has one with a value."""
+    panel = result.get("panel")
+    estimate = None if panel is None else _take(panel, dict, "metrics").get(primary)
+    if (value := _number(estimate)) is None:
+        return None
+    lower, upper = _interval(estimate) or (None, None)
+    skill = _number(_take(panel, dict, "skill").get(primary))
+    return Reference("other people", "panel", value, lower, upper, skill=skill)
+
+
+def _warnings(card: Json, task: str) -> Iterator[CardWarning]:
+    """The warnings for `task`; cards before inference 2 have none."""
+    for warning in _take(card, list, "warnings") if "warnings" in card else []:
+        if _take(warning, str, "task") == task:
+            yield CardWarning(_take(warning, str, "code"), _take(warning, str, "message"))
 
 
 def _model(model: Json, card: Json) -> str:

@@ -11,18 +11,21 @@ from rich.cells import set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from runner.archive.leaderboard.values import Group, Leaderboard, Reference, Row, Section, Unranked
+from runner.archive.leaderboard.values import CardWarning, Group, Leaderboard, Reference, Row, Section, Unranked
 from runner.archive.text import plain
 
 Format = Literal["rich", "markdown", "json", "csv"]
 
 _WIDTH = 80
-_NAME = 24
-_VALUE = 13
+_NAME = 23
 _LEGEND = (
+    "skill: share of the way from the better of prior and uniform to the human ceiling. "
     "ranks: all that the row's rank can be; =: the row above is not shown to be better. "
-    "Two rows differ if {shown}. runs: archived cards of the submission; the latest is ranked."
+    "Two rows differ if {shown}. runs: archived cards of the submission; the latest is ranked. "
+    "!: what a card warns of."
 )
+TRIAL = "TRIAL: NOT A RESULT. These runs show that the machinery works and say nothing about models."
+"""The title of a ranking of runs on a suite for trying things, or of limited runs."""
 
 
 def render(board: Leaderboard, format: Format, console: Console | None = None) -> str:
@@ -79,14 +82,16 @@ def _print_group(console: Console, group: Group) -> None:
             f"  {group.measures.items:,} items of {plain(group.measures.split)}, {plain(group.metric)} {arrow}",
         )
     )
+    if group.measures.trial:
+        console.print(Text(TRIAL, "bold red"))
     console.print(Text(_measures(group), "dim"))
     for section in group.sections:
         console.print()
         console.print(Text(section.assurance, "bold"))
         interval = f"{group.level * 100:g} % interval"
-        head = _line("rank", "ranks", "submission", plain(group.metric, _VALUE), interval, "card")
+        head = _line("rank", "ranks", "submission", "skill", "value", interval, "card")
         # One text per section: a table of ten thousand rows would take rich as long as all the signatures.
-        console.print(Text("\n").join([Text(head, "dim"), *_lines(section)]), no_wrap=True, overflow="ignore")
+        console.print(Text("\n").join([Text(head, "dim"), *_lines(group, section)]), no_wrap=True, overflow="ignore")
     if group.references:
         console.print()
         console.print(Text("for reference", "bold"))
@@ -96,6 +101,7 @@ def _print_group(console: Console, group: Group) -> None:
                     "",
                     "",
                     reference.name,
+                    percent(reference.skill),
                     f"{reference.value:.4f}",
                     _interval(reference.lower, reference.upper, ""),
                     _kind(reference),
@@ -105,24 +111,53 @@ def _print_group(console: Console, group: Group) -> None:
         ]
         console.print(Text("\n").join(references), no_wrap=True, overflow="ignore")
     console.print()
+    for warning in group.warnings:
+        console.print(Text(f"! every card: {plain(warning.message)}", "yellow"))
     for note in (*group.notes, _legend(group)):
         console.print(Text(plain(note), "dim"))
     console.print()
 
 
-def _lines(section: Section) -> Iterator[Text]:
+def _lines(group: Group, section: Section) -> Iterator[Text]:
     for row in section.rows:
-        rank = f"={row.rank}" if row.tied else str(row.rank)
-        value = f"{row.value:.4f}"
-        yield Text(_line(rank, _ranks(row), row.name, value, _interval(row.lower, row.upper), row.card[:8]))
+        yield Text(
+            _line(
+                place(row),
+                _ranks(row),
+                row.name,
+                percent(row.skill),
+                f"{row.value:.4f}",
+                _interval(row.lower, row.upper),
+                row.card[:8],
+            )
+        )
         for remark in _remarks(row):
-            yield Text(_line("", "", remark, "", "", ""), "dim")
+            yield Text(_line("", "", remark, "", "", "", ""), "dim")
+        if warnings := group.own_warnings(row):
+            yield Text(f"{'':14} {_cut(_warned(warnings), _WIDTH - 15)}", "yellow")
 
 
-def _line(rank: str, ranks: str, name: str, value: str, interval: str, card: str) -> str:
+def _line(rank: str, ranks: str, name: str, skill: str, value: str, interval: str, card: str) -> str:
     """The columns of a ranking, 80 in all."""
     padded = set_cell_size(_cut(name), _NAME)
-    return f"{rank:>5} {ranks:>8} {padded} {value:>{_VALUE}} {interval:>17} {card}"
+    return f"{rank:>5} {ranks:>8} {padded} {skill:>6} {value:>7} {interval:>17} {card}"
+
+
+def place(row: Row) -> str:
+    """The rank of a row, with `=` where the row above is not shown to be better."""
+    return f"={row.rank}" if row.tied else str(row.rank)
+
+
+def percent(skill: float | None) -> str:
+    """A share of the way as a percentage, one digit after the point where it is small; nothing for None."""
+    if skill is None:
+        return ""
+    text = f"{100 * skill:.{1 if abs(skill) < 0.0995 else 0}f} %"
+    return text.removeprefix("-") if text in ("-0.0 %",) else text.replace("-", "−")
+
+
+def _warned(warnings: tuple[CardWarning, ...]) -> str:
+    return f"! {', '.join(plain(warning.code) for warning in warnings)}"
 
 
 def _print_apart(console: Console, apart: tuple[Unranked, ...]) -> None:
@@ -145,7 +180,8 @@ def _measures(group: Group) -> str:
         "prompts not said" if group.measures.prompts is None else f"asked {', '.join(map(plain, group.measures.views))}"
     )
     return (
-        f"{plain(group.measures.benchmark)} {plain(group.measures.version)}"
+        f"{plain(group.measures.benchmark)} {plain(group.measures.version)}, suite {plain(group.measures.suite)}"
+        f"{'' if group.measures.limit is None else f', first {group.measures.limit:,} items only'}"
         f"{'' if group.released else ', not a released benchmark'} ({group.measures.benchmark_digest[:15]}…), "
         f"data {group.measures.data_sha256[:8]}…, {prompts}"
     )
@@ -199,24 +235,33 @@ def _markdown(board: Leaderboard) -> Iterator[str]:
     for group in board.groups:
         task, split = markdown_text(group.measures.task), markdown_text(group.measures.split)
         yield f"\n## {task}, {split}, {group.measures.items:,} items\n"
+        if group.measures.trial:
+            yield f"**{TRIAL}**\n"
         yield f"{markdown_text(_measures(group))}\n"
         arrow = "↓" if group.lower_is_better else "↑"
         for section in group.sections:
             yield f"### {section.assurance}\n"
             metric = markdown_text(group.metric)
-            yield f"| rank | ranks | submission | {metric} {arrow} | interval | runs | signed by | card |"
-            yield "| ---: | ---: | --- | ---: | ---: | ---: | --- | --- |"
+            yield f"| rank | ranks | submission | skill | {metric} {arrow} | interval | runs | signed by | card |"
+            yield "| ---: | ---: | --- | ---: | ---: | ---: | ---: | --- | --- |"
             for row in section.rows:
-                remarks = "".join(f"; {markdown_text(remark)}" for remark in _remarks(row))
+                own = group.own_warnings(row)
+                remarks = "".join(
+                    f"; {markdown_text(remark)}" for remark in (*_remarks(row), *([_warned(own)] if own else []))
+                )
                 yield (
-                    f"| {'=' if row.tied else ''}{row.rank} | {_ranks(row)} | {markdown_text(row.name)}{remarks} "
+                    f"| {place(row)} | {_ranks(row)} | {markdown_text(row.name)}{remarks} | {percent(row.skill)} "
                     f"| {row.value:.4f} | {_interval(row.lower, row.upper)} | {len(row.runs)} "
                     f"| {markdown_text(_signer(row))} | {row.card[:16]} |"
                 )
             yield ""
         for entry in group.references:
             between = _interval(entry.lower, entry.upper, "")
-            yield f"- {_kind(entry)}: {markdown_text(entry.name)} {entry.value:.4f}{f' ({between})' if between else ''}"
+            skill = f", {percent(entry.skill)} of the way" if entry.skill is not None else ""
+            between = f" ({between})" if between else ""
+            yield f"- {_kind(entry)}: {markdown_text(entry.name)} {entry.value:.4f}{between}{skill}"
+        for warning in group.warnings:
+            yield f"- every card: {markdown_text(warning.message)}"
         for note in (*group.notes, _legend(group)):
             yield f"\n{plain(note)}"
     if board.apart:
@@ -237,6 +282,7 @@ _COLUMNS = (
     *("prompts", "metric", "lower_is_better", "rank", "best_rank", "worst_rank", "tied", "paired", "name", "kind"),
     *("model", "value", "standard_error", "lower", "upper", "level", "runs", "lowest_run", "highest_run", "claimed"),
     *("submission", "card", "signed_by", "keyid", "submissions_of_signer", "finished_at", "added_at", "reasons"),
+    *("skill", "skill_lower", "skill_upper", "warnings", "trial", "limit", "format"),
 )
 
 
@@ -262,6 +308,7 @@ def _records(board: Leaderboard) -> Iterator[dict[str, Any]]:
     for group in board.groups:
         shared = {name: getattr(group.measures, name) for name in _COLUMNS[1:9]}
         shared["prompts"] = " ".join(group.measures.views)
+        shared |= {"trial": group.measures.trial, "limit": group.measures.limit}
         shared |= {"metric": group.metric, "lower_is_better": group.lower_is_better, "level": group.level}
         for section in group.sections:
             for row in section.rows:
@@ -275,9 +322,12 @@ def _records(board: Leaderboard) -> Iterator[dict[str, Any]]:
                     "lowest_run": min(values),
                     "highest_run": max(values),
                     **{name: getattr(row, name) for name in _COLUMNS if name != "runs" and hasattr(row, name)},
+                    "warnings": " ".join(warning.code for warning in row.warnings),
                 }
         for reference in group.references:
-            own = {name: getattr(reference, name) for name in ("name", "kind", "value", "lower", "upper", "card")}
+            own = {
+                name: getattr(reference, name) for name in ("name", "kind", "value", "lower", "upper", "card", "skill")
+            }
             yield {**shared, "section": "reference", **own}
     for card in board.apart:
         yield {

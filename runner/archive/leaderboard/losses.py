@@ -49,7 +49,14 @@ def rebuild(
     with benchmarks.benchmark_file(data) as path:
         try:
             selection = select(
-                RunConfig(path, measures.suite, tasks=(measures.task,), split=measures.split, data_dir=data_dir)
+                RunConfig(
+                    path,
+                    measures.suite,
+                    tasks=(measures.task,),
+                    split=measures.split,
+                    data_dir=data_dir,
+                    limit=measures.limit,
+                )
             )
         except UserError as problem:
             return Rebuilt({}, {}, (f"Not rebuilt from predictions: {problem.faults[0].message}",))

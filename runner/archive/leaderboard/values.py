@@ -18,6 +18,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class CardWarning:
+    """What a card says must be known before its numbers are read: a code of the benchmark, and the sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A ranked submission, by its latest run.
 
@@ -27,9 +35,12 @@ class Row:
     cards' own intervals being apart. `lower` and `upper` are the card's interval, None where it has none.
 
     `kind` is `model`, or `file` for predictions whose maker is not known. `runs` are all archived cards of the
-    submission under this assurance, in the order of the index, the last of them being the one ranked. `claimed` is the
-    self-reported value of a submission that was independently reproduced. `signed_by` is the owner that the keyring
-    names (None where it names none), `submissions_of_signer` how many different submissions that key has in the group.
+    submission, run with the same settings, under this assurance, in the order of the index, the last of them being the
+    one ranked. `claimed` is the self-reported value of a submission that was independently reproduced. `signed_by` is
+    the owner that the keyring names (None where it names none), `submissions_of_signer` how many different submissions
+    that key has in the group. `skill` is the share of the way from the better baseline to the ceiling with its
+    interval, each None where the card has none; `warnings` are all those of the card for this task. `format` is
+    `plain` or `chat`, None for other systems.
     """
 
     rank: int
@@ -53,6 +64,11 @@ class Row:
     submissions_of_signer: int
     runs: tuple[Run, ...]
     claimed: float | None
+    skill: float | None = None
+    skill_lower: float | None = None
+    skill_upper: float | None = None
+    warnings: tuple[CardWarning, ...] = ()
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +83,9 @@ class Section:
 class Reference:
     """A value to hold the rows against, without a rank.
 
-    `kind` is `ceiling` or `baseline` (as the cards of the group have it), or `file`: predictions that say nothing of
-    how they were asked for, such as those of a second group of people; then `card` is the digest.
+    `kind` is `ceiling`, `baseline` or `panel` (a second group of people; as the cards of the group have it), or `file`:
+    predictions that say nothing of how they were asked for. `card` is the digest of a card with this value, if there is
+    one; a baseline or panel that was also scored from a file is one reference. `skill` is None where it says nothing.
     """
 
     name: str
@@ -77,6 +94,7 @@ class Reference:
     lower: float | None = None
     upper: float | None = None
     card: str | None = None
+    skill: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,8 @@ class ComparisonKey:
     """What a value is a value of: only cards that are equal in all of this are ranked together.
 
     `prompts` maps each prompt to its digest, None for predictions from files that name none; `views` are the prompts
-    with the orders of presentation in which each item was asked (`letters/0`).
+    with the orders of presentation in which each item was asked (`letters/0`). `trial` marks runs that show nothing but
+    that the machinery works: on a suite for trying things, or on the first `limit` items.
     """
 
     benchmark: str
@@ -99,13 +118,15 @@ class ComparisonKey:
     labels: tuple[str, ...]
     prompts: tuple[tuple[str, str], ...] | None
     views: tuple[str, ...]
+    limit: int | None = None
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Cards that measure the same thing, and by which metric they are ranked; `level` is that of the intervals.
 
-    `released` is false where the benchmark is somebody's own.
+    `released` is false where the benchmark is somebody's own. `warnings` are those that every row shares.
     """
 
     measures: ComparisonKey
@@ -116,6 +137,11 @@ class Group:
     references: tuple[Reference, ...]
     notes: tuple[str, ...]
     released: bool = True
+    warnings: tuple[CardWarning, ...] = ()
+
+    def own_warnings(self, row: Row) -> tuple[CardWarning, ...]:
+        """The warnings of `row` that not every row of the group shares."""
+        return tuple(warning for warning in row.warnings if warning not in self.warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -67,6 +69,7 @@ def _connect(address: str | None, cpus: int, cuda: bool, folder: str | None) -> 
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": folder,
     }
+    on_stop = signal.getsignal(signal.SIGTERM)  # Ray puts its own in this place
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address=address or "local", **quiet, **(own if address is None else {}))
@@ -75,6 +78,9 @@ def _connect(address: str | None, cpus: int, cuda: bool, folder: str | None) -> 
         where = "A cluster on this machine cannot be started" if address is None else f"No connection to {address}"
         hint = "Run on a machine of the cluster, with the versions of Ray and Python and the token of its head."
         raise BackendError(Fault("CLUSTER", f"{where}: {reason}", hint=None if address is None else hint)) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_stop)
     module: ModuleType = ray
     return module
 

@@ -96,11 +96,11 @@ def check_head(base: Any) -> None:
         log_probs = torch.log_softmax(own, dim=-1)
         best = own.argmax(dim=-1).cpu()
         steps = torch.arange(_PROBE_TOKENS)
-        found = lm_head.log_probs(
+        computed = lm_head.log_probs(
             base.get_output_embeddings(), states, steps, best, lm_head.adjustment_of(base.config)
         ).to(log_probs.device)
     rounding = max(1e-4, 4 * torch.finfo(base.dtype).eps) * max(1.0, float(own.abs().max()))
-    if not float((found - log_probs[steps, best]).abs().max()) <= rounding:
+    if not float((computed - log_probs[steps, best]).abs().max()) <= rounding:
         message = f"The logits of this {base.config.model_type} are not the product of its head and its last states."
         raise BackendError(Fault("MODEL_TYPE", message))
 
@@ -108,6 +108,6 @@ def check_head(base: Any) -> None:
 def _endings(prompt: EncodedPrompt) -> Iterator[tuple[int, ...]]:
     """All but the last token of each option, once each, and none that begins another."""
     inner = sorted({tail[:-1] for tail in prompt.tails})
-    for one, after in zip(inner, [*inner[1:], None], strict=True):
-        if after is None or after[: len(one)] != one:
-            yield one
+    for ending, after in zip(inner, [*inner[1:], None], strict=True):
+        if after is None or after[: len(ending)] != ending:
+            yield ending

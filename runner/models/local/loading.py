@@ -229,12 +229,12 @@ def _check_tied(folder: Path, model: Any) -> None:
     if not model.config.tie_word_embeddings:
         return
     shapes = model.get_input_embeddings().weight.shape
-    found: dict[str, torch.Tensor] = {}
+    ends: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
             names = [name for name in opened.keys() if name.split(".")[-2:-1] in _ENDS]  # noqa: SIM118
-            found |= {name: opened.get_tensor(name) for name in names}
-    alike = {name: value for name, value in found.items() if value.shape == shapes}
+            ends |= {name: opened.get_tensor(name) for name in names}
+    alike = {name: value for name, value in ends.items() if value.shape == shapes}
     first = next(iter(alike.values()), None)
     differing = [name for name, value in alike.items() if first is not None and not torch.equal(value, first)]
     if differing:

@@ -58,8 +58,8 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 def _content(token: Any) -> str | None:
     """The text of a special token, which is given by itself or as an object."""
-    found = token.get("content") if isinstance(token, dict) else token
-    return found if isinstance(found, str) and found else None
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) and text else None
 
 
 def _template(folder: Path, settings: dict[str, Any]) -> Any:

@@ -91,8 +91,8 @@ def _kind(prompt: Prompt, fault: Fault) -> tuple[str, str]:
 
 def _counted(faults: Iterable[tuple[Fault, int]]) -> Iterator[Fault]:
     """One fault for each kind, which says how many more prompts have it."""
-    for place, (fault, number) in enumerate(faults):
-        if place == MOST_FAULTS:
+    for number_of_kind, (fault, number) in enumerate(faults):
+        if number_of_kind == MOST_FAULTS:
             break
         more = f" (and {number - 1:,} more prompt{'s' if number > 2 else ''})." if number > 1 else "."
         yield replace(fault, message=fault.message.removesuffix(".") + more)

@@ -96,7 +96,7 @@ def protect(
     _limits(cuda, memory_bytes, states)
     states["no_new_privileges"] = _tried(lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
     states["capabilities"] = _tried(_drop_capabilities)
-    states["parent_death"] = _tried(lambda: _die_with(parent))
+    states["parent_death"] = _tried(lambda: die_with(parent))
     known = landlock.version()
     if known:
         states["files"] = _tried(lambda: _held.extend(landlock.restrict(_grants(folders, own, cuda))))
@@ -132,11 +132,11 @@ def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Pa
     yield own, landlock.OWN
     # The links of a private view lead to handles of the very files that were hashed, wherever those lie.
     linked = [Path(f"/proc/self/fd/{handle}") for folder in folders for handle in inherited_handles(folder)]
-    for place in (*folders, *linked):
-        yield place, landlock.READ
-    stated = [place for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if place.startswith("/")]
-    for place in dict.fromkeys([*_python(), *(Path(place) for place in (*_LIBRARIES, *_KERNEL, *stated))]):
-        yield from _around(place, _LABELS)
+    for path in (*folders, *linked):
+        yield path, landlock.READ
+    stated = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path.startswith("/")]
+    for path in dict.fromkeys([*_python(), *(Path(path) for path in (*_LIBRARIES, *_KERNEL, *stated))]):
+        yield from _around(path, _LABELS)
     for device in _DEVICES:
         yield device, landlock.DEVICE
     if cuda:
@@ -145,15 +145,15 @@ def _grants(folders: Sequence[Path], own: Path, cuda: bool) -> Iterator[tuple[Pa
             yield driver, landlock.DEVICE | landlock.READ_DIR
 
 
-def _around(place: Path, hidden: Path) -> Iterator[tuple[Path, int]]:
+def _around(folder: Path, hidden: Path) -> Iterator[tuple[Path, int]]:
     """Grants to read all that lies beneath `place` but what lies beneath `hidden`; that it is there can be seen.
 
     A right holds for all beneath it and cannot be taken back there: so what lies beside the way to `hidden` is granted
     one by one.
     """
-    real = place.resolve()
+    real = folder.resolve()
     if not hidden.is_relative_to(real):
-        yield place, landlock.READ
+        yield folder, landlock.READ
     elif real != hidden:
         yield real, landlock.READ_DIR
         with suppress(OSError):
@@ -188,7 +188,8 @@ def _drop_capabilities() -> None:
         raise _error()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Let the kernel end this process when `parent`, which started it, has ended. Linux only; raises `OSError`."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

@@ -120,8 +120,8 @@ def _bounded_load(request: Json) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     used = _data_bytes()
     if used is not None and before[0] >= 0:
-        most = used + _LOAD_BYTES + _LOAD_FACTOR * _file_bytes(folders)
-        resource.setrlimit(resource.RLIMIT_DATA, (min(most, before[0]), before[1]))
+        data_limit = used + _LOAD_BYTES + _LOAD_FACTOR * _file_bytes(folders)
+        resource.setrlimit(resource.RLIMIT_DATA, (min(data_limit, before[0]), before[1]))
     try:
         yield
     finally:

@@ -1,11 +1,44 @@
 """A leaderboard as a page: ranks with their bounds, references, and what is not ranked and why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.archive.leaderboard.values import Group, Leaderboard, Row, Section
+from runner.archive.leaderboard.formats import place
+from runner.archive.leaderboard.values import Group, Leaderboard, Reference, Row, Section
 from runner.report.html import words
 from runner.report.html.plots import Scale, Strip, scale_over, strip
-from runner.report.html.render import page
+from runner.report.html.render import drawing, figure, page
+
+Link = Callable[[str], str]
+"""From the digest of a card to an address."""
+
+_CHARTED = 12
+_CHARTED_NAME = 34
+_MARKED_FILES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A reference as a line through a plot."""
+
+    name: str
+    """Words for it, with its value."""
+    place: float
+    """Position in percent."""
+    kind: str
+    """Kind of the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChartRow:
+    """A submission in the chart."""
+
+    name: str
+    """Name, cut to what fits."""
+    label: str
+    """Its rank, and its skill or value."""
+    strip: Strip
+    """The value and its interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,38 +53,71 @@ class GroupView:
     """Title and meaning of its metric."""
     ticks: tuple[tuple[float, str], ...]
     """(position in percent, label) of every tick."""
-    marks: tuple[tuple[str, float], ...]
-    """(name, position in percent) of every reference."""
+    marks: tuple[Mark, ...]
+    """Every reference that is drawn."""
+    chart: tuple[ChartRow, ...]
+    """The best submissions of every section, as far as the chart has room."""
     sections: tuple[tuple[Section, tuple[tuple[Row, Strip], ...]], ...]
     """Every section with its rows and their strips."""
 
 
-def leaderboard_page(board: Leaderboard) -> str:
-    """The page of a leaderboard as one HTML document; 10,000 rows stay below five megabytes."""
+def leaderboard_page(board: Leaderboard, link: Link | None = None) -> str:
+    """The page of a leaderboard as one HTML document; 10,000 rows stay below five megabytes.
+
+    `link` gives the address of a card by its digest; without it no row is a link.
+    """
     return page(
         "leaderboard.html.j2",
         {},
         title="Leaderboard",
         board=board,
-        groups=[_group(number, group) for number, group in enumerate(board.groups, start=1)],
+        groups=[group_view(group, number) for number, group in enumerate(board.groups, start=1)],
+        link=link,
     )
 
 
-def _group(number: int, group: Group) -> GroupView:
+def leaderboard_chart(group: Group) -> str:
+    """The chart of a group as an SVG that stands alone; it follows the reader's light or dark setting."""
+    return drawing("chart.svg.j2", view=group_view(group, 1))
+
+
+def group_view(group: Group, number: int) -> GroupView:
+    """What a page shows of a group, the `number`th on it."""
     scale = _scale(group)
+    files = [one for one in group.references if one.kind == "file"][:_MARKED_FILES]
+    sections = tuple(
+        (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows))
+        for section in group.sections
+    )
     return GroupView(
         number=number,
         group=group,
         words=words.words(group.metric),
         ticks=tuple((scale.at(value), label) for value, label in scale.ticks()),
         marks=tuple(
-            (reference.name, scale.at(reference.value)) for reference in group.references if reference.kind != "file"
+            Mark(f"{_reference_name(one)} {one.value:.4f}", scale.at(one.value), one.kind)
+            for one in group.references
+            if one.kind != "file" or one in files
         ),
-        sections=tuple(
-            (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows))
-            for section in group.sections
+        chart=tuple(
+            ChartRow(
+                _cut(row.name),
+                f"{place(row)}. {figure(row.value) if row.skill is None else figure(row.skill, '%')}",
+                position,
+            )
+            for _, rows in sections
+            for row, position in rows[: _CHARTED // len(sections)]
         ),
+        sections=sections,
     )
+
+
+def _reference_name(reference: Reference) -> str:
+    return "human ceiling" if reference.kind == "ceiling" else _cut(reference.name)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _CHARTED_NAME else f"{name[: _CHARTED_NAME - 1]}…"
 
 
 def _scale(group: Group) -> Scale:

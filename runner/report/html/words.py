@@ -149,6 +149,30 @@ def _plain(name: str) -> str:
     return name.removesuffix("_calibrated").removesuffix("_pmi")
 
 
+WARNINGS = {
+    "order_gap": "the order of the options matters",
+    "position_bias": "a place in the list is preferred",
+    "answer_mass": "little probability on the options",
+    "prompt_spread": "the prompts give different scores",
+    "worse_than_uniform": "worse than equal shares",
+    "prior_worse_than_uniform": "label shares are a worse guess than equal shares",
+    "at_a_limit": "scored at the limit of a fitted value",
+    "items": "few items",
+    "units": "few items that do not depend on each other",
+    "votes_per_item": "few votes",
+    "ceiling_prior": "the ceiling’s prior is uncertain",
+    "panels_differ": "two groups of people differ",
+    "truncated": "texts were cut",
+    "unread": "written answers could not be read",
+}
+"""Code of a warning → what it is about, in a few words; the card has the sentence with its numbers."""
+
+
+def warning(code: str) -> str:
+    """The words for the code of a warning; one that is not known is shown as it is."""
+    return WARNINGS.get(code, code)
+
+
 STRATA = {
     "panel_unanimity": "By how split other people were",
     "unanimity": "By how split people were",

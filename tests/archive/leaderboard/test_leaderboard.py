@@ -59,7 +59,12 @@ def test_rows_are_ranked_by_the_primary_metric_with_the_references_beside_them(
     assert ranked(group) == [(1, "best"), (2, "middle"), (3, "worse")]
     assert (group.metric, group.lower_is_better) == ("cross_entropy", True)
     assert (group.measures.task, group.measures.split) == ("dilemmas", "test")
-    assert [one.name for one in group.references] == ["ceiling", "prior", "uniform"]
+    assert {one.name: one.kind for one in group.references} == {
+        "ceiling": "ceiling",
+        "other people": "panel",
+        "prior": "baseline",
+        "uniform": "baseline",
+    }
     uniform = next(one for one in group.references if one.name == "uniform")
     assert uniform.value == pytest.approx(math.log(2))
     assert board.damage == ()
@@ -163,9 +168,95 @@ def test_predictions_from_a_file_are_marked_and_stand_beside_the_models(
     models, files = leaderboard(store, people.keyring).groups
     assert ranked(models) == [(1, "model"), (2, "from a file")]
     assert [row.kind for row in models.sections[0].rows] == ["model", "file"]
-    assert [(one.name, one.kind) for one in models.references][1] == ("panel", "file")
+    assert [(one.name, one.kind) for one in models.references if one.card] == [("panel", "file")]
     assert files.measures.prompts is None
     assert ranked(files) == [(1, "panel")]
+
+
+def test_a_baseline_that_was_scored_from_a_file_stands_on_the_board_once(
+    store: Store, make: Make, people: People
+) -> None:
+    """Uniform and the panel as files have the values that every card has of them."""
+    uniform = make("uniform", math.log(2), model=None, prompts=None)
+    add(store, [make("model", 0.6), uniform, make("other", 0.55, model=None, prompts=None)], people.keyring)
+    models, files = leaderboard(store, people.keyring).groups
+    named = [one for one in models.references if one.name == "uniform"]
+    assert [(one.kind, one.card is not None) for one in named] == [("baseline", True)]
+    assert ranked(files) == [(1, "other")]
+    # Alone, without a model beside which it could stand, it is ranked as any other file.
+    alone = open_store(f"{store.address}-alone")
+    add(alone, [uniform], people.keyring)
+    assert ranked(leaderboard(alone, people.keyring).groups[0]) == [(1, "uniform")]
+
+
+def test_trials_are_ranked_only_on_request_apart_and_under_their_title(
+    store: Store, make: Make, people: People
+) -> None:
+    def sample(card: Json) -> None:
+        card.update(suite="sample", comparable=False, not_comparable=["suite 'sample' is for trying things"])
+        card["tasks"]["dilemmas"].update(dataset="sample-dilemmas", synthetic=True)
+        card["data"] = {"sample-dilemmas/test": {"sha256": "0" * 64, "rows": 20}}
+
+    def limit(card: Json) -> None:
+        card["run"]["limit"] = 20
+        card.update(comparable=False, not_comparable=["limited to 20 items"])
+
+    def failed(card: Json) -> None:
+        limit(card)
+        card["not_comparable"].append("the self-check failed: scores depend on the batch")
+
+    cards = [make("whole"), make("limited", edit=limit), make("failed", edit=failed), make("sample", edit=sample)]
+    add(store, cards, people.keyring)
+    assert [group.measures.trial for group in leaderboard(store, people.keyring).groups] == [False]
+    board = leaderboard(store, people.keyring, include_trial=True)
+    assert [(ranked(group), group.measures.trial) for group in board.groups] == [
+        ([(1, "whole")], False),
+        ([(1, "limited")], True),
+    ]
+    assert board.groups[1].measures.limit == 20
+    # The data of the sample are pinned, too; a failed self-check is no matter of trying.
+    assert {one.name for one in board.apart} == {"failed", "sample"}
+    for format in ("rich", "markdown"):
+        text = render(board, format)  # type: ignore[arg-type]
+        assert text.count(formats.TRIAL.split(":")[0]) == 1
+    rows = list(csv.DictReader(io.StringIO(render(board, "csv"))))
+    assert {(row["name"], row["trial"]) for row in rows if row["rank"]} == {("whole", "false"), ("limited", "true")}
+
+
+def test_rows_say_their_skill_and_what_they_are_warned_of(store: Store, make: Make, people: People) -> None:
+    shared = {"code": "items", "task": "dilemmas", "value": 20.0, "threshold": 200, "message": "20 items, so few"}
+    other_task = {**shared, "task": "anecdotes"}
+
+    def warned(*codes: str) -> Callable[[Json], None]:
+        def edit(card: Json) -> None:
+            card["tasks"]["dilemmas"]["metrics"]["skill"].update(value=0.421)
+            own = [{**shared, "code": code, "message": f"of {code}"} for code in codes]
+            card["warnings"] = [shared, other_task, *own]
+
+        return edit
+
+    add(store, [make("steady", 0.5, edit=warned()), make("loose", edit=warned("order_gap"))], people.keyring)
+    (group,) = leaderboard(store, people.keyring).groups
+    first, second = group.sections[0].rows
+    assert [warning.code for warning in group.warnings] == ["items"]
+    assert [warning.code for warning in second.warnings] == ["items", "order_gap"]
+    assert [warning.code for warning in group.own_warnings(second)] == ["order_gap"]
+    assert group.own_warnings(first) == ()
+    assert first.skill == pytest.approx(0.421)
+    text = render(Leaderboard("a", None, 2, (group,), (), ()), "rich")
+    lines = text.splitlines()
+    assert "42 %" in next(line for line in lines if " steady " in line)
+    assert lines[lines.index(next(line for line in lines if " loose " in line)) + 1].strip() == "! order_gap"
+    assert text.count("20 items, so few") == 1
+
+
+def test_one_model_asked_in_two_formats_is_two_rows(store: Store, make: Make, people: People) -> None:
+    def chat(card: Json) -> None:
+        card["submission"]["model"]["format"] = "chat"
+
+    add(store, [make("model", 0.6), make("model", 0.59, edit=chat, again=1)], people.keyring)
+    (group,) = leaderboard(store, people.keyring).groups
+    assert [(row.format, len(row.runs)) for row in group.sections[0].rows] == [("chat", 1), ("plain", 1)]
 
 
 # --- assurance, runs, trust ----------------------------------------------------------------------------------------
@@ -264,8 +355,9 @@ def test_cards_that_disagree_on_the_ceiling_are_told(store: Store, make: Make, p
     add(store, [make("lifted", edit=lift), make("honest", key=people.verifier)], people.keyring)
     (group,) = leaderboard(store, people.keyring).groups
     assert any("do not agree on ceiling" in note for note in group.notes)
-    honest = group.references[0]
-    lifted = leaderboard(store, keyring_of(people.entries[0])).groups[0].references[0]
+    honest = next(one for one in group.references if one.kind == "ceiling")
+    alone = leaderboard(store, keyring_of(people.entries[0])).groups[0]
+    lifted = next(one for one in alone.references if one.kind == "ceiling")
     assert lifted.value == pytest.approx(honest.value + 0.1)  # the verifier's word counted before the lab's
 
 
@@ -499,7 +591,7 @@ def test_markdown_has_the_cells_of_its_head_and_no_markup_of_a_stranger(hostile:
         for character in line:  # as GFM splits: a backslash takes the next character along
             cells += character == "|" and not escaped
             escaped = character == "\\" and not escaped
-        assert cells == 9, line
+        assert cells == 10, line
     text = "\n".join(lines)
     assert "\\<script" in text
     assert re.search(r"(?<!\\)[<`]|(?<!\\)[]](?=[(])", text) is None

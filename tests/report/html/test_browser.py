@@ -15,7 +15,7 @@ from test_leaderboard_page import board
 
 from runner.report.html import card_page, comparison_page, leaderboard_page
 from runner.scorecard.compare import compare
-from runner.scorecard.disagreements import largest_differences
+from runner.scorecard.disagreements import histograms, item_shares, largest_differences
 from runner.scorecard.load import OpenCard, open_card
 from runner.signing.keyring import Keyring
 
@@ -102,7 +102,12 @@ def test_pages_in_a_browser(
     keyring: Keyring,
 ) -> None:
     pages = {
-        "card": card_page(opened, largest_differences(opened, 4, None, None, show_texts=False)),
+        "card": card_page(
+            opened,
+            largest_differences(opened, 4, None, None, show_texts=False),
+            None,
+            {task: histograms(found) for task, found in item_shares(opened, None, None).items()},
+        ),
         "unverified": card_page(open_card(run, None), None, "none were asked for."),
         "comparison": comparison_page(compare(run, other_run, keyring)),
         "leaderboard": leaderboard_page(board(30)),

@@ -103,7 +103,7 @@ def pack_prefix(tokens: NDArray[np.int32]) -> Packed:
 class _Row:
     """The row as far as it is laid out."""
 
-    kept: int
+    cached: int
     """Tokens of the prefix cache, which come before the row."""
     length: int = 0
     """Tokens of the row so far."""
@@ -118,7 +118,7 @@ class _Row:
 
     def add(self, ids: NDArray[np.int32], depth: int, before: tuple[Range, ...]) -> tuple[Range, ...]:
         """Put a segment at the end; the ranges that what comes after it follows."""
-        start = self._put(ids, np.arange(len(ids)) + self.kept + depth, before, None)
+        start = self._put(ids, np.arange(len(ids)) + self.cached + depth, before, None)
         if before and before[-1][1] == start:
             return (*before[:-1], (before[-1][0], self.length))
         return (*before, (start, self.length))
@@ -137,7 +137,7 @@ class _Row:
 
 def _end(row: _Row, prompt: EncodedPrompt, depth: int, before: tuple[Range, ...], owner: int) -> None:
     """Lay out the rest of a prompt, and behind it each form but for its last token as a branch of its own."""
-    before = row.add(prompt.prefix[row.kept + depth :], depth, before)
+    before = row.add(prompt.prefix[row.cached + depth :], depth, before)
     last = row.length - 1
     inner = [len(tail) - 1 for tail in prompt.tails]
     if any(inner):
