@@ -48,7 +48,8 @@ for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark'
   const input = page.locator('.search input').first();
   if (await input.count()) {
     const table = page.locator('table.sortable').first(), rows = table.locator('tbody tr');
-    const before = await rows.count(), name = (await rows.nth(before - 1).locator('th').innerText()).split('\n')[0];
+    const before = await rows.count();
+    const name = (await rows.nth(before - 1).locator('th').innerText()).split(String.fromCharCode(10))[0];
     await input.fill(name);
     seen.found = await rows.evaluateAll(all => all.filter(row => !row.hidden).length);
     await input.fill('no such words anywhere');
@@ -56,7 +57,8 @@ for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark'
     await input.fill('');
     // On a phone the heads are hidden from sight and worked by keyboard.
     const button = table.locator('thead button').last();
-    const values = async () => rows.evaluateAll((all, at) => all.map(row => row.cells[at].textContent), await button.evaluate(one => one.closest('th').cellIndex));
+    const at = await button.evaluate(one => one.closest('th').cellIndex);
+    const values = () => rows.evaluateAll((all, at) => all.map(row => row.cells[at].textContent), at);
     await button.evaluate(one => one.click());
     const down = await values();
     await button.evaluate(one => one.click());

@@ -157,10 +157,10 @@ def test_the_items_of_a_page_say_what_people_and_both_models_said(site: Path, ru
     ]
     assert len(sections) == len(rows)
     for section in sections:
-        item = "".join(section.find("h2").itertext()).split()[-1]  # type: ignore[union-attr]
+        item = "".join(section.find("h2").itertext()).split()[-1]
         table = {
             "".join(row[0].itertext()): [float(data.get("value") or "") for data in row.iter("data")]
-            for row in section.find("table").find("tbody")  # type: ignore[union-attr]
+            for row in section.find("table").find("tbody")
         }
         assert {"People", "Other people", "invented", "other"} == table.keys()
         mean = [sum(shares[label] for shares in rows[item]) / len(rows[item]) for label in (0, 1)]
