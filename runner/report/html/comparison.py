@@ -91,9 +91,15 @@ def _ordered(metrics: Json) -> list[tuple[str, Json]]:
     return [(name, metrics[name]) for name in words.in_order(metrics)]
 
 
+_LEAST = 0.25
+"""A plot reaches at least this share of the way from baseline to ceiling, or of A's value where there is none."""
+
+
 def _strip(row: Json) -> Strip | None:
+    """The difference on a scale on which one too small to matter is drawn small."""
     if row["difference"] is None:
         return None
-    reach = max(abs(row[end]) for end in ("difference", "lower", "upper")) or 1.0
+    matters = row["way"] if row.get("way") is not None else abs(row.get("a") or 0.0)
+    reach = max(*(abs(row[end]) for end in ("difference", "lower", "upper")), _LEAST * matters) or 1.0
     scale = Scale(reach, -reach) if row["lower_is_better"] else Scale(-reach, reach)
     return strip(scale, row["difference"], row["lower"], row["upper"])

@@ -9,7 +9,8 @@ from typing import Any
 
 from runner.core.errors import Fault, InvalidInput
 from runner.core.text import name_of
-from runner.tasks.data.forms import read_rows, textual
+from runner.tasks.data.cells import is_absent, value_of_cell
+from runner.tasks.data.forms import BLANK, read_rows, textual
 from runner.tasks.data.paths import written
 
 ROWS = 2000
@@ -51,7 +52,7 @@ def look_at(path: Path) -> Guess:
     Raises `InvalidInput` where the first rows cannot be read, and `OSError`.
     """
     rows = list(islice(read_rows(path), ROWS))
-    broken = [row for row in rows if row.fault is not None]
+    broken = [row for row in rows if row.fault is not None and row.fault[1] != BLANK]
     if broken and broken[0].fault is not None:
         code, message, hint = broken[0].fault
         raise InvalidInput(Fault(code, message, str(path), broken[0].line, hint=hint))
@@ -59,6 +60,8 @@ def look_at(path: Path) -> Guess:
     if not values:
         raise InvalidInput(Fault("DATA_ROWS", "The file has no rows that are objects.", str(path)))
     as_text = textual(path)
+    if as_text:
+        values = [{name: value_of_cell(cell) for name, cell in value.items()} for value in values]
     columns: dict[str, _Column] = {}
     for value in values:
         for name, found in _leaves(value, ()):
@@ -81,12 +84,16 @@ def look_at(path: Path) -> Guess:
 
 
 def _leaves(value: Mapping[str, Any], above: tuple[str, ...], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Paths and values of a row: objects are gone into, and are themselves values too."""
+    """Paths and values of a row: objects are gone into, and are themselves values too, as what all of a list have."""
     for key, inner in value.items():
         path = (*above, written(key))
         yield ".".join(path), inner
         if isinstance(inner, dict) and depth < 2 and len(inner) <= _MOST_LABELS:
             yield from _leaves(inner, path, depth + 1)
+        elif isinstance(inner, list) and inner and all(isinstance(entry, dict) for entry in inner):
+            for name in inner[0]:
+                if all(name in entry for entry in inner):
+                    yield ".".join((*path, "*", written(name))), [entry[name] for entry in inner]
 
 
 def _identifier(columns: Mapping[str, _Column], rows: int, *, keyed: bool) -> tuple[str, bool]:
@@ -134,8 +141,8 @@ def _of_mappings(
     inner = [entry for value in present for entry in value.values() if entry is not None]
     if not inner or len(keys) < 2:
         return None
-    if len(keys) <= _MOST_LABELS and all(_number(entry) is not None for entry in inner):
-        if not all(float(_number(entry) or 0).is_integer() for entry in inner):
+    if len(keys) <= _MOST_LABELS and all(_number(entry, as_text=True) is not None for entry in inner):
+        if not all(float(_number(entry, as_text=True) or 0).is_integer() for entry in inner):
             return {"shares": path, "total": "FILL IN: the number of people, or the path to it"}, _labels(sorted(keys))
         sparse = any(set(value) != set(keys) or None in value.values() for value in present)
         return {"counts": path, **({"missing": "zero"} if sparse else {})}, _labels(sorted(keys))
@@ -188,8 +195,10 @@ def _of_columns(
         name = path.rpartition(".")[2].strip('"').lower()
         if path == id_path or name in _NOT_VOTES or name.endswith("id"):
             continue
-        numbers = [_number(value, as_text) for value in column.values]
+        numbers = [0.0 if _is_blank(value, as_text) else _number(value, as_text) for value in column.values]
         if any(number is None or number < 0 or not number.is_integer() for number in numbers):
+            continue
+        if all(_is_blank(value, as_text) for value in column.values):
             continue
         counts[path] = [number or 0.0 for number in numbers]
     for path in list(counts):
@@ -199,7 +208,13 @@ def _of_columns(
     if not 1 < len(counts) <= _MOST_LABELS:
         return None, {}
     labels = _labels([path.strip('"') for path in counts])
-    return {"columns": dict(zip(labels, counts, strict=True))}, dict.fromkeys(labels, "")
+    sparse = any(_is_blank(value, as_text) for path in counts for value in columns[path].values)
+    votes = {"columns": dict(zip(labels, counts, strict=True)), **({"missing": "zero"} if sparse else {})}
+    return votes, dict.fromkeys(labels, "")
+
+
+def _is_blank(value: Any, as_text: bool) -> bool:
+    return value is None or (as_text and isinstance(value, str) and is_absent(value))
 
 
 def _number(value: Any, as_text: bool = False) -> float | None:
