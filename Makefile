@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling bench-rows lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -140,6 +140,9 @@ bench: $(VENV)/.installed-dev $(PEER)/.installed  ## time the scorer beside lm-e
 
 bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, length, options and vocabulary
 	$(BIN)/python tests/speed/scaling.py
+
+bench-rows: $(VENV)/.installed-dev  ## seconds and memory of reading a million made rows of JSON lines, CSV and Parquet
+	$(BIN)/python tests/speed/rows.py
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
