@@ -109,7 +109,7 @@ def _comparable(a: Report, b: Report) -> list[str]:
             faults.append(Fault("NOT_COMPARABLE", message, str(b.folder)))
         tracks = [task.get("elicitation", "logprob") for task in (first, second)]
         if None not in tracks and tracks[0] != tracks[1]:
-            hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
+            hint = "Log-probabilities, written distributions and drawn answers are tracks; give both one --elicitation."
             differ(f"elicitation of {name}", tracks[0], tracks[1], hint)
             continue
         views = [_asked(task) for task in (first, second)]
