@@ -260,6 +260,9 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
         if any(failures["rows"] for failures in unread):
             a, b = (failures["items"] for failures in unread)
             notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
+    told = [(report.card["submission"]["model"] or {}).get("system_prompt") for report in reports]
+    if told[0] != told[1]:
+        notes.append("A and B were told different things before the questions (system_prompt).")
     for label, report in zip("AB", reports, strict=True):
         missing = [name for name in report.card["tasks"] if name not in tasks]
         if missing:

@@ -222,6 +222,7 @@ def _candidate(
             views=() if prompts is None else tuple(sorted(map(_view, _take(result, list, "views")))),
             limit=card["run"]["limit"],
             trial=trial,
+            system_prompt=None if model is None else _system_prompt(model),
         ),
         assurance="",
         name=name,
@@ -248,6 +249,10 @@ def _candidate(
         benchmark_file=benchmark_file,
         unprotected=isolation.missing(card),
     )
+
+
+def _system_prompt(model: Json) -> str | None:
+    return None if model.get("system_prompt") is None else _take(model, str, "system_prompt")
 
 
 def _view(view: Any) -> str:
