@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling gpu-check lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -140,6 +140,9 @@ bench: $(VENV)/.installed-dev $(PEER)/.installed  ## time the scorer beside lm-e
 
 bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, length, options and vocabulary
 	$(BIN)/python tests/speed/scaling.py
+
+gpu-check: $(VENV)/.installed-dev  ## what a CUDA device computes and how fast, in one table: eight minutes at most
+	$(BIN)/python tests/gpu/check.py
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
