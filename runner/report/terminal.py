@@ -20,6 +20,7 @@ _HEADLINE = (
     "cross_entropy_calibrated",
     "dirichlet_multinomial",
     "total_variation",
+    "wasserstein",
     "brier",
     "accuracy",
     "gap_to_ceiling",

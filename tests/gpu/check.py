@@ -417,9 +417,7 @@ def measure_all(setting: Setting) -> list[Row]:
     )
     try:
         rate = matmul_rate(setting, torch.bfloat16)
-        rows.append(
-            Row("rate of bfloat16 products, 10^12 operations/s", f"{rate / 1e12:.3g}", "the best of some sizes")
-        )
+        rows.append(Row("bfloat16 products, 10^12 operations/s", f"{rate / 1e12:.3g}", "the best of some sizes"))
         model = make_model(setting, torch.bfloat16)
     except torch.OutOfMemoryError as problem:
         rows.append(Row("speeds: all of them", "not measured", " ".join(str(problem).split())[:200]))

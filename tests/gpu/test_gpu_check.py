@@ -26,7 +26,7 @@ def test_every_quantity_is_measured_or_says_why_not(tmp_path: Path) -> None:
     code, rows, said = run(tmp_path, "--device", "cpu", "--small")
     assert code == 0, said
     names = [name for name, _, _ in rows]
-    for part in ("packed float32", "packed bfloat16", "alone against in a batch", "two replicas", "rate of", "LoRA"):
+    for part in ("packed float32", "packed bfloat16", "alone against in a batch", "two replicas", "products", "LoRA"):
         assert any(part in name for name in names), part
     for load in ("Dilemmas", "Anecdotes"):
         for quantity in ("prompts/s", "tokens/s", "share of the rate", "peak memory", "times the harness's way"):

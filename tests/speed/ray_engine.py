@@ -1,4 +1,4 @@
-"""Time `--engine ray` on nodes of this machine: its start, what a step costs, and two nodes of one core beside one of two.
+"""Time `--engine ray` on nodes of this machine: its start, what a step costs, two nodes of a core beside one of two.
 
     python tests/speed/ray_engine.py [--rounds N]
 
@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(_TESTS.parent))
-sys.path.insert(0, str(_TESTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support import tiny_models
 from support.command import Command

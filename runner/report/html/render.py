@@ -22,8 +22,8 @@ class Site:
 
     root: str
     """Relative address of the site's first page's folder: empty, or `../`."""
-    title: str
-    """Name of the site."""
+    badges: tuple[tuple[str, str], ...] = ()
+    """(what it is of, address) of the badges of a card."""
 
 
 def page(
@@ -137,4 +137,5 @@ def _shown(value: Any) -> Any:
 
 def _spelled(character: str) -> str:
     hidden = character in _OVERRIDES or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+    hidden = hidden or ord(character) & 0xFFFE == 0xFFFE  # what XML cannot hold
     return f"⟨U+{ord(character):04X}⟩" if hidden else character
