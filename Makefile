@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit simulate test-faults fuzz mutants bench bench-scaling lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -70,6 +70,9 @@ test: lint  ## install, check style, types and import direction, run every test
 test-unit: $(VENV)/.installed-dev  ## the tests that take seconds
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
+retrain: $(VENV)/.installed-dev  ## train the tiny models anew, minutes: are the committed ones those that the script makes?
+	RETRAIN=1 $(BIN)/pytest tests/repository/test_tiny_models.py
+
 simulate: $(VENV)/.installed-dev  ## coverage, size, power and ranks by simulation, minutes; figures into docs/scoring.md; SIZE=share of the data sets
 	nice $(BIN)/python tests/simulate.py --write $(if $(SIZE),--size $(SIZE))
 
@@ -95,13 +98,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed-dev  ## write the golden files anew; read the difference before committing it
-	$(BIN)/pytest --update-golden
+	$(BIN)/pytest --update-golden $$(grep -rlE "update.golden" tests --include="test_*.py")
 
 # Every version comes from here: constraints.txt first, and each lock of the image within it, with the hash of every file.
 # A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.
 UPGRADE ?=
 EXTRAS = $(shell $(BIN)/python -c 'import tomllib; \
-  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families", "mutants")))')
+  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families", "mutants", "ray")))')
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --no-annotate --custom-compile-command 'make lock' $(UPGRADE) \
   --python-version 3.11 --python-platform x86_64-manylinux_2_28
 HASHED = $(COMPILE) --generate-hashes --constraint $(LOCK)
@@ -141,6 +144,9 @@ bench: $(VENV)/.installed-dev $(PEER)/.installed  ## time the scorer beside lm-e
 
 bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, length, options and vocabulary
 	$(BIN)/python tests/speed/scaling.py
+
+bench-rows: $(VENV)/.installed-dev  ## seconds and memory of reading a million made rows of JSON lines, CSV and Parquet
+	$(BIN)/python tests/speed/rows.py
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -93,9 +93,9 @@ class Comparison:
         return pd.DataFrame(rows).set_index(["task", "metric"])
 
     def _repr_html_(self) -> str:
-        from runner.report import terminal
+        from runner.report.comparison import print_comparison
 
-        return _as_html(lambda console: terminal.print_comparison(dict(self.content), console=console))
+        return _as_html(lambda console: print_comparison(dict(self.content), console))
 
 
 def load_benchmark(path: Source | None = None) -> Benchmark:

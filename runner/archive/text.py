@@ -1,4 +1,4 @@
-"""Lists and checks of an archive as words for a terminal, within 80 columns; computes nothing."""
+"""Lists and checks of an archive as words for a terminal; computes nothing."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from runner.archive.check import Checked
 from runner.archive.index import Leaf
 from runner.core.text import printable
 
-_WIDTH = 80
+_UNWRAPPED = 100_000
 _NAME = 22
 
 
 def console() -> Console:
-    """Rich decides on colour (a terminal, NO_COLOR); piped output stays plain and 80 columns wide."""
+    """Rich decides on colour (a terminal, NO_COLOR) and width; piped output stays plain and is not wrapped."""
     terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=_WIDTH, color_system=None)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=_UNWRAPPED, color_system=None)
 
 
 def plain(text: str, width: int | None = None) -> str:
@@ -31,6 +31,8 @@ def plain(text: str, width: int | None = None) -> str:
 
 def print_entries(entries: Sequence[Leaf]) -> None:
     """One line per entry and task, as the index says; nothing of it is verified here."""
+    terminal = console()
+    widths = (_NAME, 20) if terminal.is_terminal else (None, None)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("no.", justify="right", no_wrap=True)
     for name in ("added", "submission", "task"):
@@ -46,12 +48,11 @@ def print_entries(entries: Sequence[Leaf]) -> None:
             table.add_row(
                 str(entry.sequence) if first else "",
                 entry.added_at[:10] if first else "",
-                Text(plain(entry.summary["name"], _NAME)) if first else "",
-                Text(plain(f"{task} {result['split']}", 20)),
+                Text(plain(entry.summary["name"], widths[0])) if first else "",
+                Text(plain(f"{task} {result['split']}", widths[1])),
                 value,
                 entry.card[:12] if first else "",
             )
-    terminal = console()
     terminal.print(table)
     if any(not entry.summary["comparable"] for entry in entries):
         terminal.print(Text("* says of itself that it may not be compared", "dim"))

@@ -1,7 +1,7 @@
 """A folder of our making that holds exactly the files of a submission that were checked and hashed.
 
 The libraries are given this folder and never the submitted one: what they look for beside the files that we know, by
-whatever key or name, is not there. docs/decisions/0060-private-view.md says why it is made of what it is made of.
+whatever key or name, is not there. docs/decisions/0062-private-view.md says why it is made of what it is made of.
 """
 
 import hashlib

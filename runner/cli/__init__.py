@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runner.cli import archive, cards, inspection, output, pages, runs, training
+from runner.cli import archive, cards, inspection, output, pages, runs, sweep, training
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
 from runner.core.version import __version__
 
@@ -47,14 +47,15 @@ class _Group(click.Group):
         except UserError as error:
             from runner.report.faults import render
 
-            click.echo(render(error.faults, "rich"), err=True, nl=False)
+            click.echo(render(error.faults, "rich", stderr=True), err=True, nl=False)
             ctx.exit(error.exit_code)
         except PermissionError as problem:
             # A path that not even its existence can be asked of, as a home that belongs to another user.
             from runner.report.faults import render
 
             message = f"It cannot be reached by the user who runs this: {problem.strerror}."
-            click.echo(render((Fault("FILE_UNREADABLE", message, problem.filename),), "rich"), err=True, nl=False)
+            faults = (Fault("FILE_UNREADABLE", message, problem.filename),)
+            click.echo(render(faults, "rich", stderr=True), err=True, nl=False)
             ctx.exit(InvalidInput.exit_code)
         except KeyboardInterrupt:
             # Stopped where nothing was there to keep; where something was, the run has said so itself.
@@ -94,12 +95,14 @@ for _command in (
     runs.validate,
     runs.evaluate,
     runs.merge,
+    sweep.sweep,
     runs.score,
     training.finetune,
     cards.verify,
     cards.compare,
     archive.archive,
     archive.leaderboard,
+    archive.site,
     pages.report,
     pages.export,
     inspection.prompts,

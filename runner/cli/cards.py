@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from runner.scorecard.compare import Gate
@@ -83,6 +85,9 @@ def verify(
     metavar="METRIC=MARGIN",
     help="Exit with 4 unless B is shown to be at most MARGIN worse than A; may repeat.",
 )
+@options.tasks
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric only; may repeat.")
+@click.option("--verbose", "-v", is_flag=True, help="Also show every metric.")
 @options.output_format
 def compare(
     a: Path,
@@ -91,24 +96,42 @@ def compare(
     benchmark_file: Path | None,
     data_dir: Path | None,
     gates: tuple[str, ...],
+    tasks: tuple[str, ...],
+    metrics: tuple[str, ...],
+    verbose: bool,
     output_format: str,
 ) -> None:
     """Test whether B is better than A on the same items.
+
+    First a sentence a task, then the primary metric and three others. A gate's margin for the primary metric is also
+    what counts as equal.
 
     Needs the predictions beside both cards, and the data. Cards that measure different things are refused.
     """
     from runner.scorecard import compare as comparison
 
     parsed_gates = [_gate(text) for text in gates]
-    result = comparison.compare(a, b, options.trusted_keys(keyring), benchmark_file, data_dir, parsed_gates)
+    result = comparison.compare(a, b, options.trusted_keys(keyring), benchmark_file, data_dir, parsed_gates, tasks)
+    _check_metrics(metrics, result)
     if output_format == "json":
         click.echo(json.dumps(result, indent=2))
     else:
-        from runner.report import terminal
+        from runner.report.comparison import print_comparison
 
-        terminal.print_comparison(result)
+        print_comparison(result, every_metric=verbose, metrics=metrics)
     if any(not gate["passed"] for gate in result["gates"]):
         raise click.exceptions.Exit(4)
+
+
+def _check_metrics(metrics: tuple[str, ...], result: "Mapping[str, Any]") -> None:
+    """Each `--metric` is one that some task of the comparison has."""
+    from runner.config.schema import did_you_mean
+
+    known = list(dict.fromkeys(name for task in result["tasks"].values() for name in task["metrics"]))
+    for name in metrics:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"It has: {', '.join(known)}."
+            raise click.BadParameter(f"{name!r} is no metric of this comparison. {hint}", param_hint="--metric")
 
 
 def _gate(text: str) -> "Gate":

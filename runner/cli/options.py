@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from runner.models.api import Access
+    from runner.models.base import Cluster
     from runner.signing.keyring import Keyring
     from runner.tasks.selection import RunConfig
 
@@ -112,6 +113,10 @@ _API: dict[str, dict[str, Any]] = {
     "--api-key-file": {"metavar": "FILE", "type": FILE, "help": "File with the service's key."},
     "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Concurrent requests. [8]"},
     "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Attempts per request. [6]"},
+    "--api-allow-http": {
+        "metavar": "HOST",
+        "help": "Allow prompts to travel unencrypted to this host, which the submission names.",
+    },
     "--api-unanswered": {
         "metavar": "N",
         "type": click.IntRange(0),
@@ -125,6 +130,52 @@ elicitation = click.option(
     default="logprob",
     show_default=True,
     help="Read log-probabilities, or let the model write the distribution: two tracks.",
+)
+
+engine = _all(
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where the model's replicas run: in processes of this machine, or on the nodes of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        default=None,
+        metavar="HOST:PORT|auto",
+        help="Head of a running cluster, with --engine ray. [default: a cluster on this machine, for this run]",
+    ),
+)
+
+loading = _all(
+    click.option(
+        "--device",
+        default=None,
+        metavar="NAME[,NAME…]",
+        help="cpu, cuda, cuda:1, …; a comma adds a replica; cuda:0+cuda:1 splits one replica over both. "
+        "[default: cuda if present]",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        default=None,
+        help="Type of the loaded weights. [default: the submission's]",
+    ),
+    click.option(
+        "--batch-tokens",
+        default="auto",
+        show_default=True,
+        metavar="N|auto",
+        help="Tokens per batch; fewer need less memory.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=None,
+        metavar="N",
+        help="CPU threads per replica; changing it can change the last digits. [default: all cores, shared]",
+    ),
 )
 
 selection = _all(benchmark, suite, tasks, split, data_dir, limit)
@@ -151,8 +202,18 @@ def choice(
     return RunConfig(benchmark_path(benchmark_file), suite, tasks, split, data_dir, limit, prompts, elicitation)
 
 
+def token_count(text: str) -> int | None:
+    """The value of `--batch-tokens` as the runner takes it; None for auto."""
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise click.BadParameter(f"{text!r} is neither a positive whole number nor 'auto'.", param_hint="--batch-tokens")
+
+
 def access(
     api_base_url: str | None,
+    api_allow_http: str | None,
     api_key_env: str | None,
     api_key_file: Path | None,
     api_concurrency: int | None,
@@ -164,6 +225,7 @@ def access(
 
     values = {
         "base_url": api_base_url,
+        "http_host": api_allow_http,
         "key_variable": api_key_env,
         "key_file": api_key_file,
         "concurrency": api_concurrency,
@@ -172,6 +234,17 @@ def access(
     }
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     return Access(**settings) if settings else None
+
+
+def cluster(engine: str, ray_address: str | None, quiet: bool) -> "Cluster | None":
+    """The options of `engine` as the value the runner takes; None for this machine."""
+    from runner.models.base import Cluster
+
+    if engine == "ray":
+        return Cluster(ray_address, (lambda _: None) if quiet else partial(click.echo, err=True))
+    if ray_address is not None:
+        raise click.UsageError("--ray-address is for --engine ray.")
+    return None
 
 
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:

@@ -10,7 +10,7 @@ from runner.cli import options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.scorecard.disagreements import Difference
+    from runner.scorecard.disagreements import ItemShares
     from runner.scorecard.load import OpenCard
 
 _UNVERIFIED = click.option("--unverified", is_flag=True, help="Do not check the signature; the result says so.")
@@ -71,13 +71,18 @@ def report(
         text, name = comparison_page(comparison), f"{comparison['b']['name']}-against-{comparison['a']['name']}"
     else:
         from runner.report.html import card_page
+        from runner.scorecard.disagreements import furthest, histograms
         from runner.scorecard.load import open_card
 
         opened = open_card(scorecards[0], None if unverified else options.trusted_keys(keyring), benchmark_file)
-        differences, without = _differences(opened, items, benchmark_file, data_dir, show_texts)
-        if without and not quiet:
+        found, without = _shares(opened, benchmark_file, data_dir, required=data_dir is not None or show_texts)
+        if without and items and not quiet:
             click.echo(f"Without the items that differ most: {without}", err=True)
-        text, name = card_page(opened, differences, without), opened.card["submission"]["name"]
+        differences = {task: furthest(own, items, show_texts=show_texts) for task, own in found.items()}
+        bars = {task: histograms(own) for task, own in found.items()}
+        without = without if items else "none were asked for."
+        text = card_page(opened, differences if items else None, without, bars)
+        name = opened.card["submission"]["name"]
     _write(text, output or Path(f"{portable(name)}.html"))
 
 
@@ -150,21 +155,19 @@ def _tell(lost: "tuple[str, ...]", quiet: bool) -> None:
             click.echo(sentence, err=True)
 
 
-def _differences(
-    opened: "OpenCard", limit: int, benchmark_file: Path | None, data_dir: Path | None, show_texts: bool
-) -> "tuple[Mapping[str, list[Difference]] | None, str | None]":
-    """The items, or why there are none; data that was named has to be there."""
+def _shares(
+    opened: "OpenCard", benchmark_file: Path | None, data_dir: Path | None, *, required: bool
+) -> "tuple[Mapping[str, ItemShares], str | None]":
+    """What people and the model say of the items of each task, or why it is not known unless it is `required`."""
     from runner.core.errors import UserError
-    from runner.scorecard.disagreements import largest_differences
+    from runner.scorecard.disagreements import item_shares
 
-    if limit == 0:
-        return None, "none were asked for."
     try:
-        return largest_differences(opened, limit, benchmark_file, data_dir, show_texts=show_texts), None
+        return item_shares(opened, benchmark_file, data_dir), None
     except UserError as error:
-        if data_dir is not None or show_texts:
+        if required:
             raise
-        return None, error.faults[0].message
+        return {}, error.faults[0].message
 
 
 def _write(text: str, path: Path) -> None:

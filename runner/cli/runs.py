@@ -88,33 +88,7 @@ def _shard(context: click.Context, _parameter: click.Parameter, value: str | Non
 )
 @options.elicitation
 @options.output_dir
-@click.option(
-    "--device",
-    default=None,
-    metavar="NAME[,NAME…]",
-    help="cpu, cuda, cuda:1, …; a comma adds a replica; cuda:0+cuda:1 splits one replica over both. "
-    "[default: cuda if present]",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default=None,
-    help="Type of the loaded weights. [default: the submission's]",
-)
-@click.option(
-    "--batch-tokens",
-    default="auto",
-    show_default=True,
-    metavar="N|auto",
-    help="Tokens per batch; fewer need less memory.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=None,
-    metavar="N",
-    help="CPU threads per replica; changing it can change the last digits. [default: all cores, shared]",
-)
+@options.loading
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Resume an unfinished run with the same inputs."
 )
@@ -125,6 +99,7 @@ def _shard(context: click.Context, _parameter: click.Parameter, value: str | Non
     callback=_shard,
     help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
+@options.engine
 @click.option(
     "--print",
     "script",
@@ -149,6 +124,8 @@ def evaluate(
     threads: int | None,
     resume: bool,
     shard: "Shard | None",
+    engine: str,
+    ray_address: str | None,
     script: str | None,
     nonce: str | None,
     key_file: Path | None,
@@ -157,7 +134,7 @@ def evaluate(
     **more: Any,
 ) -> None:
     """Run a submission and write a signed scorecard."""
-    tokens = None if batch_tokens == "auto" else _positive(batch_tokens, "--batch-tokens")
+    tokens = options.token_count(batch_tokens)
     if script is not None:
         click.echo(_sbatch_script(submission), nl=False)
         return
@@ -166,7 +143,9 @@ def evaluate(
     from runner.report import console, terminal
 
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
-    settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
+    load = LoadOptions(device, dtype, tokens, threads)
+    cluster = options.cluster(engine, ray_address, quiet)
+    settings = walk.Settings(output_dir, load, resume, nonce, access, cluster)
     options.warn_of_loss(output_dir)
     config = options.choice(**more, prompts=prompts, elicitation=elicitation)
     if shard is not None:
@@ -263,9 +242,3 @@ def _sbatch_script(path: Path) -> str:
         message = "A service is asked by one process: --print sbatch is for models that are loaded."
         raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
     return sbatch_script(click.get_current_context(), submission.name)
-
-
-def _positive(text: str, option: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise click.BadParameter(f"{text!r} is neither a positive whole number nor 'auto'.", param_hint=option)

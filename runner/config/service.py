@@ -7,7 +7,10 @@ _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 def base_url_fault(text: str) -> str | None:
-    """Why prompts may not be sent to `text`, or None: https anywhere, http on this machine, and nothing but a place."""
+    """Why `text` is no address of a service, or None: https or http, and nothing but a place.
+
+    Whether prompts may travel unencrypted to another machine (`travels_in_clear`) is up to the person who runs.
+    """
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -15,8 +18,6 @@ def base_url_fault(text: str) -> str | None:
         return "This is no address."
     if parts.scheme not in ("http", "https") or not host:
         return "This is no address of a service."
-    if parts.scheme == "http" and host not in _THIS_MACHINE:
-        return f"Without encryption a service may only be on this machine, {host!r} is not."
     if parts.username is not None or parts.password is not None:
         return "An address may not hold a user name or a password."
     if parts.query or parts.fragment or "?" in text or "#" in text:
@@ -24,6 +25,17 @@ def base_url_fault(text: str) -> str | None:
     if "\\" in text or "%" in parts.netloc or any(part in (".", "..") for part in parts.path.split("/")):
         return "An address must be written plainly, without backslashes, escapes or dots that lead elsewhere."
     return None
+
+
+def travels_in_clear(base_url: str) -> bool:
+    """Whether what is sent to this address, which has no fault, leaves this machine unencrypted."""
+    parts = urlsplit(base_url)
+    return parts.scheme == "http" and parts.hostname not in _THIS_MACHINE
+
+
+def host_of(base_url: str) -> str:
+    """The host of an address that has no fault."""
+    return urlsplit(base_url).hostname or ""
 
 
 def normal_base_url(text: str) -> str:

@@ -23,7 +23,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 _TAKEN: Mapping[str, frozenset[str]] = {
     "causal": _PLACE | {"format", "template_arguments", "dtype", "quantization"},
     "encoder": _PLACE | {"dtype", "head"},
-    "api": frozenset({"api", "model", "base_url", "top_logprobs", "echo", "price"}),
+    "api": frozenset({"api", "model", "base_url", "api_version", "top_logprobs", "echo", "price", "parameters"}),
 }
 """By backend: the keys that its model may have, besides `backend` itself."""
 _TEMPLATE_NAMES = frozenset(
@@ -115,7 +115,7 @@ def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) ->
         yield fault_at(document, "MODEL_SOURCE", (part,), "A service takes no adapter.", key=True)
         return
     if "base_url" in usable and (problem := base_url_fault(usable["base_url"])) is not None:
-        hint = "Give https://HOST/PATH, or http://127.0.0.1:PORT/PATH for a service on this machine."
+        hint = "Give https://HOST/PATH, or http://HOST:PORT/PATH where encryption is not to be had."
         yield fault_at(document, "API_BASE_URL", (part, "base_url"), problem, hint)
     if usable.get("echo") is True and usable.get("api") == "chat":
         message = "A chat cannot echo: 'echo' goes with 'api: completions' only."
@@ -236,6 +236,7 @@ def _submission(document: Document) -> Submission:
 
 def _service(model: Mapping[str, Any]) -> ServiceRef:
     price = model.get("price")
+    parameters = model.get("parameters", {})
     return ServiceRef(
         base_url=normal_base_url(model.get("base_url", DEFAULT_BASE_URL)),
         model=model["model"],
@@ -243,6 +244,9 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
         top_logprobs=int(model.get("top_logprobs", 20)),
         echo=model.get("echo", False),
         price=None if price is None else Price(price["currency"], float(price["input"]), float(price["output"])),
+        api_version=model.get("api_version"),
+        max_tokens_name=parameters.get("max_tokens_name"),
+        omitted=tuple(sorted(name for name, value in parameters.items() if value is None)),
     )
 
 

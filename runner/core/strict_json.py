@@ -23,19 +23,27 @@ class JsonFault(ValueError):
         self.line = line
 
 
-def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64, max_integer: int = _MAX_INTEGER) -> Any:
+def parse(
+    data: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = 64,
+    max_integer: int = _MAX_INTEGER,
+    minus_infinity: bool = False,
+) -> Any:
     """The value of a JSON document, or `JsonFault`.
 
     Refused: more than `max_bytes`, a byte-order mark, anything but UTF-8, nesting beyond `max_depth` (found by a scan
     before the parser runs, so that depth cannot exhaust it), duplicate keys, NaN and infinities, numbers that overflow
     a float, integers beyond `max_integer` (2^53 − 1 unless told: other languages would round), data after the document.
+    `minus_infinity` reads the one constant `-Infinity`, which servers write for the logarithm of zero.
     """
     document = _document(data, max_bytes, max_depth)
     try:
         return json.loads(
             document,
             object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
+            parse_constant=_minus_infinity if minus_infinity else _refuse_constant,
             parse_float=_finite,
             parse_int=lambda digits: _exact(digits, max_integer),
         )
@@ -165,6 +173,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
+    raise JsonFault("JSON", f"{name} is not a JSON number")
+
+
+def _minus_infinity(name: str) -> float:
+    if name == "-Infinity":
+        return -math.inf
     raise JsonFault("JSON", f"{name} is not a JSON number")
 
 

@@ -125,6 +125,12 @@ class ServiceRef:
     """Whether the service tells the log-probabilities of an option's own tokens."""
     price: Price | None
     """What tokens cost, where the submission says it."""
+    api_version: str | None = None
+    """Azure's version of the interface, which also takes the key in a header of its own; None for others."""
+    max_tokens_name: str | None = None
+    """What the service calls the limit of written tokens; None: as its address tells."""
+    omitted: tuple[str, ...] = ()
+    """Parameters that are not sent, since the service refuses them: temperature, top_p."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from runner.core import clock, environment
 from runner.core.canonical import digest
 from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.core.files import write_whole
-from runner.core.types import Prediction, Prompt
-from runner.evaluation import run_dir
+from runner.core.types import Prediction, Prompt, Submission
+from runner.evaluation import result_cache, run_dir
 from runner.evaluation.batching import plan_steps
 from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders, stat_submission
 from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
 from runner.evaluation.shards import Shard, write_shard
 from runner.models.api import Access
-from runner.models.base import LoadOptions
+from runner.models.base import Cluster, LoadOptions
+from runner.models.cluster import check_ray
 from runner.models.worker import device_names
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
@@ -47,6 +49,10 @@ class Settings:
     """A challenge that the card repeats."""
     access: Access | None = None
     """Who may be asked and how, where the submission names a service."""
+    cluster: Cluster | None = None
+    """Where the model runs, if not in processes of this machine."""
+    cache: Path | None = None
+    """Folder of answers of finished runs that an equal run takes (`result_cache`); None: all is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,8 @@ class _Answered:
     """What the backend says of itself."""
     timing: dict[str, Any]
     """The `timing` of environment.json."""
-    spent: Mapping[str, int] | None
-    """What was asked of a service; None for a model on this machine."""
+    extra: Mapping[str, Any]
+    """Further parts of environment.json: what was asked of a `service`, or the nodes of an `engine`."""
 
 
 def evaluate(
@@ -87,7 +93,6 @@ def evaluate(
         answered = _answer_prompts(opened, selection, settings, progress)
     progress("score", 0, 0)
     run, answers = answered.run, answered.answers
-    service = {"service": answered.spent} if answered.spent else {}
     with _resumable(run, len(answers)), run.journal:
         card = assemble(
             selection,
@@ -103,7 +108,7 @@ def evaluate(
             machine=machine,
             predictions=run_dir.write_predictions(run.path, answers),
             environment=run_dir.write_environment(
-                run.path, {**machine, "backend": answered.facts, "timing": answered.timing, **service}
+                run.path, {**machine, "backend": answered.facts, "timing": answered.timing, **answered.extra}
             ),
             tasks=build_tasks(selection, align_predictions(selection, answers)),
         )
@@ -152,7 +157,7 @@ def evaluate_shard(
                 "isolation": dict(opened.backend.isolation),
                 "bytes_bound": opened.bytes_bound,
             },
-            environment={**machine, "backend": answered.facts, "timing": answered.timing},
+            environment={**machine, "backend": answered.facts, "timing": answered.timing, **answered.extra},
             predictions=predictions,
         )
         run.journal.path.unlink()
@@ -166,13 +171,15 @@ def _open(
     """Everything that can be refused before work is, then the model is loaded; at the end it is closed."""
     device_names(settings.load.device)  # a list that makes no sense is refused before any work
     submission = load_submission(submission_path)
+    if settings.cluster is not None:
+        check_cluster(settings.cluster, submission)
     selection = select_for(submission, config)
     run_dir.check_writable(settings.output_dir / submission.name)
     stats = stat_submission(submission)
     raise_faults(check_submission_files(submission, pins=False))
     folders, stats = resolve_folders(submission, stats)
     progress("load", 0, 0)
-    with open_submission(submission, folders, stats, settings.load, settings.access) as opened:
+    with open_submission(submission, folders, stats, settings.load, settings.access, settings.cluster) as opened:
         yield opened, selection
 
 
@@ -209,28 +216,59 @@ def _answer_prompts(
     batches = [[run_prompts[number] for number in step] for step in own_steps]
     if shard is not None:
         run_prompts = [run_prompts[number] for number in sorted(number for step in own_steps for number in step)]
+    self_check = partial(run_self_check, backend, run_prompts, scoring=selection.benchmark.scoring, progress=progress)
+    key, cached = None, result_cache.CachedAnswers(None)
+    if settings.cache is not None and shard is None and opened.submission.service is None:
+        key = result_cache.cache_key(opened.submission, content)
+        cached = result_cache.checked_answers(settings.cache, key, run_prompts, self_check)
     parent = settings.output_dir / opened.submission.name
     run = run_dir.open_run(parent, content, settings.nonce, resume=settings.resume)
+    predict_seconds, answered, resumed = 0.0, 0, 0
     with _resumable(run, len(run_prompts)):
-        predict_seconds, answered = _predict(opened, batches, run, progress)
-        answers = _in_order(run_prompts, run.journal.done)
-        self_check = run_self_check(backend, run_prompts, answers, selection.benchmark.scoring, progress)
+        if cached.answers is None:
+            predict_seconds, answered = _predict(opened, batches, run, progress)
+            resumed = len(run_prompts) - answered
+        answers = list(cached.answers or _in_order(run_prompts, run.journal.done))
+        checked = dict(cached.self_check or self_check(answers))
     if changed := opened.changed_files():
         run.journal.discard()  # no run may go on from answers of bytes that nobody knows
         raise_faults(changed)
+    cache: dict[str, Any] = {}
+    if settings.cache is not None and key is not None:
+        run_id = str(run.journal.header["id"])
+        cache["cache"] = result_cache.finish(settings.cache, key, cached, run_id, answers, checked)
     timing = {
         "load_seconds": load_seconds,
         "predict_seconds": predict_seconds,
         "prompts": answered,
-        "prompts_resumed": len(run_prompts) - answered,
+        "prompts_resumed": resumed,
         "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
         "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
         "prompts_per_second": answered / predict_seconds if answered else None,
         "peak_memory_bytes": environment.peak_memory_bytes(),
         "peak_device_memory_bytes": backend.peak_memory_bytes(),
-        "copies_of_the_model": None if opened.submission.service else len(device_names(settings.load.device)),
+        "copies_of_the_model": _copies(opened, settings),
+        **cache,
     }
-    return _Answered(run, answers, self_check, backend.describe(), timing, backend.spent())
+    spent = backend.spent()
+    extra: dict[str, Any] = {"service": spent} if spent else {}
+    if opened.replicas is not None:
+        extra["engine"] = {"name": "ray", "nodes": opened.replicas.nodes(), "restarts": opened.replicas.restarts}
+    return _Answered(run, answers, checked, backend.describe(), timing, extra)
+
+
+def check_cluster(cluster: Cluster, submission: Submission) -> None:
+    """Raise `InvalidInput` (OPTION) where a cluster cannot run the submission, before any work."""
+    if submission.service is not None:
+        message = "A service is asked by one process: --engine ray is for models that are loaded."
+        raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
+    check_ray(cluster.address)
+
+
+def _copies(opened: OpenedSubmission, settings: Settings) -> int | None:
+    if opened.replicas is not None:
+        return len(opened.replicas.replicas)
+    return None if opened.submission.service else len(device_names(settings.load.device))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ _SHOWN = 6
 
 
 def check(path: Path, data_dir: Path | None = None, *, probe: bool = True) -> tuple[Fault, ...]:
-    """The faults of a benchmark.yaml, a submission.yaml or a recipe.yaml, and of the folders that it names.
+    """The faults of a benchmark, submission, recipe or sweep in a file, and of the folders that it names.
 
     With `data_dir` the rows of a benchmark are read too: of every split, as each task of a suite reads them. With
     `probe` the tokenizer of a submission without other faults reads some prompts; see `probe_prompts`.
@@ -43,6 +43,8 @@ def check(path: Path, data_dir: Path | None = None, *, probe: bool = True) -> tu
             return check_submission_files(base_of(load_recipe(path)))
         case "benchmark":
             return () if data_dir is None else _row_faults(load_benchmark(path), data_dir)
+        case "sweep":
+            return ()
 
 
 def _row_faults(benchmark: Benchmark, data_dir: Path) -> tuple[Fault, ...]:

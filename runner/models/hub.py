@@ -28,7 +28,7 @@ def resolve_model(ref: ModelRef | AdapterRef, *, weights: bool = True) -> Path:
 
 def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
     called = f"{repository} at {revision}"
     try:
@@ -42,7 +42,7 @@ def _fetch(repository: str, revision: str, patterns: list[str]) -> Path:
             message = f"{called} is not in the local cache, and the Hub could not be reached."
         hint = "Fetch it where there is a network, or give the folder as `model.path`."
         raise BackendError(Fault("HUB", message, hint=hint)) from None
-    except (HfHubHTTPError, OSError) as problem:
+    except (HTTPError, OSError) as problem:
         hint = "Check the name, the revision, and HF_TOKEN if access is restricted."
         reason = " ".join(str(problem).split())[:300]
         raise BackendError(Fault("HUB", f"{called} could not be fetched: {reason}", hint=hint)) from None

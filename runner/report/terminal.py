@@ -21,6 +21,7 @@ _HEADLINE = (
     "cross_entropy_calibrated",
     "dirichlet_multinomial",
     "total_variation",
+    "wasserstein",
     "brier",
     "accuracy",
     "gap_to_ceiling",
@@ -28,13 +29,13 @@ _HEADLINE = (
 )
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
     """A card's texts without what could move a cursor or hide a line: they are a signer's, not ours."""
     if isinstance(value, str):
         return "".join(letter if letter.isprintable() and not is_unseen(letter) else "\ufffd" for letter in value)
     if isinstance(value, Mapping):
-        return {_printable(name): _printable(inner) for name, inner in value.items()}
-    return [_printable(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {printable(name): printable(inner) for name, inner in value.items()}
+    return [printable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -64,7 +65,7 @@ def way(prior: float, value: float, ceiling: float, width: int = _BAR) -> Text:
 
 def print_card(card: Json, *, every_metric: bool = False, console: Console | None = None) -> None:
     """The summary of a scorecard: per task its score, interval, baselines and ceiling."""
-    console, card = console or screen(), _printable(card)
+    console, card = console or screen(), printable(card)
     benchmark, submission = card["benchmark"], card["submission"]
     console.print(
         Text.assemble(
@@ -195,42 +196,7 @@ def print_verification(report: Any) -> None:
     console = screen()
     for check in report.checks:
         mark, style = {"ok": ("✓", "green"), "skipped": ("–", "dim"), "note": ("!", "yellow")}[check.state]
-        console.print(Text.assemble((f"{mark} ", style), (f"{check.name}: ", "bold"), _printable(check.message)))
-
-
-def print_comparison(result: Json, console: Console | None = None) -> None:
-    """Paired differences, B − A, per task."""
-    console, result = console or screen(), _printable(result)
-    console.print(Text.assemble("A ", (result["a"]["name"], "bold"), "   B ", (result["b"]["name"], "bold")))
-    for name, task in result["tasks"].items():
-        console.print()
-        console.print(Text.assemble((str(name), "bold cyan"), f"  {task['items']:,} items"))
-        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-        table.add_column("metric", overflow="fold")
-        for column in ("B − A", f"{task['level'] * 100:g} % interval", "p", "detect", "B is"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for full_name, row in task["metrics"].items():
-            metric = full_name.replace("_calibrated", " (cal.)")
-            style = {"better": "green", "worse": "red", "differs": "yellow"}.get(row["verdict"], "dim")
-            arrow = {True: "↓", False: "↑", None: " "}[row["lower_is_better"]]
-            if row["difference"] is None:
-                table.add_row(f"{arrow} {metric}", "–", "–", "–", "–", row["verdict"])
-                continue
-            tested = row["p_adjusted"] is not None
-            table.add_row(
-                f"{arrow} {metric}",
-                signed(row["difference"]),
-                f"{signed(row['lower'])} … {signed(row['upper'])}",
-                number(row["p_adjusted"]) if tested else "–",
-                number(row["minimum_detectable"]) if tested else "–",
-                Text(row["verdict"], style=style),
-            )
-        console.print(table)
-    for gate in result["gates"]:
-        style = "green" if gate["passed"] else "red"
-        console.print(Text(f"gate {gate['gate']}: {gate['message']}", style=style))
-    for note in result["notes"]:
-        console.print(Text(note, style="dim"))
+        console.print(Text.assemble((f"{mark} ", style), (f"{check.name}: ", "bold"), printable(check.message)))
 
 
 def print_ceilings(ceilings: Sequence[Json]) -> None:
@@ -295,8 +261,14 @@ def print_examination(findings: Sequence[Any], output_format: str) -> None:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     console = screen()
+    alike: dict[tuple[str, ...], list[Any]] = {}
     for finding in findings:
+        # What is wrong with several in the same way is said once.
+        own = finding.name if finding.state == "ok" else ""
+        alike.setdefault((finding.state, finding.message, finding.hint or "", own), []).append(finding)
+    for group in alike.values():
+        finding, names = group[0], ", ".join(one.name for one in group)
         mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}[finding.state]
-        console.print(Text.assemble((f"{mark} ", style), (f"{finding.name}: ", "bold"), finding.message))
+        console.print(Text.assemble((f"{mark} ", style), (f"{names}: ", "bold"), finding.message))
         if finding.hint and finding.state != "ok":
             console.print(Text(f"    {finding.hint}", style="dim"))

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from runner.core.benchmark_types import ScoringSpec
-from runner.core.errors import Fault, NotComparable
+from runner.core.errors import Fault, InvalidInput, NotComparable
 from runner.scorecard.references import references_of
 from runner.scorecard.signed_run import open_signed_run
 from runner.scorecard.skill_gain import skill_differences
 from runner.scorecard.task_metrics import TaskMetrics, measure
+from runner.scorecard.verdict import locate, verdict, way
 from runner.scorecard.verify import Report, verify
 from runner.scoring import comparison
 from runner.scoring.dirichlet import fit_dirichlet
 from runner.scoring.entropy_correlation import entropy_correlation
+from runner.scoring.f1 import macro_f1_score
 from runner.scoring.metrics import METRICS, is_tested
 from runner.scoring.verdicts import DESCRIPTIVE, PRIMARY, SECONDARY, SIGNED, decide
 from runner.signing.keyring import Keyring
@@ -25,6 +27,13 @@ from runner.tasks.selection import TaskData, drop_unparsed
 Json = dict[str, Any]
 
 _PERMUTATIONS = 10_000
+
+RULE = (
+    "interval: paired bootstrap; p: sign-flip permutation. The primary metric is tested alone, the others "
+    "together (Holm); doubles and legacy losses are shown, not tested. detect: the true difference that this "
+    "verdict would find four times in five."
+)
+"""How a verdict is reached; the first of a comparison's notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +53,46 @@ def compare(
     benchmark_file: Path | None = None,
     data_dir: Path | None = None,
     gates: Sequence[Gate] = (),
+    only: Sequence[str] = (),
 ) -> Json:
     """Paired differences B − A per task and metric, with intervals, Holm-adjusted p-values and verdicts about B.
 
+    Tasks come in the benchmark's own order; `only` those, where some are named. Each has a `verdict`: one sentence as
+    `text`, and its `parts`. A gate's margin for the primary metric is also what counts as equal in that sentence.
     Both cards must verify, and the predictions must lie beside them. Raises `NotComparable` naming every difference
-    that stands in the way.
+    that stands in the way, and `InvalidInput` (UNKNOWN_TASK) for a name in `only` that is no task of both cards.
     """
     cards = verify(a, keyring), verify(b, keyring)
     tasks = _comparable(cards[0], cards[1])
-    scoring, sides = _measure_same_items(cards, tasks, benchmark_file, data_dir)
+    if unknown := [name for name in only if name not in tasks]:
+        message = f"No task of both cards: {', '.join(unknown)}."
+        raise InvalidInput(Fault("UNKNOWN_TASK", message, hint=f"Both have: {', '.join(tasks)}."))
+    scoring, sides = _measure_same_items(cards, only or tasks, benchmark_file, data_dir)
+    names = list(sides)
     result: Json = {
         "a": _name(cards[0]),
         "b": _name(cards[1]),
         "tasks": {},
         "notes": _notes(cards, tasks),
         "gates": [],
+        "warnings": _warnings(cards, names),
     }
-    for name in tasks:
-        result["tasks"][name] = _task(scoring, *sides[name])
-    result["gates"] = [_judge(gate, name, result["tasks"][name]) for gate in gates for name in tasks]
+    margins = {gate.metric: gate.margin for gate in gates}
+    for name in names:
+        result["tasks"][name] = _task(name, scoring, *sides[name], margins.get(scoring.primary))
+    result["gates"] = [_judge(gate, name, result["tasks"][name]) for gate in gates for name in names]
     return result
+
+
+def _warnings(cards: tuple[Report, Report], tasks: Sequence[str]) -> list[Json]:
+    """The warnings of both cards about these tasks, each with the `card` it stands on: `A` or `B`."""
+    return [
+        {"card": label, **warning}
+        for name in tasks
+        for label, report in zip("AB", cards, strict=True)
+        for warning in report.card.get("warnings", ())
+        if warning["task"] == name
+    ]
 
 
 def _name(report: Report) -> Json:
@@ -135,7 +164,7 @@ def _measure_same_items(
     answers = [run.answers() for run in runs]
     scoring = runs[0].benchmark.scoring
     sides: dict[str, tuple[TaskData, TaskMetrics, TaskMetrics]] = {}
-    for name in tasks:
+    for name in (name for name in runs[0].benchmark.tasks if name in tasks):
         both = np.logical_and(*(side[name].scored.read() for side in answers))
         if both.sum() < 2:
             message = f"Only {both.sum()} items of {name} have answers that can be read on both sides, two are needed."
@@ -145,7 +174,9 @@ def _measure_same_items(
     return scoring, sides
 
 
-def _task(scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics) -> Json:
+def _task(
+    task: str, scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics, margin: float | None
+) -> Json:
     spec = scoring.intervals
     settings: Json = {
         "draws": spec.draws,
@@ -155,17 +186,22 @@ def _task(scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics) 
         "shared": b.shared,
     }
     names = [name for name in scoring.metrics if name in a.values and name in b.values]
-    paired = comparison.compare(
-        np.column_stack([b.values[name] for name in names]),
-        np.column_stack([a.values[name] for name in names]),
-        **settings,
-    )
-    rows = {name: [float(getattr(paired, key)[at]) for key in _COLUMNS] for at, name in enumerate(names)}
-    for name, statistic in _statistics(a, b, settings):
-        if name in scoring.metrics and np.isfinite([statistic.lower, statistic.upper]).all():
-            rows[name] = [getattr(statistic, key) for key in _COLUMNS]
+    values_of = {name: {"a": float(a.values[name].mean()), "b": float(b.values[name].mean())} for name in names}
+    separate = b.shared is None or b.shared.units > 1
+    rows: dict[str, list[float]] = {}
+    if separate:
+        paired = comparison.compare(
+            np.column_stack([b.values[name] for name in names]),
+            np.column_stack([a.values[name] for name in names]),
+            **settings,
+        )
+        rows = {name: [float(getattr(paired, key)[at]) for key in _COLUMNS] for at, name in enumerate(names)}
+        for name, statistic, own in _statistics(a, b, settings):
+            if name in scoring.metrics and np.isfinite([statistic.lower, statistic.upper]).all():
+                rows[name] = [getattr(statistic, key) for key in _COLUMNS]
+                values_of[name] = own
     labels = a.counts.shape[1]
-    values = np.array(list(rows.values())).T
+    values = np.array(list(rows.values())).reshape(-1, len(_COLUMNS)).T
     verdicts = decide(
         values[0],
         values[1],
@@ -173,10 +209,17 @@ def _task(scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics) 
         [_family(name, scoring.primary, labels) for name in rows],
         [METRICS[name].lower_is_better for name in rows],
         spec.level,
+        None if b.shared is None else b.shared.units,
     )
+    references, _ = references_of(part, fit_dirichlet(a.counts), scoring)
     metrics: Json = {}
     for name in scoring.metrics:
-        direction = {"lower_is_better": METRICS[name].lower_is_better}
+        ends = way(name, references)
+        direction = {
+            "lower_is_better": METRICS[name].lower_is_better,
+            **values_of.get(name, {"a": None, "b": None}),
+            "way": None if ends is None else abs(ends[1] - ends[2]),
+        }
         if name in rows:
             decision = verdicts[list(rows).index(name)]
             metrics[name] = {
@@ -194,15 +237,17 @@ def _task(scoring: ScoringSpec, part: TaskData, a: TaskMetrics, b: TaskMetrics) 
                 **direction,
             }
         elif METRICS[name].kind != "derived":
-            reason = a.unavailable.get(name) or b.unavailable.get(name) or _no_entropies(a, b)
+            reason = a.unavailable.get(name) or b.unavailable.get(name)
+            reason = reason or (_no_entropies(a, b) if separate else "all items depend on each other")
             metrics[name] = {"difference": None, "reason": reason, "verdict": "not measured", **direction}
-    references, _ = references_of(part, fit_dirichlet(a.counts), scoring)
+    places = locate(part, a, b, references, scoring)
     return {
+        "verdict": verdict(task, scoring.primary, metrics[scoring.primary], spec.level, places, margin),
         "items": len(a.counts),
         "level": spec.level,
         "permutations": _PERMUTATIONS,
         "metrics": metrics,
-        "skills": skill_differences(b, a, references, scoring),
+        "skills": skill_differences(b, a, references, scoring) if separate else {},
     }
 
 
@@ -217,16 +262,18 @@ def _family(name: str, primary: str, labels: int) -> str:
     return SIGNED if METRICS[name].lower_is_better is None else DESCRIPTIVE
 
 
-def _statistics(a: TaskMetrics, b: TaskMetrics, settings: Json) -> Iterator[tuple[str, comparison.PairedStatistic]]:
-    """Differences of what is no mean over items."""
+def _statistics(
+    a: TaskMetrics, b: TaskMetrics, settings: Json
+) -> Iterator[tuple[str, comparison.PairedStatistic, dict[str, float]]]:
+    """Differences of what is no mean over items, and the values of A and B."""
     labels = a.counts.shape[1]
-    yield "macro_f1", comparison.paired_macro_f1((b.predicted, a.predicted), a.majority, labels, **settings)
-    columns = [None if each.entropies is None else each.entropies.columns for each in (b, a)]
-    if columns[0] is not None and columns[1] is not None:
-        yield (
-            "entropy_correlation",
-            comparison.paired_statistic(columns[0], columns[1], entropy_correlation, **settings),
-        )
+    own = {side: macro_f1_score(each.predicted, a.majority, labels) for side, each in (("a", a), ("b", b))}
+    yield "macro_f1", comparison.paired_macro_f1((b.predicted, a.predicted), a.majority, labels, **settings), own
+    columns = {side: each.entropies.columns if each.entropies else None for side, each in (("a", a), ("b", b))}
+    if columns["a"] is not None and columns["b"] is not None:
+        own = {side: float(entropy_correlation(each.sum(axis=0))) for side, each in columns.items() if each is not None}
+        paired = comparison.paired_statistic(columns["b"], columns["a"], entropy_correlation, **settings)
+        yield "entropy_correlation", paired, own
 
 
 def _no_entropies(a: TaskMetrics, b: TaskMetrics) -> str | None:
@@ -246,11 +293,7 @@ def _judge(gate: Gate, task: str, result: Mapping[str, Any]) -> Json:
 
 
 def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
-    notes = [
-        "interval: paired bootstrap; p: sign-flip permutation. The primary metric is tested alone, the others "
-        "together (Holm); doubles and legacy losses are shown, not tested. detect: the true difference that this "
-        "verdict would find four times in five."
-    ]
+    notes = [RULE]
     for name in tasks:
         methods = [report.card["tasks"][name]["fitted"]["method"] for report in reports]
         if methods[0] != methods[1]:

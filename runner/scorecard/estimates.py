@@ -49,7 +49,7 @@ class _Block:
     def __init__(
         self, matrix: Array, index: Mapping[str, slice], shared: Dependence | None, scoring: ScoringSpec
     ) -> None:
-        self.matrix, self.columns = matrix, index
+        self.matrix, self.columns, self.shared = matrix, index, shared
         spec = scoring.intervals
         self.drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
         self.level, self.method = spec.level, spec.method
@@ -71,13 +71,13 @@ class _Block:
         if self.method == "bca":
             lower, upper = intervals.bca_interval(self.matrix[:, column], self.drawn[:, column], self.level)
         else:
-            lower, upper = intervals.percentile_interval(self.drawn[:, column], self.level)
+            lower, upper = intervals.percentile_interval(self.drawn[:, column], self.level, self.shared)
         error = None if self.errors is None else float(self.errors[column])
         return self.json(self.mean(name), error, float(lower), float(upper))
 
     def of_draws(self, value: float, draws: Array) -> Json:
         """For a number that is no mean over items: its draws' standard deviation is its standard error."""
-        lower, upper = intervals.percentile_interval(draws, self.level)
+        lower, upper = intervals.percentile_interval(draws, self.level, self.shared)
         error = float(draws.std(ddof=1)) if self.errors is not None else None
         return self.json(value, error, float(lower), float(upper))
 

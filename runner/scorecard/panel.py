@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.core.benchmark_types import ScoringSpec
 from runner.core.types import Array
@@ -27,6 +28,35 @@ def posterior_means(panel: Array) -> Array:
     return np.asarray(np.log(strengths / strengths.sum(axis=1, keepdims=True)))
 
 
+def panel_skill(part: TaskData, references: References, scoring: ScoringSpec) -> tuple[float, float] | None:
+    """The skill of the second group in the primary metric, and its mean votes an item; None where `panel_row` is.
+
+    On the scale of a model's skill: 0 at the better of prior and uniform, 1 at the ceiling.
+    """
+    primary, counts = scoring.primary, references.prior.counts
+    chosen = _panel(part, references, scoring)
+    if chosen is None:
+        return None
+    votes, where = chosen
+    sign = 1.0 if METRICS[primary].lower_is_better else -1.0
+    mean = float(rules.RULES[primary](posterior_means(votes), counts[where]).mean())
+    zeros = [sign * float(each.values[primary][where].mean()) for each in (references.prior, references.uniform)]
+    limit = float(references.ceiling_column(primary, len(counts))[where].mean())
+    share = skill(sign * mean, min(zeros), sign * limit)
+    return None if share is None else (share, float(votes.sum(axis=1).mean()))
+
+
+def _panel(part: TaskData, references: References, scoring: ScoringSpec) -> tuple[Array, NDArray[np.bool_]] | None:
+    """The second group's votes, and the mask of the items that have some; None where they say nothing."""
+    votes = panel_of(part.scored, references.prior.counts.shape[1])
+    if votes is None or scoring.primary not in rules.RULES or scoring.primary not in references.limits:
+        return None
+    where = votes.sum(axis=1) > 0
+    if where.sum() < 2 or not fit_dirichlet(votes[where]).determined:
+        return None
+    return votes[where], where
+
+
 def panel_row(
     part: TaskData, references: References, measured: TaskMetrics | None, scoring: ScoringSpec
 ) -> Json | None:
@@ -39,13 +69,11 @@ def panel_row(
     votes' ceiling: the error of whom one asks. `all_votes` scores the model on both groups' votes together.
     """
     counts = references.prior.counts
-    votes = panel_of(part.scored, counts.shape[1])
-    if votes is None or scoring.primary not in rules.RULES or scoring.primary not in references.limits:
+    chosen = _panel(part, references, scoring)
+    if chosen is None:
         return None
-    where = votes.sum(axis=1) > 0
-    if where.sum() < 2 or not fit_dirichlet(votes[where]).determined:
-        return None
-    logs = posterior_means(votes[where])
+    votes, where = chosen
+    logs = posterior_means(votes)
     shared = references.prior.shared if where.all() or references.prior.shared is None else None
     if references.prior.shared is not None and not where.all():
         shared = references.prior.shared.subset(where)
@@ -56,11 +84,11 @@ def panel_row(
             for zero, baseline in (("prior", references.prior), ("uniform", references.uniform)):
                 columns[f"{zero}/{name}"] = baseline.values[name][where]
             columns[f"ceiling/{name}"] = references.ceiling_column(name, len(counts))[where]
-    other, other_column = _other_ceiling(votes[where], scoring)
+    other, other_column = _other_ceiling(votes, scoring)
     columns["/ceiling"] = other_column
     columns["/ceilings"] = other_column - references.ceiling_column(scoring.primary, len(counts))[where]
     if measured is not None:
-        columns["/all"] = rules.RULES[scoring.primary](measured.log_probs[where], counts[where] + votes[where])
+        columns["/all"] = rules.RULES[scoring.primary](measured.log_probs[where], counts[where] + votes)
     matrix = np.column_stack(list(columns.values()))
     spec = scoring.intervals
     drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
@@ -71,7 +99,7 @@ def panel_row(
         if error is None:
             reason = "all items depend on each other"
             return {"value": value, "standard_error": None, "confidence_interval": None, "reason": reason}
-        lower, upper = intervals.percentile_interval(draws, spec.level)
+        lower, upper = intervals.percentile_interval(draws, spec.level, shared)
         interval = {"lower": float(lower), "upper": float(upper), "level": spec.level}
         return {"value": value, "standard_error": error, "confidence_interval": interval}
 
@@ -84,14 +112,14 @@ def panel_row(
     }
     return {
         "items": int(where.sum()),
-        "votes": float(votes[where].sum(axis=1).mean()),
+        "votes": float(votes.sum(axis=1).mean()),
         "metrics": metrics,
         "skill": {
             name: _skill(name, {key: (matrix[:, at], drawn[:, at]) for key, at in column_of.items()}, estimate)
             for name in metrics
             if f"ceiling/{name}" in column_of
         },
-        "reliability": _reliability(counts[where], votes[where], scoring),
+        "reliability": _reliability(counts[where], votes, scoring),
         "ceiling": {
             scoring.primary: {**of_mean("/ceiling"), "value": other},
             "difference": of_mean("/ceilings"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from runner.core.types import Array
 from runner.scoring import dependence
@@ -65,9 +65,17 @@ def bootstrap_means(losses: ArrayLike, draws: int, seed: int, shared: Dependence
     return np.asarray((means.T / totals).T)
 
 
-def percentile_interval(draws: ArrayLike, level: float) -> tuple[Array, Array]:
-    """Lower and upper end of the central `level` of the draws, over the first axis."""
-    lower, upper = np.quantile(np.asarray(draws, dtype=np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
+def percentile_interval(draws: ArrayLike, level: float, shared: Dependence | None = None) -> tuple[Array, Array]:
+    """Lower and upper end of the central `level` of the draws, over the first axis.
+
+    With `shared` the units that were drawn may be few, and their draws scatter too little: the expanded percentile
+    interval (Hesterberg 2015, Am. Stat. 69(4)) takes the quantiles at Φ(±√(u/(u−1)) · t), t Student's with u − 1
+    degrees, u the number of units.
+    """
+    tail = (1 - level) / 2
+    if shared is not None and shared.units > 1:
+        tail = float(ndtr(np.sqrt(shared.units / (shared.units - 1)) * stdtrit(shared.units - 1, tail)))
+    lower, upper = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], axis=0)
     return np.asarray(lower), np.asarray(upper)
 
 

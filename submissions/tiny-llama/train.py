@@ -1,11 +1,13 @@
 """Make the tiny Llama model and its LoRA adapter from the sample's train split: `python train.py [FOLDER]`.
 
-It writes `tiny-llama/model` and `tiny-llama-lora/adapter` into FOLDER (by default the folder of the submissions). The
+It writes `tiny-llama/model`, `tiny-llama-lora/adapter` and `tiny-llama/made.json`, the digests of what went in and came
+out, into FOLDER (by default the folder of the submissions). The
 base model learns the benchmark's prompts as a language, with answers drawn EVENLY at random: it knows the form of an
 answer and nothing of the judgement. The adapter then learns the votes. Neither sees dev or test. One thread, fixed
 seeds and deterministic kernels: the same machine with the same library versions gives the same bytes.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -16,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -81,6 +84,18 @@ def questions(benchmark: Benchmark) -> dict[str, list[Question]]:
             for order in range(len(spec.orders))
         ]
     return found
+
+
+def digest_inputs(asked: dict[str, list[Question]]) -> str:
+    """The sha256 of this script and of all that it learns from: prompts, cues, options and votes, in their order."""
+    learnt = []
+    for part in asked.values():
+        for question in part:
+            prompt = question.prompt(question.item)
+            learnt.append([text(prompt), prompt.cue_plain, prompt.options, question.item.counts])
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update(json.dumps(learnt).encode())
+    return digest.hexdigest()
 
 
 def make_tokenizer(asked: list[Question]) -> PreTrainedTokenizerFast:
@@ -284,6 +299,13 @@ def main(folder: Path) -> None:
         adapted.save_pretrained(temporary, save_embedding_layers=False)  # "auto" asks the Hub for the base
         names = ["adapter_config.json", "adapter_model.safetensors"]
         publish(Path(temporary), folder / "tiny-llama-lora" / "adapter", names)
+    files = sorted([*(folder / "tiny-llama" / "model").iterdir(), *(folder / "tiny-llama-lora" / "adapter").iterdir()])
+    record = {
+        "inputs_sha256": digest_inputs(asked),
+        "files": {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "libraries": {name: version(name) for name in ("peft", "tokenizers", "torch", "transformers")},
+    }
+    (folder / "tiny-llama" / "made.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"Done in {time.monotonic() - started:.0f} s.", flush=True)
 
 

@@ -11,6 +11,7 @@ from support.paths import EXAMPLES
 from runner.config import check_file, load_benchmark, load_recipe, load_submission
 from runner.config.detect import kind_of
 from runner.config.source import BENCHMARK_BYTES, read
+from runner.config.sweep import load_sweep
 
 EXPECTED = re.compile(r"^# expect: (\S+) (\d+):(\d+)$", re.MULTILINE)
 VALID = sorted(path for path in (EXAMPLES / "valid").glob("*.yaml"))
@@ -37,8 +38,12 @@ BYTES = {
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_valid_files_have_no_fault(path: Path) -> None:
     assert check_file(path) == ()
+    kind = kind_of(read(path, BENCHMARK_BYTES))
+    if kind == "sweep":
+        assert load_sweep(path).items
+        return
     load = {"benchmark": load_benchmark, "submission": load_submission, "recipe": load_recipe}
-    assert load[kind_of(read(path, BENCHMARK_BYTES))](path).source == path.read_bytes()
+    assert load[kind](path).source == path.read_bytes()
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -53,8 +58,9 @@ def test_invalid_files_have_exactly_the_named_faults_at_their_places(path: Path)
 
 def test_no_yaml_example_is_left_out() -> None:
     folders = {path.parent.name for path in INVALID}
-    assert {"yaml", "submission", "recipe", "benchmark"} <= folders
-    for folder in ("yaml", "submission", "recipe", "benchmark"):
+    kinds = ("yaml", "submission", "recipe", "benchmark", "sweep")
+    assert set(kinds) <= folders
+    for folder in kinds:
         assert {path for path in INVALID if path.parent.name == folder} == set(
             (EXAMPLES / "invalid" / folder).glob("*.yaml")
         )

@@ -10,7 +10,7 @@ from support.paths import EXAMPLES
 
 from runner.config import is_released, load_benchmark, load_submission
 from runner.config.released import RELEASED
-from runner.config.service import base_url_fault, normal_base_url
+from runner.config.service import base_url_fault, normal_base_url, travels_in_clear
 from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import InvalidInput
@@ -227,12 +227,39 @@ def test_an_address_is_written_in_one_way(written: str, normal: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "in_clear"),
+    [
+        ("http://127.0.0.1.example.com/v1", True), ("http://0.0.0.0/v1", True), ("http://169.254.169.254/latest", True),
+        ("http://node7:8000/v1", True), ("http://localhost:8000/v1", False), ("http://[::1]/v1", False),
+        ("https://node7/v1", False),
+    ],
+)  # fmt: skip
+def test_what_leaves_this_machine_unencrypted_is_seen(written: str, in_clear: bool) -> None:
+    assert base_url_fault(written) is None
+    assert travels_in_clear(normal_base_url(written)) is in_clear
+
+
+@pytest.mark.parametrize(
     "written",
     [
-        "http://127.0.0.1.example.com/v1", "http://0.0.0.0/v1", "http://169.254.169.254/latest", "ftp://127.0.0.1/",
-        "https:///v1", "https://api.example.com\\@other.example/v1", "https://api%2eexample.com/v1", "https://[::1/v1",
+        "ftp://127.0.0.1/", "https:///v1", "https://api.example.com\\@other.example/v1",
+        "https://api%2eexample.com/v1", "https://[::1/v1",
         "https://api.example.com/v1?", "https://api.example.com/v1#",
     ],
 )  # fmt: skip
 def test_no_address_leads_elsewhere_than_it_says(written: str) -> None:
     assert base_url_fault(written) is not None
+
+
+def test_equal_files_in_two_folders_have_the_data_beside_each(tmp_path: Path) -> None:
+    """What is kept by content must not keep a folder: a run's copy of a benchmark has no data beside it."""
+    source = (EXAMPLES / "valid" / "benchmark-small.yaml").read_text(encoding="utf-8")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        text = source.replace("{embedded: sample}", "{path: data}")
+        (tmp_path / name / "benchmark.yaml").write_text(text, encoding="utf-8")
+    loaded = [load_benchmark(tmp_path / name / "benchmark.yaml") for name in ("one", "two", "one")]
+    assert [benchmark.datasets["letters"].path for benchmark in loaded] == [
+        str(tmp_path / name / "data") for name in ("one", "two", "one")
+    ]
+    assert loaded[0] == loaded[2]

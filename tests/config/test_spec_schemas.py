@@ -13,7 +13,7 @@ from runner.config.source import parse
 from runner.config.submission import submission_faults
 from runner.core import resources
 
-NAMES = ["benchmark", "recipe", "submission"]
+NAMES = ["benchmark", "recipe", "submission", "sweep", "sweep-state"]
 ANNOTATIONS = {"$schema", "$id", "$ref", "$defs", "title", "description", "examples", "default"}
 WORDED = {
     "type", "const", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",

@@ -215,7 +215,9 @@ def test_words_are_shown_unless_quiet(command: Command, submissions: Any, tmp_pa
     assert "Predicting" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert (Path(done.stdout.splitlines()[-1]) / "scorecard.sigstore.json").is_file()
-    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("Not comparable: ")]
+    assert "suite 'sample'" in said, "what is piped is not wrapped"
+    assert "limited to 2 items" in said
     quiet = command(
         "evaluate", submissions.base, "--suite", "sample", "--task", "dilemmas", "--limit", 2, "-q", "-o", tmp_path
     )

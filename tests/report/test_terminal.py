@@ -18,6 +18,7 @@ from support.unseen import UNSEEN
 from runner.core.types import Check
 from runner.evaluation.ceilings import of_tasks
 from runner.report import terminal
+from runner.report.comparison import print_comparison
 from runner.scorecard.compare import Gate, compare
 from runner.scorecard.verify import Report, verify
 
@@ -51,8 +52,13 @@ def _no_settings(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def said(capsys, show, *arguments, **more):
-    show(*arguments, **more)
+def said(capsys, show, *arguments, piped=False, **more):
+    """What a terminal of 80 columns without colour shows, or what is piped."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not piped:
+            patch.setenv("TTY_COMPATIBLE", "1")
+            patch.setenv("TERM", "dumb")
+        show(*arguments, **more)
     return capsys.readouterr().out
 
 
@@ -87,8 +93,13 @@ def test_every_metric_of_a_card(card, capsys, request):
 
 
 def test_a_comparison(comparison, capsys, request):
-    text = seen(said(capsys, terminal.print_comparison, comparison))
+    text = seen(said(capsys, print_comparison, comparison))
     assert text == kept("terminal-comparison.txt", text, request)
+
+
+def test_every_metric_of_a_comparison(comparison, capsys, request):
+    text = seen(said(capsys, print_comparison, comparison, piped=True, every_metric=True))
+    assert text == kept("terminal-comparison-verbose.txt", text, request)
 
 
 def test_a_verification(runs, capsys, request):
@@ -143,8 +154,9 @@ def test_wide_differences_fit_and_verdicts_are_whole(comparison, capsys, factor)
         for name in ("difference", "lower", "upper", "minimum_detectable"):
             if row.get(name) is not None:
                 row[name] *= factor
-    text = said(capsys, terminal.print_comparison, changed)
-    assert fits(text)
+    text = said(capsys, print_comparison, changed, every_metric=True)
+    if factor < 1e5:  # beyond, the numbers alone need more than 80 columns
+        assert fits(text)
     assert not re.search(r"\S…|…\S", text)
     verdicts = [row["verdict"] for row in changed["tasks"]["dilemmas"]["metrics"].values()]
     assert {"better", "undecided"} <= set(verdicts)
@@ -161,7 +173,7 @@ def test_long_words_are_folded(card, comparison, capsys):
         "missing_tasks": ["a-task-with-a-name-of-some-length"] * 6,
     }
     assert fits(said(capsys, terminal.print_card, changed))
-    assert fits(said(capsys, terminal.print_comparison, {**comparison, "a": {"name": name}, "b": {"name": name}}))
+    assert fits(said(capsys, print_comparison, {**comparison, "a": {"name": name}, "b": {"name": name}}))
     report = Report(Path(), card, "key", "self-reported", (Check("note", "note", "word " * 60 + "x" * 200),))
     assert fits(said(capsys, terminal.print_verification, report))
 
@@ -237,17 +249,26 @@ def test_numbers(value, text):
 def shows(card, comparison, runs):
     return [
         (terminal.print_card, card),
-        (terminal.print_comparison, comparison),
+        (print_comparison, comparison),
         (terminal.print_verification, verify(runs[0], factories.KEYRING)),
     ]
 
 
-def test_piped_it_is_plain(card, comparison, runs, capsys):
+def test_piped_it_is_plain_and_no_line_is_wrapped(card, comparison, runs, capsys):
     for show, value in shows(card, comparison, runs):
-        text = said(capsys, show, value)
+        text = said(capsys, show, value, piped=True)
         assert ESCAPE not in text
         assert "\r" not in text
-        assert fits(text)
+    for show, value, whole in (
+        (
+            terminal.print_card,
+            {**card, "not_comparable": ["/a path/" + "x" * 300 + " " + "word " * 60]},
+            "not_comparable",
+        ),
+        (print_comparison, {**comparison, "notes": ["/a path/" + "x" * 300 + " " + "word " * 60]}, "notes"),
+    ):
+        lines = said(capsys, show, value, piped=True).splitlines()
+        assert any(value[whole][0].strip() in line for line in lines)
 
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7]|38;\d)")
@@ -259,9 +280,9 @@ def test_on_a_terminal_it_is_coloured_unless_that_is_not_wanted(card, comparison
     monkeypatch.setenv("COLUMNS", "80")
     for show, value in shows(card, comparison, runs):
         monkeypatch.delenv("NO_COLOR", raising=False)
-        assert COLOUR.search(said(capsys, show, value))
+        assert COLOUR.search(said(capsys, show, value, piped=True))
         monkeypatch.setenv("NO_COLOR", "1")
-        text = said(capsys, show, value)
+        text = said(capsys, show, value, piped=True)
         assert not COLOUR.search(text)
         assert fits(re.sub(r"\x1b\[[\d;]*m", "", text))
 
@@ -269,6 +290,7 @@ def test_on_a_terminal_it_is_coloured_unless_that_is_not_wanted(card, comparison
 PROGRAM = """
 import json, sys
 from runner.report import terminal
+from runner.report.comparison import print_comparison
 terminal.print_card(json.load(open(sys.argv[1], encoding="utf-8")))
 """
 
@@ -302,6 +324,65 @@ def test_a_real_terminal(card, tmp_path, root, variables, coloured):
     assert bool(COLOUR.search(text)) is coloured
 
 
+# --- a comparison in a sentence ----------------------------------------------------------------------------------
+
+
+def bar_of(text):
+    return re.search(r"├(.*)┤", text)[1]
+
+
+def test_the_bar_shows_both_and_where_they_meet(comparison, capsys):
+    task = comparison["tasks"]["dilemmas"]
+    places = task["verdict"]["parts"]["places"]
+    assert 0 < places["a"] < 1 < places["b"]
+    text = said(capsys, print_comparison, comparison)
+    bar = bar_of(text)
+    assert bar.index("○") == round(places["a"] * 39)
+    assert bar.index("┼") == round(places["people"] * 39)
+    assert bar.index("●") == 39
+    assert "B right of the ceiling" in text
+    for a, b, expected in ((0.5, 0.503, "◉"), (-0.2, 0.5, "○"), (0.9, 1.4, "●")):
+        changed = copy.deepcopy(comparison)
+        changed["tasks"]["dilemmas"]["verdict"]["parts"]["places"].update(a=a, b=b, people=None)
+        text = said(capsys, print_comparison, changed)
+        assert expected in bar_of(text)
+        assert ("A left of the" in text) == (a < 0)
+    changed["tasks"]["dilemmas"]["verdict"]["parts"]["places"].update(baseline=None)
+    assert "├" not in said(capsys, print_comparison, changed)
+
+
+def test_four_metrics_are_shown_or_those_that_are_asked_for(comparison, capsys):
+    def rows(text):
+        text = text.partition("metric ")[2]
+        return re.findall(r"^[↓↑ ] (\w+(?: \(cal\.\))?) +\S", text, re.MULTILINE)
+
+    assert rows(said(capsys, print_comparison, comparison, piped=True)) == [
+        "cross_entropy",
+        "total_variation",
+        "accuracy",
+        "cross_entropy (cal.)",
+    ]
+    text = said(capsys, print_comparison, comparison, piped=True, metrics=("brier", "kl"))
+    assert rows(text) == ["brier", "kl"]
+    every = said(capsys, print_comparison, comparison, piped=True, every_metric=True)
+    assert len(rows(every)) == len(comparison["tasks"]["dilemmas"]["metrics"])
+    assert "detect" in every.partition("interval:")[0]
+
+
+def test_warnings_of_both_cards_are_said_once(comparison, capsys):
+    warning = {"code": "items", "task": "dilemmas", "value": 1.0, "threshold": 2.0, "message": "few items"}
+    other = {**warning, "message": "a place is preferred", "card": "B"}
+    changed = {**comparison, "warnings": [{**warning, "card": "A"}, {**warning, "card": "B"}, other]}
+    text = said(capsys, print_comparison, changed)
+    assert text.count("few items") == 1
+    assert "! A and B: few items" in text
+    assert "! B: a place is preferred" in text
+
+
+def test_the_rule_is_the_last_line(comparison, capsys):
+    assert said(capsys, print_comparison, comparison, piped=True).splitlines()[-1] == comparison["notes"][0]
+
+
 # --- texts of strangers -------------------------------------------------------------------------------------------
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r[red]x[/red][/]\u202e\u0000" + UNSEEN
@@ -318,9 +399,10 @@ def test_a_signers_words_cannot_steer_the_terminal(card, comparison, capsys):
     changed["tasks"][HOSTILE] = task
     report = Report(Path(), card, "key", "self-reported", (Check("note", "note", HOSTILE),))
     compared = {**comparison, "a": {"name": HOSTILE}, "notes": [HOSTILE]}
+    compared["warnings"] = [{"task": "dilemmas", "card": "A", "message": HOSTILE}]
     for show, value in (
         (lambda one: terminal.print_card(one, every_metric=True), changed),
-        (terminal.print_comparison, compared),
+        (print_comparison, compared),
         (terminal.print_verification, report),
     ):
         text = said(capsys, show, value)

@@ -1,6 +1,9 @@
 """The tiny submissions: small, of the form that is taken, made by the committed script, and better with the adapter."""
 
+import hashlib
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from support.forked import Forked
+
+from runner.config import load_benchmark
 
 FILES = (
     "tiny-llama/model/config.json",
@@ -54,10 +59,27 @@ def test_the_adapter_improves_the_cross_entropy_of_the_sample(root: Path, tmp_pa
     assert adapted["dilemmas"] < base["dilemmas"]
 
 
+def test_they_were_made_by_the_script_as_it_is_from_the_prompts_as_they_are(root: Path) -> None:
+    """Training takes minutes, so the script leaves digests of what went in and came out: both must be as they are."""
+    folder = root / "submissions" / "tiny-llama"
+    record = json.loads((folder / "made.json").read_text(encoding="utf-8"))
+    spec = importlib.util.spec_from_file_location("tiny_train", folder / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    train = sys.modules["tiny_train"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    asked = train.questions(load_benchmark(root / "benchmark.yaml"))
+    assert record["inputs_sha256"] == train.digest_inputs(asked), "run `python submissions/tiny-llama/train.py`"
+    assert record["files"] == {
+        name: hashlib.sha256((root / "submissions" / name).read_bytes()).hexdigest() for name in sorted(FILES)
+    }
+
+
 @pytest.mark.slow
+@pytest.mark.skipif("RETRAIN" not in os.environ, reason="it trains for minutes; `make retrain` runs it")
 def test_the_script_makes_them_again(root: Path, tmp_path: Path) -> None:
     script = root / "submissions" / "tiny-llama" / "train.py"
-    subprocess.run([sys.executable, script, tmp_path], check=True, capture_output=True, timeout=1200)
+    subprocess.run([sys.executable, script, tmp_path], check=True, capture_output=True, timeout=3600)
     for name in FILES:
         made, kept = tmp_path / name, root / "submissions" / name
         if name.endswith(".safetensors"):

@@ -81,13 +81,14 @@ def candidates(
     digest: str | None = None,
     *,
     include_trial: bool = False,
+    refused: Mapping[str, str] | None = None,
 ) -> tuple[list[Candidate], list[Unranked], list[str]]:
     """Every task of every comparable card for which `selects(task, split)`; the cards apart; damage to the archive.
 
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
     That the rest of it is sound was checked when it was added, and is checked again by `archive check`. With the
     `digest` of a benchmark only cards of that one are ranked, released or not. With `include_trial` so are cards whose
-    only flaw is a suite for trying things or a limit.
+    only flaw is a suite for trying things or a limit. `refused` are cards that somebody found wanting, and why.
     """
     by_card = index.by_card()
     load = cache(partial(benchmarks.benchmark, store))
@@ -102,6 +103,9 @@ def candidates(
             problem = "is gone" if data is None else "was changed"
             damage.append(f"{store.place(name)} {problem}")
             apart.append(_refused(entries[0], f"its file {problem}"))
+            continue
+        if refused and sha256 in refused:
+            apart.append(_refused(entries[0], refused[sha256]))
             continue
         try:
             card, key = read_signed(data, keyring)

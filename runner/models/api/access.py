@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.config.service import DEFAULT_BASE_URL, base_url_fault, normal_base_url
+from runner.config.service import DEFAULT_BASE_URL, base_url_fault, host_of, normal_base_url, travels_in_clear
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import open_regular, read_exactly
 from runner.core.types import ServiceRef
@@ -35,12 +35,15 @@ class Access:
     """Maximum of attempts for a request."""
     unanswered: int = 0
     """Maximum of prompts that may stay unanswered."""
+    http_host: str | None = None
+    """A host, besides this machine, that prompts and a key may be sent to unencrypted."""
 
 
 def allowed_key(service: ServiceRef, access: Access, environment: Mapping[str, str] = os.environ) -> str | None:
     """The key for `service`, or None where none is sent.
 
-    Raises `InvalidInput`: `API_HOST` if nobody has allowed this service, `API_KEY` if the key that is asked for is not
+    Raises `InvalidInput`: `API_HOST` if nobody has allowed this service, `API_HTTP` if it is on another machine without
+    encryption and nobody has allowed that, `API_KEY` if the key that is asked for is not
     there or is none. The default variable is read for the official service only: no submission can have the key of one
     service sent to another.
     """
@@ -50,8 +53,15 @@ def allowed_key(service: ServiceRef, access: Access, environment: Mapping[str, s
     if service.base_url != permitted:
         message = f"The submission has every prompt sent to {service.base_url}, allowed is {permitted}."
         hint = f"If you know that service and trust it with the prompts, give --api-base-url {service.base_url}"
+        if travels_in_clear(service.base_url):
+            hint += f" --api-allow-http {host_of(service.base_url)}"
         hint += ", and --api-key-env NAME or --api-key-file FILE if it wants a key."
         raise InvalidInput(Fault("API_HOST", message, hint=hint))
+    if travels_in_clear(service.base_url) and host_of(service.base_url) != (access.http_host or "").lower():
+        host = host_of(service.base_url)
+        message = f"Prompts, and a key if there is one, would travel unencrypted to {host}."
+        hint = f"If nobody listens on the way, give --api-allow-http {host}; the card will say it."
+        raise InvalidInput(Fault("API_HTTP", message, hint=hint))
     if access.key_variable is not None and access.key_file is not None:
         raise InvalidInput(
             Fault("API_KEY", "There is both --api-key-env and --api-key-file.", hint="Give one of them.")

@@ -9,7 +9,13 @@ _UNTOLD = -9999.0
 """What the official service puts for a token that is too unlikely for it to tell."""
 _ROUNDING = 1e-6
 """How far a sum of told probabilities may be from the true one: they come from single precision."""
+_SAME = 0.01
+"""Largest difference, in nats, of a token's log-probability in two places of one answer: services round."""
 _MOST_TOLD = 256
+_THOUGHTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<|channel|>", "<|START_THINKING|>", "[THINK]")
+"""What models of the field begin a thought with."""
+_PIECE = 3
+"""Letters from which a token counts as the first piece of such a mark."""
 
 
 class Unusable(Exception):
@@ -30,6 +36,8 @@ class Told:
     """(text, natural-log probability) of the likeliest tokens."""
     drawn: str | None
     """Text of the token that was sampled; None where the answer does not say it."""
+    unread: tuple[str, ...] = ()
+    """Texts of tokens that are in the list without a log-probability (`null`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +64,17 @@ def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: 
     """
     forms = [{_plain(form, any_spacing) for form in option_forms} for option_forms in options]
     tokens = [(_plain(text, any_spacing), log_prob) for text, log_prob in top_logprobs.tokens]
+    for text in top_logprobs.unread:
+        if any(_plain(text, any_spacing) in option_forms for option_forms in forms):
+            message = f"the answer tells no log-probability of the option {text!r}"
+            raise Unusable("API_NO_LOGPROBS", message, again=True)
     # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was told.
     own = [[log_prob for text, log_prob in tokens if text in option_forms] for option_forms in forms]
+    likeliest = max(top_logprobs.tokens, key=lambda token: token[1])[0]
+    if begins_thought(likeliest):
+        message = f"the answer begins with a thought ({likeliest!r}): its first token says nothing of the options"
+        raise Unusable("API_THOUGHT", message, again=False)
     if not any(own):
-        likeliest = max(top_logprobs.tokens, key=lambda token: token[1])[0]
         message = (
             f"none of the options is among the {len(top_logprobs.tokens)} tokens told; the likeliest is {likeliest!r}"
         )
@@ -75,6 +90,12 @@ def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: 
         scores.append(log_sum(log_probs))
     told_of_options = math.fsum(math.exp(log_prob) for log_probs in own for log_prob in log_probs)
     return Scored(tuple(scores), tuple(bounded), min(1.0, told_of_options))
+
+
+def begins_thought(token: str) -> bool:
+    """Whether `token` is the mark of a thought that begins, or the first piece of one, as `<th`."""
+    text = token.strip()
+    return len(text) >= _PIECE and any(mark.startswith(text) or text.startswith(mark) for mark in _THOUGHTS)
 
 
 def log_sum(log_probs: Sequence[float]) -> float:
@@ -109,12 +130,15 @@ def told_of(reply: Any) -> Told:
         message = "the answer has no log-probabilities; the service or the model may not offer them"
         raise Unusable("API_NO_LOGPROBS", message, again=True)
     if isinstance(log_probs.get("content"), list):
-        return _told_of_chat(log_probs, reason)
+        return _told_of_chat(log_probs, reason, bool(thought_of(choice)))
     return _told_of_completion(log_probs)
 
 
-def _told_of_chat(log_probs: Mapping[str, Any], reason: Any) -> Told:
+def _told_of_chat(log_probs: Mapping[str, Any], reason: Any, thought: bool) -> Told:
     if not log_probs["content"]:
+        if thought:
+            message = "the service keeps a thought apart, and tells no log-probabilities of what follows it"
+            raise Unusable("API_THOUGHT", message, again=False)
         refused = bool(log_probs.get("refusal"))
         code, what = (
             ("API_REFUSAL", "the model refused") if refused else ("API_EMPTY", f"nothing was written ({reason})")
@@ -125,8 +149,8 @@ def _told_of_chat(log_probs: Mapping[str, Any], reason: Any) -> Told:
         raise _malformed("the first token has no list 'top_logprobs'")
     if not all(isinstance(token, dict) for token in first["top_logprobs"]):
         raise _malformed("a token is no object")
-    drawn = _text(first) if isinstance(first.get("token"), str) else None
-    return _checked([(_text(token), token.get("logprob")) for token in first["top_logprobs"]], drawn)
+    drawn = (_text(first), first.get("logprob")) if isinstance(first.get("token"), str) else (None, None)
+    return _checked([(_text(token), token.get("logprob")) for token in first["top_logprobs"]], *drawn)
 
 
 def _told_of_completion(log_probs: Mapping[str, Any]) -> Told:
@@ -134,7 +158,8 @@ def _told_of_completion(log_probs: Mapping[str, Any]) -> Told:
     if not isinstance(top, list) or not top or not isinstance(top[0], dict):
         raise Unusable("API_NO_LOGPROBS", "the answer tells no likeliest tokens", again=True)
     drawn = tokens[0] if isinstance(tokens, list) and tokens and isinstance(tokens[0], str) else None
-    return _checked(list(top[0].items()), drawn)
+    own = log_probs.get("token_logprobs")
+    return _checked(list(top[0].items()), drawn, own[0] if isinstance(own, list) and own else None)
 
 
 def _text(token: Mapping[str, Any]) -> str:
@@ -147,17 +172,30 @@ def _text(token: Mapping[str, Any]) -> str:
     return str(token["token"])
 
 
-def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None) -> Told:
+def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_prob: Any) -> Told:
+    """What is told, the drawn token included, whose own log-probability counts where the list lacks it."""
     if not 1 <= len(tokens) <= _MOST_TOLD:
         raise _malformed(f"{len(tokens):,} tokens are told, 1 to {_MOST_TOLD} were expected")
-    log_probs = []
+    log_probs, unread = [], []
     for text, value in tokens:
-        log_prob = _log_prob(value)
-        if log_prob > _UNTOLD:
+        if value is None:
+            unread.append(text)
+        elif value != -math.inf and (log_prob := _log_prob(value)) > _UNTOLD:
             log_probs.append((text, log_prob))
+    if drawn is not None and drawn_log_prob is not None and drawn_log_prob != -math.inf:
+        own = _log_prob(drawn_log_prob)
+        listed = [log_prob for text, log_prob in log_probs if text == drawn]
+        # Several tokens may be told as one text where it is no whole letter: none of them is an option.
+        if listed and "\N{REPLACEMENT CHARACTER}" not in drawn and all(abs(own - one) > _SAME for one in listed):
+            raise _malformed(
+                f"the token {drawn[:40]!r} has log-probability {own:.4g} and, in the list, {listed[0]:.4g}"
+            )
+        if log_probs and not listed and own > _UNTOLD:
+            log_probs.append((drawn, own))
+            unread = [text for text in unread if text != drawn]
     if not log_probs or math.fsum(math.exp(log_prob) for _, log_prob in log_probs) > 1 + 1e-3:
         raise _malformed("the probabilities of the tokens are not those of one distribution")
-    return Told(tuple(log_probs), drawn)
+    return Told(tuple(log_probs), drawn, tuple(unread))
 
 
 def _log_prob(value: Any) -> float:
@@ -199,6 +237,13 @@ def usage_of(reply: Any) -> tuple[int, int] | None:
         return None
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens", 0))
     return counts if all(type(count) is int and 0 <= count < 2**40 for count in counts) else None  # type: ignore[return-value]
+
+
+def thought_of(choice: Mapping[str, Any]) -> str:
+    """The thought that a service gives beside the answer (`reasoning_content` or `reasoning`); empty without one."""
+    message = choice.get("message")
+    values = [message.get(name) for name in ("reasoning_content", "reasoning")] if isinstance(message, dict) else []
+    return next((value for value in values if isinstance(value, str) and value), "")
 
 
 def name_of(reply: Any, field: str) -> str | None:

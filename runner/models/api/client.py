@@ -21,6 +21,7 @@ from runner.core.strict_json import JsonFault, parse
 from runner.core.types import ServiceRef
 from runner.models.api.access import redacted
 from runner.models.api.answers import Unusable
+from runner.models.api.complaints import adjust, adjustment, code_and_words, error_in_reply, first_words
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ _OFFICIAL_HEADERS = {"OPENAI_ORG_ID": "openai-organization", "OPENAI_PROJECT_ID"
 _HEADER = re.compile(r"[!-~]{1,256}")
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _TRANSIENT = frozenset({408, 409, 425, 429, *range(500, 600)})
+_SUCCESS = 200
 _MOST_FACTOR = 2.0
 _LONGEST_BACKOFF = 60.0
 
@@ -73,6 +75,8 @@ class Client:
     """Holds the connections to one service, and the key, which is sent to that service and nowhere else.
 
     `requests` counts what was sent and `waits` the times that it was asked again; used from several threads at once.
+    `adjusted` has the parameters that the service refused by name, with the name that it wants instead or None where
+    they are left out.
     """
 
     def __init__(self, service: ServiceRef, key: str | None, attempts: int, patience: RetryPolicy = PATIENCE) -> None:
@@ -83,11 +87,14 @@ class Client:
         self._counting = threading.Lock()
         self.requests = 0
         self.waits = 0
-        self._url = httpx2.URL(service.base_url + _PATHS[service.api])
+        self._service = service
+        self.adjusted: dict[str, Any] = {}
+        query = {} if service.api_version is None else {"api-version": service.api_version}
+        self._url = httpx2.URL(service.base_url + _PATHS[service.api], params=query)
         self._http = httpx2.Client(
             transport=httpx2.HTTPTransport(proxy=_proxy(self._url), limits=httpx2.Limits(max_connections=256)),
             timeout=httpx2.Timeout(patience.answer, connect=patience.connect),
-            headers=_headers(key, official=service.base_url == DEFAULT_BASE_URL),
+            headers=_headers(key, service),
             follow_redirects=False,
             trust_env=False,
         )
@@ -98,19 +105,23 @@ class Client:
         Transient failures, and answers of which `parse` says by `Unusable` that asking again might help, are met by
         waiting and asking again: for as long as the service says, or for a random time that doubles. Raises `Unusable`
         for what concerns this question only, `BackendError` for what concerns the service, `Stopped` after `close`.
+        A parameter that the service refuses by name is renamed or left out, as it says, and asked once more.
         """
         for attempt in range(1, self._attempts + 1):
             if self._stop.is_set():
                 raise Stopped
             with self._counting:
                 self.requests += 1
+            adjusted = dict(self.adjusted)
             try:
-                return parse(self._answer(question))
+                return parse(self._answer(adjust(question, adjusted)))
             except Unusable as problem:
                 if not problem.again or attempt == self._attempts:
                     raise Unusable(problem.code, self.told(problem.message), again=False) from None
                 wait = self._backoff(attempt)
             except _Refused as problem:
+                if self._adjusts(question, adjusted, problem) and attempt < self._attempts:
+                    continue
                 wait = self._wait_for(problem, attempt)
             except httpx2.HTTPError as problem:
                 if attempt == self._attempts:
@@ -140,9 +151,22 @@ class Client:
                 raise Stopped from None
             raise
         try:
-            return parse(data, max_bytes=_MOST_BYTES, max_depth=32)
+            reply = parse(data, max_bytes=_MOST_BYTES, max_depth=32, minus_infinity=True)
         except JsonFault as problem:
-            raise Unusable("API_MALFORMED", f"the answer is malformed: {problem.message}", again=True) from None
+            what = f"the answer is malformed: {problem.message}{first_words(data)}"
+            raise Unusable("API_MALFORMED", what, again=True) from None
+        if (error := error_in_reply(reply)) is not None:
+            raise _Refused(error[0], {}, *error[1:])
+        return reply
+
+    def _adjusts(self, question: Mapping[str, Any], sent: Mapping[str, Any], problem: _Refused) -> bool:
+        """Whether the service's words say what to ask otherwise; another thread may have followed them meanwhile."""
+        found = adjustment(adjust(question, sent), problem.status, problem.message)
+        if found is None:
+            return False
+        with self._counting:
+            self.adjusted |= found
+        return True
 
     def _post(self, content: bytes) -> bytes:
         """The bytes of a successful answer, few and in time; raises `_Refused` for others, and `httpx2.HTTPError`."""
@@ -177,7 +201,9 @@ class Client:
             raise BackendError(Fault("API_KEY_REFUSED", message, hint=hint)) from None
         words = self.told(problem.message)
         service_message = f"HTTP {status}: {words}" if words else f"HTTP {status}, without a reason"
-        if status in _TRANSIENT and code != "insufficient_quota":
+        if status == _SUCCESS:
+            service_message = f"an error inside an answer that says success: {words or 'without a reason'}"
+        if (status in _TRANSIENT or status == _SUCCESS) and code != "insufficient_quota":
             retry_after = _retry_after(problem.headers)
             if retry_after is not None and retry_after > self._patience.most_told:
                 message = f"The service asks to wait {retry_after:,.0f} seconds (HTTP {status})."
@@ -190,7 +216,7 @@ class Client:
         if code in ("context_length_exceeded", "content_filter"):
             raise Unusable("API_REFUSAL", f"the service refused the prompt ({code}): {words}", again=False) from None
         message = f"The service answered with {service_message}"
-        hint = "Check model, api, base_url and top_logprobs in the submission."
+        hint = "Check model, api, base_url, top_logprobs and parameters in the submission."
         raise BackendError(Fault("API_REQUEST", message, hint=hint)) from None
 
     def _unreachable(self, problem: httpx2.HTTPError) -> BackendError:
@@ -216,7 +242,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _headers(key: str | None, *, official: bool) -> dict[str, str]:
+def _headers(key: str | None, service: ServiceRef) -> dict[str, str]:
     """All that is sent beside a question; of the environment only who pays, and to the official service only."""
     headers = {
         "accept": "application/json",
@@ -224,9 +250,11 @@ def _headers(key: str | None, *, official: bool) -> dict[str, str]:
         "content-type": "application/json",
         "user-agent": "moral-ambiguity-benchmark",
     }
-    if key is not None:
+    if key is not None and service.api_version is not None:
+        headers["api-key"] = key
+    elif key is not None:
         headers["authorization"] = f"Bearer {key}"
-    if official:
+    if service.base_url == DEFAULT_BASE_URL:
         given = {header: os.environ.get(variable, "") for variable, header in _OFFICIAL_HEADERS.items()}
         headers |= {header: value for header, value in given.items() if _HEADER.fullmatch(value)}
     return headers
@@ -242,9 +270,5 @@ def _error_in(data: bytes) -> tuple[str, str]:
     try:
         body = parse(data, max_bytes=_MOST_BYTES, max_depth=32)
     except JsonFault:
-        return "", ""
-    error = body.get("error", body) if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return "", ""
-    code, message = error.get("code"), error.get("message")
-    return "" if code is None else str(code), message if isinstance(message, str) else ""
+        return "", first_words(data).removeprefix("; ")
+    return code_and_words(body.get("error", body) if isinstance(body, dict) else None)

@@ -24,13 +24,16 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
     Temperature 1 and top-p 1 leave the distribution as it is, also where a service tells the one that it draws from.
     """
     sent = asked(prompt, keep)
-    fixed: dict[str, Any] = {"model": service.model, "temperature": 1, "top_p": 1, "n": 1}
+    # The official service has renamed the limit for all its models; the servers that follow it know the old name.
+    limit_name = "max_tokens"
+    if service.api == "chat" and service.base_url == DEFAULT_BASE_URL:
+        limit_name = "max_completion_tokens"
+    limit_name = service.max_tokens_name or limit_name
+    shape = {name: 1 for name in ("temperature", "top_p") if name not in service.omitted}
+    fixed: dict[str, Any] = {"model": service.model, **shape, "n": 1, limit_name: 1}
     if service.api == "chat":
-        # The official service has renamed it for all its models; the servers that follow it know the old name.
-        limit_name = "max_completion_tokens" if service.base_url == DEFAULT_BASE_URL else "max_tokens"
         messages = [{"role": "user", "content": sent}]
-        return [{**fixed, "messages": messages, limit_name: 1, "logprobs": True, "top_logprobs": service.top_logprobs}]
-    fixed["max_tokens"] = 1
+        return [{**fixed, "messages": messages, "logprobs": True, "top_logprobs": service.top_logprobs}]
     if service.echo:
         return [
             {**fixed, "prompt": sent + form, "echo": True, "logprobs": 1}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from runner.config.service import travels_in_clear
 from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
@@ -18,8 +19,10 @@ from runner.models.api.questions import asked, option_faults, questions
 from runner.tasks.prompts import prompt_sha256, text
 
 _MOST_CUTS = 6
-_SAYS_NOTHING = frozenset({"API_NO_OPTION", "API_REFUSAL", "API_EMPTY"})
-"""Faults of an answer that is one, but says nothing of the options."""
+_SAYS_NOTHING = frozenset(
+    {"API_NO_OPTION", "API_REFUSAL", "API_EMPTY", "API_THOUGHT", "API_NO_LOGPROBS", "API_MALFORMED"}
+)
+"""Faults of one answer that says nothing of the options, however often it is asked for."""
 
 
 @dataclass(slots=True)
@@ -42,12 +45,6 @@ class Service:
     `isolation` says what there is instead of the protections of a model's process.
     """
 
-    isolation: Mapping[str, str] = {
-        "submitted_code": "none to isolate: a service runs the model, and no file of the submission is loaded here",
-        "process": "none of its own: the runner asks the service, and gives it prompts only",
-        "network": "one service, at base_url in submission.model.facts; no redirect is followed",
-    }
-
     def __init__(self, service: ServiceRef, client: Client, access: Access) -> None:
         self._service = service
         self._client = client
@@ -56,6 +53,12 @@ class Service:
         self._counting = threading.Lock()
         self._usage = (0, 0)
         self._unanswered = 0
+        in_clear = "; prompts and answers travelled unencrypted" if travels_in_clear(service.base_url) else ""
+        self.isolation: Mapping[str, str] = {
+            "submitted_code": "none to isolate: a service runs the model, and no file of the submission is loaded here",
+            "process": "none of its own: the runner asks the service, and gives it prompts only",
+            "network": f"one service, at base_url in submission.model.facts; no redirect is followed{in_clear}",
+        }
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """As many prompts to a batch as are asked at once: what a killed run had under way is all that it loses.
@@ -198,6 +201,8 @@ class Service:
         hint = "Nothing is guessed for it; what was answered is kept, and the same command goes on from there."
         if problem.code in _SAYS_NOTHING:
             hint += " --api-unanswered N lets so many prompts stay unanswered; the card is then not comparable."
+        if problem.code == "API_THOUGHT":
+            hint += " Models that think first are measured with --elicitation sampled."
         raise BackendError(Fault(problem.code, message, hint=hint)) from None
 
     # --- the rest --------------------------------------------------------------------------------------------------
@@ -217,6 +222,8 @@ class Service:
             "format": "chat" if service.api == "chat" else "plain",
             "scored_by": "echo" if service.echo else "first token",
             "top_logprobs": None if service.echo else service.top_logprobs,
+            **({"encrypted": False} if travels_in_clear(service.base_url) else {}),
+            **({"adjusted_parameters": dict(self._client.adjusted)} if self._client.adjusted else {}),
             "dtype": None,
             "adapter": None,
             "versions": {"httpx2": version("httpx2")},

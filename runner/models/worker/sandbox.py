@@ -96,7 +96,7 @@ def protect(
     _limits(cuda, memory_bytes, states)
     states["no_new_privileges"] = _tried(lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))
     states["capabilities"] = _tried(_drop_capabilities)
-    states["parent_death"] = _tried(lambda: _die_with(parent))
+    states["parent_death"] = _tried(lambda: die_with(parent))
     known = landlock.version()
     if known:
         states["files"] = _tried(lambda: _held.extend(landlock.restrict(_grants(folders, own, cuda))))
@@ -188,7 +188,8 @@ def _drop_capabilities() -> None:
         raise _error()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Let the kernel end this process when `parent`, which started it, has ended. Linux only; raises `OSError`."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

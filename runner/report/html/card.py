@@ -8,9 +8,9 @@ from typing import Any
 
 from runner.report.html import words
 from runner.report.html.plots import Scale, Strip, scale_over, strip
-from runner.report.html.render import page
+from runner.report.html.render import Site, page
 from runner.scorecard import filenames, isolation
-from runner.scorecard.disagreements import Difference
+from runner.scorecard.disagreements import Difference, Histogram
 from runner.scorecard.load import OpenCard
 
 Json = Mapping[str, Any]
@@ -84,6 +84,8 @@ class Curve:
     """The label."""
     points: tuple[tuple[float, float], ...]
     """(x, y) in a square of 100 whose y axis points down."""
+    bars: tuple[tuple[float, float, float, float], ...]
+    """(left end, width, height for people, height for the model) of every bar of the histogram; none without items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +133,16 @@ class TaskView:
 
 
 def card_page(
-    opened: OpenCard, differences: Mapping[str, Sequence[Difference]] | None, without: str | None = None
+    opened: OpenCard,
+    differences: Mapping[str, Sequence[Difference]] | None,
+    without: str | None = None,
+    histograms: Mapping[str, Mapping[str, Histogram]] | None = None,
+    site: Site | None = None,
 ) -> str:
     """The page of a card as one HTML document, the same bytes for the same input.
 
-    `differences` are the items to show per task; None if there are none to show, and `without` says why.
+    `differences` are the items to show per task; None if there are none to show, and `without` says why. `histograms`
+    are those of each label of a task, where the items are known. `site` is that of which the page is a part.
     """
     card = opened.card
     items_by_task = differences or {}
@@ -143,6 +150,9 @@ def card_page(
         "card": card,
         "environment": opened.environment,
         "items": {name: [item.to_json() for item in items] for name, items in items_by_task.items()},
+        "histograms": {
+            name: {label: one.to_json() for label, one in labels.items()} for name, labels in (histograms or {}).items()
+        },
     }
     return page(
         "card.html.j2",
@@ -151,7 +161,10 @@ def card_page(
         opened=opened,
         card=card,
         report=opened.report,
-        tasks=[_task(name, task, opened.primary, items_by_task.get(name, ())) for name, task in card["tasks"].items()],
+        tasks=[
+            _task(name, task, opened.primary, items_by_task.get(name, ()), (histograms or {}).get(name, {}))
+            for name, task in card["tasks"].items()
+        ],
         level=_level(card),
         glance=_glance(card["tasks"]),
         environment=list(_leaves(opened.environment or {}, "")),
@@ -159,6 +172,7 @@ def card_page(
         differences=bool(items_by_task),
         without=without,
         unprotected=isolation.missing(card),
+        site=site,
     )
 
 
@@ -182,7 +196,13 @@ def _level(card: Json) -> tuple[str | int, ...] | None:
     return None
 
 
-def _task(name: str, task: Json, primary: str | None, differences: Sequence[Difference]) -> TaskView:
+def _task(
+    name: str,
+    task: Json,
+    primary: str | None,
+    differences: Sequence[Difference],
+    histograms: Mapping[str, Histogram],
+) -> TaskView:
     return TaskView(
         name=name,
         task=task,
@@ -190,7 +210,9 @@ def _task(name: str, task: Json, primary: str | None, differences: Sequence[Diff
         groups=_groups(task, primary),
         strata=tuple(_strata(kind, strata, primary) for kind, strata in task["strata"].items()) if primary else (),
         curves=tuple(
-            _curve(label, task["reliability"][label]) for label in task["labels"] if label in task["reliability"]
+            _curve(label, task["reliability"][label], histograms.get(label))
+            for label in task["labels"]
+            if label in task["reliability"]
         ),
         items=tuple(_item(item, task["labels"]) for item in differences),
     )
@@ -302,10 +324,27 @@ def _stratum(scale: Scale | None, stratum: Json, primary: str) -> Strip | None:
     return strip(scale, estimate["value"], *_ends(estimate), stratum["ceiling"])
 
 
-def _curve(label: str, curve: Json) -> Curve:
+def _curve(label: str, curve: Json, histogram: Histogram | None) -> Curve:
     """The points whose place and number of items are known; a card that was not verified may lack some."""
     known = zip(curve["predicted"], curve["observed"], curve["items"], strict=False)
-    return Curve(label, tuple((round(100 * x, 2), round(100 - 100 * y, 2)) for x, y, _ in known))
+    points = tuple((round(100 * x, 2), round(100 - 100 * y, 2)) for x, y, _ in known)
+    return Curve(label, points, () if histogram is None else _bars(histogram))
+
+
+def _bars(histogram: Histogram) -> tuple[tuple[float, float, float, float], ...]:
+    """Bars over the width of the reliability plot, the highest of all 30 high."""
+    highest = max((*histogram.people, *histogram.model, 1))
+    return tuple(
+        (
+            round(100 * left, 2),
+            round(100 * (right - left), 2),
+            round(30 * people / highest, 2),
+            round(30 * model / highest, 2),
+        )
+        for left, right, people, model in zip(
+            histogram.edges, histogram.edges[1:], histogram.people, histogram.model, strict=False
+        )
+    )
 
 
 _SHARES = Scale(0.0, 1.0)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -13,23 +14,45 @@ from runner.core.text import is_unseen
 from runner.report.html.words import warning, words
 
 
-def page(template: str, source: Mapping[str, Any], **values: Any) -> str:
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A page's place in a site."""
+
+    root: str
+    """Relative address of the site's first page's folder: empty, or `../`."""
+    badges: tuple[tuple[str, str], ...] = ()
+    """(what it is of, address) of the badges of a card."""
+
+
+def page(
+    template: str, source: Mapping[str, Any], *, site: Site | None = None, script: str | None = None, **values: Any
+) -> str:
     """The page that `template` makes of `values`; `number("card", "tasks", …)` in it shows a number of `source`.
 
-    The page forbids itself scripts and the network, so that a name that got past the escaping could still do nothing.
+    The page forbids itself the network and all scripts but `script` (the name of a template), so that a name that got
+    past the escaping could still do nothing. With `site` it has links to the other pages.
     """
     css = _environment().get_template("style.css").render()
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    code = None if script is None else _environment().get_template(script).render()
+    policy = ["default-src 'none'", f"style-src '{_digest(css)}'", "base-uri 'none'", "form-action 'none'"]
+    if code is not None:
+        policy.insert(2, f"script-src '{_digest(code)}'")
     return (
         _environment()
         .get_template(template)
         .render(
             **values,
             css=Markup(css),
-            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            policy="; ".join(policy),
+            script=None if code is None else Markup(code),
+            site=site,
             number=partial(number, source),
         )
     )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def drawing(template: str, **values: Any) -> str:
@@ -109,4 +132,10 @@ def _shown(value: Any) -> Any:
 
 
 def _spelled(character: str) -> str:
+<<<<<<< HEAD
     return f"⟨U+{ord(character):04X}⟩" if is_unseen(character) and character not in "\n\t" else character
+=======
+    hidden = character in _OVERRIDES or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+    hidden = hidden or ord(character) & 0xFFFE == 0xFFFE  # what XML cannot hold
+    return f"⟨U+{ord(character):04X}⟩" if hidden else character
+>>>>>>> main

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner.core.benchmark_types import Benchmark, DataFile, Dataset
+from runner.core.errors import InvalidInput
 from runner.tasks.data.forms import count_rows
 from runner.tasks.data.locate import digest_of_file, is_file, pin, places, refuse_too_large, require_known
 
@@ -69,6 +70,10 @@ def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitSta
         rows, digest = count_rows(path), digest_of_file(kind, path)
     except OSError as error:
         return status("unreadable", f"cannot be read: {error.strerror}")
+    except InvalidInput as error:
+        if error.faults[0].code == "PARQUET_EXTRA":
+            raise
+        return status("unreadable", error.faults[0].message)
     if digest != expected:
         return status("digest differs", f"{kind} {digest}, expected {expected}", rows, digest)
     if rows != data.rows:

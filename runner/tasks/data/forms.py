@@ -1,6 +1,5 @@
 """The rows of a data file, one at a time, in any form: JSON lines, JSON, CSV, TSV and Parquet, gzipped or not."""
 
-import csv
 import gzip
 import math
 import tempfile
@@ -11,44 +10,34 @@ from decimal import Decimal
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from shutil import copyfileobj
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from runner.core import strict_json
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import open_regular
+from runner.tasks.data.rows import MAX_ROW, Row
+from runner.tasks.data.tables import read_csv, read_tsv
 
 Form = Literal["jsonl", "json", "csv", "tsv", "parquet"]
 
 _ENDINGS: dict[str, Form] = {".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-_MAX_ROW = 8 << 20
-"""Bytes of one row at most."""
 _MAX_DOCUMENT = 1 << 30
 """Bytes of one JSON document, or of a gzipped Parquet file: the two that are not read row by row."""
 _BATCH = 4096
 _ROWS_NOT_LINES = "It holds one JSON document, and a .jsonl file holds one row on each line."
 BLANK = "The line is blank, a row was expected."
 """What is said of a blank line of a .jsonl file; those at its end count only where the benchmark counts them."""
+_TOO_LONG = ("DATA_JSON", f"The row cannot be read: it has more than {MAX_ROW:,} bytes.", None)
 _LINES_NOT_DOCUMENT = "It holds one JSON document on each line, and a .json file holds one in all."
-
-
-class Row(NamedTuple):
-    """One row, or what is wrong with it."""
-
-    number: int
-    """Number of the row, from 1; 0 where the rest of the file cannot be read."""
-    line: int
-    """Line on which the row begins; in a Parquet file its number."""
-    value: Any
-    """The row as a JSON value; None where there is a fault."""
-    key: str | None = None
-    """Name of the row in an object of rows."""
-    fault: tuple[str, str, str | None] | None = None
-    """Code, sentence and hint of a fault."""
 
 
 def form_of(file: str) -> Form:
     """The form that a file's name says; any other ending than .json, .csv, .tsv and .parquet is JSON lines."""
-    return _ENDINGS.get(Path(file.removesuffix(".gz")).suffix.lower(), "jsonl")
+    return _ENDINGS.get(Path(file.lower().removesuffix(".gz")).suffix, "jsonl")
+
+
+def _gzipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 def read_rows(path: Path, columns: Collection[str] | None = None, content: bytes | None = None) -> Iterator[Row]:
@@ -60,25 +49,28 @@ def read_rows(path: Path, columns: Collection[str] | None = None, content: bytes
     """
     form = form_of(path.name)
     with BufferedReader(open_regular(path)) if content is None else BytesIO(content) as file:
-        stream = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if path.name.endswith(".gz") else file
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if _gzipped(path) else file
         last = 0
         try:
+            if (packed := _packed(stream, form)) is not None:
+                yield packed
+                return
             match form:
                 case "jsonl":
                     rows = _json_lines(stream, path)
                 case "json":
                     rows = _json_document(stream)
                 case "csv":
-                    rows = _csv(stream)
+                    rows = read_csv(stream)
                 case "tsv":
-                    rows = _tsv(stream)
+                    rows = read_tsv(stream)
                 case "parquet":
                     rows = _parquet(stream, path, columns)
             for row in rows:
                 last = row.number
                 yield row
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            yield Row(0, last + 1, None, None, ("DATA_ENCODING", f"The gzip file is damaged: {error}.", None))
+            yield _damaged(last, error)
 
 
 def textual(path: Path) -> bool:
@@ -87,21 +79,66 @@ def textual(path: Path) -> bool:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file has, as they are counted for `rows` in a benchmark. Raises as `read_rows`."""
-    if form_of(path.name) == "parquet" and not path.name.endswith(".gz"):
-        with BufferedReader(open_regular(path)) as file:
-            return int(_parquet_file(file, path).metadata.num_rows)
-    if form_of(path.name) == "jsonl":
-        with _opened(path) as stream:
-            last = 0
+    """How many rows a file has, as they are counted for `rows` in a benchmark.
+
+    Raises `OSError`, and `InvalidInput` for a file that cannot be read to its end.
+    """
+    rows = 0
+    for row in _numbered_lines(path) if form_of(path.name) == "jsonl" else read_rows(path, ()):
+        if row.fault is not None and not row.number:
+            code, message, hint = row.fault
+            raise InvalidInput(Fault(code, message, str(path), row.line, hint=hint))
+        rows = row.number
+    return rows
+
+
+def _numbered_lines(path: Path) -> Iterator[Row]:
+    """The lines that are not blank, without what is in them."""
+    with BufferedReader(open_regular(path)) as file:
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if _gzipped(path) else file
+        number = 0
+        try:
+            if (packed := _packed(stream, "jsonl")) is not None:
+                yield packed
+                return
             for number, line in _lines(stream):
-                last = number if line else last
-            return last
-    return sum(1 for row in read_rows(path, ()) if row.number)
+                if len(line) > MAX_ROW:
+                    yield Row(0, number, None, None, _TOO_LONG)
+                elif line:
+                    yield Row(number, number, None)
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            yield _damaged(number, error)
 
 
-def _opened(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if path.name.endswith(".gz") else BufferedReader(open_regular(path))
+def _damaged(last: int, error: Exception) -> Row:
+    return Row(0, last + 1, None, None, ("DATA_ENCODING", f"The gzip file is damaged: {error}.", None))
+
+
+_HEAD = 10
+_UTF16 = ("UTF-16 text", "Save the file as UTF-8.")
+_PACKED = {
+    b"\x1f\x8b": ("a gzip file", "Give the file the ending .gz, here and in the benchmark."),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "Unpack it, or pack it with gzip."),
+    b"\xfd7zXZ": ("an xz file", "Unpack it, or pack it with gzip."),
+    b"BZh91AY": ("a bzip2 file", "Unpack it, or pack it with gzip."),
+    b"PK\x03\x04": ("a zip file or a spreadsheet", "Unpack it; a sheet of a spreadsheet can be saved as CSV in UTF-8."),
+    b"PAR1\x15": ("a Parquet file", "Give the file the ending .parquet, here and in the benchmark."),
+    b"\xff\xfe": _UTF16,
+    b"\xfe\xff": _UTF16,
+}
+"""How files begin that are something else than their ending says."""
+
+
+def _packed(stream: BinaryIO, form: Form) -> Row | None:
+    """What a file is that begins as no text of rows does; a Parquet file's own reader says what is wrong with it."""
+    if form == "parquet":
+        return None
+    head = stream.read(_HEAD)
+    stream.seek(0)
+    for beginning, (what, hint) in _PACKED.items():
+        if head.startswith(beginning):
+            return Row(0, 1, None, None, ("DATA_ENCODING", f"This is {what}, text in UTF-8 was expected.", hint))
+    return None
 
 
 # --- lines ---------------------------------------------------------------------------------------------------------
@@ -112,9 +149,9 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
     Only a line feed ends one, so that U+2028 or a lone carriage return inside a row does not cut it.
     """
-    for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_ROW + 1), b""), start=1):
         yield number, b"" if line.isspace() else line
-        if len(line) > _MAX_ROW:
+        if len(line) > MAX_ROW:
             return
 
 
@@ -123,12 +160,15 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
     for number, line in _lines(stream):
         if not line:
             row = Row(number, number, None, None, ("DATA_JSON", BLANK, None))
+        elif len(line) > MAX_ROW:
+            row = Row(0, number, None, None, _TOO_LONG)
         else:
             try:
-                row = Row(number, number, strict_json.parse(line.removesuffix(b"\n"), max_bytes=_MAX_ROW))
+                row = Row(number, number, strict_json.parse(line.removesuffix(b"\n"), max_bytes=MAX_ROW))
             except strict_json.JsonFault as error:
                 code = "DATA_ENCODING" if error.code == "ENCODING" else "DATA_JSON"
-                row = Row(number, number, None, None, (code, f"The row cannot be read: {error.message}.", None))
+                hint = _json_hint(error.message, line, path)
+                row = Row(number, number, None, None, (code, f"The row cannot be read: {error.message}.", hint))
         if number == 1 and (row.fault or isinstance(row.value, list)):
             if _is_document(stream):
                 hint = f"Give the file the ending .json, here and in the benchmark ({_renamed(path, '.json')})."
@@ -142,6 +182,22 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
         yield row
     if first_alone is not None:
         yield first_alone
+
+
+def _json_hint(said: str, line: bytes, path: Path) -> str | None:
+    """What to do about a line that is not JSON, where that can be told."""
+    if "byte-order mark" in said:
+        return "Save the file as UTF-8 without one."
+    if "is not a JSON number" in said:
+        return "Write null in its place: `missing: zero` says that nobody chose a label whose count is null."
+    if "is beyond 2^53" in said:
+        return "Put it in quotes in the file: an id may be a text."
+    if line.rstrip().endswith((b"},", b"],")):
+        return "A line is one row, without a comma behind it."
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    if ending not in (".jsonl", ".ndjson") and line.lstrip()[:1] not in (b"{", b"["):
+        return f"The ending says the form: {', '.join(_ENDINGS)}; any other, as {ending or 'none'}, is JSON lines."
+    return None
 
 
 def _is_document(stream: BinaryIO) -> bool:
@@ -159,12 +215,14 @@ def _is_document(stream: BinaryIO) -> bool:
 
 
 def _renamed(path: Path, ending: str) -> str:
-    packed = ".gz" if path.name.endswith(".gz") else ""
-    return Path(path.name.removesuffix(".gz")).with_suffix(ending).name + packed
+    packed = path.name[-3:] if _gzipped(path) else ""
+    return Path(path.name.removesuffix(packed)).with_suffix(ending).name + packed
 
 
 def _json_document(stream: BinaryIO) -> Iterator[Row]:
     data = stream.read(_MAX_DOCUMENT + 1)
+    if not data:
+        return
     number = 0
     try:
         head = data.lstrip()[:1]
@@ -178,7 +236,8 @@ def _json_document(stream: BinaryIO) -> Iterator[Row]:
             hint = "Give the file the ending .jsonl, here and in the benchmark."
             fault: tuple[str, str, str | None] = (code, _LINES_NOT_DOCUMENT, hint)
         else:
-            fault = (code, f"The document cannot be read: {error.message}.", None)
+            remedy = "Save the file as UTF-8 without one." if "byte-order mark" in error.message else None
+            fault = (code, f"The document cannot be read: {error.message}.", remedy)
         yield Row(0, error.line or 1, None, None, fault)
 
 
@@ -191,107 +250,6 @@ def _is_lines(data: bytes) -> bool:
         return isinstance(strict_json.parse(first), dict)
     except strict_json.JsonFault:
         return False
-
-
-# --- tables of text ------------------------------------------------------------------------------------------------
-
-
-class _NotText(Exception):
-    """A line is not UTF-8, or too long; the arguments are its number and why."""
-
-
-def _text_lines(stream: BinaryIO) -> Iterator[str]:
-    for number, line in enumerate(iter(lambda: stream.readline(_MAX_ROW + 1), b""), start=1):
-        if len(line) > _MAX_ROW:
-            raise _NotText(number, f"it has more than {_MAX_ROW:,} bytes")
-        try:
-            # A byte-order mark at the beginning is how spreadsheets say UTF-8.
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise _NotText(number, f"it is not UTF-8: {error.reason} at byte {error.start}") from None
-
-
-def _csv(stream: BinaryIO) -> Iterator[Row]:
-    """Comma-separated, or where the first line has no comma but semicolons, semicolon-separated (RFC 4180 quotes)."""
-    lines = _text_lines(stream)
-    try:
-        first = next(lines, "")
-        delimiter = ";" if ";" in first and "," not in first else ","
-        csv.field_size_limit(_MAX_ROW)
-        reader = csv.reader(_before(first, lines), delimiter=delimiter, strict=True)
-        yield from _table(_cells(reader))
-    except _NotText as problem:
-        line, why = problem.args
-        hint = "Save the file as UTF-8." if "UTF-8" in why else None
-        yield Row(0, line, None, None, ("DATA_ENCODING", f"The line cannot be read: {why}.", hint))
-
-
-def _before(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
-
-
-def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """Each row's first line and its cells, or why it has none."""
-    while True:
-        line = reader.line_num + 1
-        try:
-            yield line, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, f"The row cannot be read: {error}."
-
-
-def _tsv(stream: BinaryIO) -> Iterator[Row]:
-    """Tab-separated: a line is a row; double quotes around a whole cell are taken off, others stand for themselves."""
-
-    def cells() -> Iterator[tuple[int, list[str] | str]]:
-        for number, line in enumerate(_text_lines(stream), start=1):
-            text = line.rstrip("\r\n")
-            yield number, [_unquoted(cell) for cell in text.split("\t")] if text else []
-
-    try:
-        yield from _table(cells())
-    except _NotText as problem:
-        line, why = problem.args
-        yield Row(0, line, None, None, ("DATA_ENCODING", f"The line cannot be read: {why}.", None))
-
-
-def _unquoted(cell: str) -> str:
-    if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
-        return cell[1:-1].replace('""', '"')
-    return cell
-
-
-def _table(rows: Iterator[tuple[int, list[str] | str]]) -> Iterator[Row]:
-    """Rows under the names of the first one; blank lines are passed over."""
-    header: list[str] = []
-    number = 0
-    for line, cells in rows:
-        if not header:
-            if isinstance(cells, str) or not cells:
-                message = (
-                    cells if isinstance(cells, str) else "The first line is blank; the names of columns belong there."
-                )
-                yield Row(0, line, None, None, ("DATA_TABLE", message, None))
-                return
-            header = cells
-            if twice := [name for place, name in enumerate(header) if name in header[:place]]:
-                message = f"Two columns have the name {twice[0]!r}, so a path to it has two meanings."
-                yield Row(0, line, None, None, ("DATA_TABLE", message, "Rename one of them in the file."))
-                return
-            continue
-        if not cells:
-            continue
-        number += 1
-        if isinstance(cells, str):
-            yield Row(number, line, None, None, ("DATA_TABLE", cells, "A quote within quotes is written twice."))
-        elif len(cells) != len(header):
-            message = f"The row has {len(cells)} cells, the first line names {len(header)} columns."
-            yield Row(number, line, None, None, ("DATA_TABLE", message, None))
-        else:
-            yield Row(number, line, dict(zip(header, cells, strict=True)))
 
 
 # --- Parquet -------------------------------------------------------------------------------------------------------
@@ -310,7 +268,7 @@ def _parquet_file(stream: BinaryIO, path: Path) -> Any:
 def _parquet(stream: BinaryIO, path: Path, columns: Collection[str] | None) -> Iterator[Row]:
     number = 0
     with tempfile.TemporaryFile() as unpacked:
-        if path.name.endswith(".gz"):
+        if _gzipped(path):
             copyfileobj(stream, unpacked)
             stream = cast("BinaryIO", unpacked)
         try:

@@ -10,7 +10,7 @@ from runner.core.files import read_whole
 from runner.core.types import Item
 from runner.tasks.data.fault_groups import FaultGroups
 from runner.tasks.data.folds import apart_values, taken_of
-from runner.tasks.data.forms import BLANK, Row, read_rows, textual
+from runner.tasks.data.forms import BLANK, read_rows, textual
 from runner.tasks.data.locate import (
     default_data_dir,
     digest_of_bytes,
@@ -22,8 +22,10 @@ from runner.tasks.data.locate import (
 )
 from runner.tasks.data.parse_row import MissingText, columns_of, paths_of, read_item
 from runner.tasks.data.paths import shorten
+from runner.tasks.data.rows import Row
 from runner.tasks.data.votes import short_form_hint, two_readings
 
+_BLANK_HINT = "Take it out of the file: blank lines are passed over only at the end, and in tables."
 _WHOLE_FILE = 64 << 20
 """Bytes up to which a file is held in memory while it is read."""
 
@@ -86,6 +88,7 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
         hint = "It travels with the package: install the package again."
     elif dataset.path is not None:
         hint = "Put it there: nothing is fetched for a source with a `path`. Or name its folder with --data-dir."
+        hint += " Beside a card lies a copy of its benchmark: name the original with --benchmark."
     else:
         folder = default_data_dir() if data_dir is None else data_dir
         hint = f"Run `benchmark data fetch --data-dir {folder}`, or name the folder that holds it with --data-dir."
@@ -129,16 +132,17 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
             faults.add("DATA_JSON", BLANK, line, hint="Leave them uncounted: `benchmark data pin` writes the rows.")
     elif parts.whole and (parts.rows != data.rows or not parts.rows):
         message = f"The file has {parts.rows:,} rows, {data.rows:,} are declared."
-        if not parts.rows:
-            message = "The file has no rows."
         hint = f"Its digest is the declared one: correct datasets.{data.dataset}.splits.{data.split} in the benchmark."
+        if not parts.rows:
+            message, hint = "The file has no rows.", "It needs one at least."
         faults.add("DATA_ROWS", message, hint=hint)
     chosen = parts.entries
     if data.folds is not None and not faults:
         own = taken_of(parts.apart, data.folds)
         chosen = tuple(entry for entry, mine in zip(chosen, own, strict=True) if mine)
         if sum(own) != data.folds.rows:
-            message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
+            unit = "items" if isinstance(task.item.votes, VoteSpec) and task.item.votes.kind == "rows" else "rows"
+            message = f"The folds that are taken have {sum(own):,} {unit}, {data.folds.rows:,} are declared."
             hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
             faults.add("DATA_ROWS", message, hint=hint)
     items = tuple(entry for entry in chosen if isinstance(entry, Item))
@@ -186,7 +190,7 @@ def file_items(task: Task, path: Path, apart: tuple[str, ...] = (), content: byt
             continue
         rows, whole = (row.number, True) if row.number else (rows, False)
         for line in blank:
-            faults.add("DATA_JSON", BLANK, line)
+            faults.add("DATA_JSON", BLANK, line, hint=_BLANK_HINT)
         blank.clear()
         if row.fault is not None:
             code, message, hint = row.fault

@@ -9,12 +9,15 @@ from typing import Any
 
 from runner.core.errors import Fault, InvalidInput
 from runner.core.text import name_of
-from runner.tasks.data.forms import read_rows, textual
+from runner.tasks.data.cells import is_absent, value_of_cell
+from runner.tasks.data.forms import BLANK, read_rows, textual
 from runner.tasks.data.paths import written
 
 ROWS = 2000
 _MOST_LABELS = 20
 _ID_NAMES = ("id", "uid", "item_id", "item", "uuid", "idx", "guid", "pairid", "post_id", "comment_id")
+_INDEX_NAMES = ('""', '"Unnamed: 0"', "Unnamed: 0")
+"""The column of row numbers that a data frame writes."""
 _NOT_VOTES = ("index", "year", "age", "length", "count", "total", "split", "fold", "")
 _ANSWER_NAMES = ("answer", "label", "annotation", "rating", "vote", "choice", "response", "judgment", "judgement")
 
@@ -51,7 +54,7 @@ def look_at(path: Path) -> Guess:
     Raises `InvalidInput` where the first rows cannot be read, and `OSError`.
     """
     rows = list(islice(read_rows(path), ROWS))
-    broken = [row for row in rows if row.fault is not None]
+    broken = [row for row in rows if row.fault is not None and row.fault[1] != BLANK]
     if broken and broken[0].fault is not None:
         code, message, hint = broken[0].fault
         raise InvalidInput(Fault(code, message, str(path), broken[0].line, hint=hint))
@@ -59,6 +62,8 @@ def look_at(path: Path) -> Guess:
     if not values:
         raise InvalidInput(Fault("DATA_ROWS", "The file has no rows that are objects.", str(path)))
     as_text = textual(path)
+    if as_text:
+        values = [{name: value_of_cell(cell) for name, cell in value.items()} for value in values]
     columns: dict[str, _Column] = {}
     for value in values:
         for name, found in _leaves(value, ()):
@@ -66,6 +71,9 @@ def look_at(path: Path) -> Guess:
     doubts: list[str] = []
     id_path, repeats = _identifier(columns, len(values), keyed=rows[0].key is not None)
     votes, labels = _votes(columns, values, id_path, repeats, as_text)
+    if votes is None and (item := _item_of_people(columns, len(values))) is not None:
+        votes, labels = _of_people(columns, item)
+        id_path, repeats = (item, True) if votes is not None else (id_path, repeats)
     if votes is None:
         doubts.append("Where the votes stand could not be told.")
     if repeats and (votes is None or "rows" not in votes):
@@ -81,12 +89,16 @@ def look_at(path: Path) -> Guess:
 
 
 def _leaves(value: Mapping[str, Any], above: tuple[str, ...], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Paths and values of a row: objects are gone into, and are themselves values too."""
+    """Paths and values of a row: objects are gone into, and are themselves values too, as what all of a list have."""
     for key, inner in value.items():
         path = (*above, written(key))
         yield ".".join(path), inner
         if isinstance(inner, dict) and depth < 2 and len(inner) <= _MOST_LABELS:
             yield from _leaves(inner, path, depth + 1)
+        elif isinstance(inner, list) and inner and all(isinstance(entry, dict) for entry in inner):
+            for name in inner[0]:
+                if all(name in entry for entry in inner):
+                    yield ".".join((*path, "*", written(name))), [entry[name] for entry in inner]
 
 
 def _identifier(columns: Mapping[str, _Column], rows: int, *, keyed: bool) -> tuple[str, bool]:
@@ -98,6 +110,7 @@ def _identifier(columns: Mapping[str, _Column], rows: int, *, keyed: bool) -> tu
         key=lambda name: _ID_NAMES.index(name.rpartition(".")[2].lower()),
     )
     names += [name for name in columns if name.lower().endswith(("_id", "id")) and name not in names]
+    names += [name for name in _INDEX_NAMES if name in columns]
     known = {name: [name_of(value) for value in columns[name].values] for name in names}
     whole = [name for name in names if len(known[name]) == rows and all(known[name])]
     for name in whole:
@@ -109,10 +122,27 @@ def _identifier(columns: Mapping[str, _Column], rows: int, *, keyed: bool) -> tu
     return "$line", False
 
 
+def _item_of_people(columns: Mapping[str, _Column], rows: int) -> str | None:
+    """What names an item where each row is one person's answer: what is one with a text that repeats, or the text."""
+    for text in _texts(columns, set()).values():
+        values = columns[text].values
+        if len(values) != rows or not 1 < rows / len(set(values)) <= 1000:
+            continue
+        for path, column in columns.items():
+            names = [name_of(value) for value in column.values]
+            pairs = set(zip(names, values, strict=False))
+            if path != text and len(names) == rows and all(names) and len(pairs) == len(set(names)) == len(set(values)):
+                return path
+        return text
+    return None
+
+
 def _votes(
     columns: Mapping[str, _Column], rows: Sequence[Any], id_path: str, repeats: bool, as_text: bool
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    for path, column in columns.items():
+    # Of what stands in the objects of a list, the answer is likelier than, say, the person.
+    for path in sorted(columns, key=lambda path: "*" in path and not any(word in path for word in _ANSWER_NAMES)):
+        column = columns[path]
         present = [value for value in column.values if value is not None]
         guess = None
         if present and all(isinstance(value, dict) for value in present):
@@ -134,8 +164,8 @@ def _of_mappings(
     inner = [entry for value in present for entry in value.values() if entry is not None]
     if not inner or len(keys) < 2:
         return None
-    if len(keys) <= _MOST_LABELS and all(_number(entry) is not None for entry in inner):
-        if not all(float(_number(entry) or 0).is_integer() for entry in inner):
+    if len(keys) <= _MOST_LABELS and all(_number(entry, as_text=True) is not None for entry in inner):
+        if not all(float(_number(entry, as_text=True) or 0).is_integer() for entry in inner):
             return {"shares": path, "total": "FILL IN: the number of people, or the path to it"}, _labels(sorted(keys))
         sparse = any(set(value) != set(keys) or None in value.values() for value in present)
         return {"counts": path, **({"missing": "zero"} if sparse else {})}, _labels(sorted(keys))
@@ -152,7 +182,12 @@ def _of_lists(path: str, present: Sequence[Sequence[Any]]) -> tuple[dict[str, An
     if None in answers or len(answers) < 2:
         return None
     numbers = all(name is not None and name.isdigit() for name in answers)
-    if len(lengths) == 1 and numbers and (max(int(name or 0) for name in answers) >= next(iter(lengths))):
+    if (
+        len(lengths) == 1
+        and numbers
+        and "*" not in path
+        and (max(int(name or 0) for name in answers) >= next(iter(lengths)))
+    ):
         return {"counts": path}, {f"FILL-IN-{place}": "" for place in range(1, next(iter(lengths)) + 1)}
     if len(answers) <= _MOST_LABELS:
         return {"answers": path}, _labels(sorted(str(name) for name in answers))
@@ -162,10 +197,14 @@ def _of_lists(path: str, present: Sequence[Sequence[Any]]) -> tuple[dict[str, An
 def _of_people(columns: Mapping[str, _Column], id_path: str) -> tuple[dict[str, Any] | None, dict[str, str]]:
     """The column of one person's answers: few values, none of them alone."""
     best: list[tuple[bool, int, str, list[str]]] = []
+    items = [name_of(value) for value in columns[id_path].values]
     for path, column in columns.items():
         names = Counter(name_of(value) for value in column.values)
+        said = {(item, name_of(value)) for item, value in zip(items, column.values, strict=False)}
         if (
             path == id_path
+            # What all rows of an item say alike is no answer.
+            or len(said) == len(set(items))
             or None in names
             or not 1 < len(names) <= _MOST_LABELS
             or 2 * len(names) > len(column.values)
@@ -188,8 +227,10 @@ def _of_columns(
         name = path.rpartition(".")[2].strip('"').lower()
         if path == id_path or name in _NOT_VOTES or name.endswith("id"):
             continue
-        numbers = [_number(value, as_text) for value in column.values]
+        numbers = [0.0 if _is_blank(value, as_text) else _number(value, as_text) for value in column.values]
         if any(number is None or number < 0 or not number.is_integer() for number in numbers):
+            continue
+        if all(_is_blank(value, as_text) for value in column.values):
             continue
         counts[path] = [number or 0.0 for number in numbers]
     for path in list(counts):
@@ -199,7 +240,13 @@ def _of_columns(
     if not 1 < len(counts) <= _MOST_LABELS:
         return None, {}
     labels = _labels([path.strip('"') for path in counts])
-    return {"columns": dict(zip(labels, counts, strict=True))}, dict.fromkeys(labels, "")
+    sparse = any(_is_blank(value, as_text) for path in counts for value in columns[path].values)
+    votes = {"columns": dict(zip(labels, counts, strict=True)), **({"missing": "zero"} if sparse else {})}
+    return votes, dict.fromkeys(labels, "")
+
+
+def _is_blank(value: Any, as_text: bool) -> bool:
+    return value is None or (as_text and isinstance(value, str) and is_absent(value))
 
 
 def _number(value: Any, as_text: bool = False) -> float | None:

@@ -7,8 +7,8 @@ from typing import Any
 from runner.core.benchmark_types import ItemFields, Task, VoteSpec
 from runner.core.text import name_of
 from runner.core.types import Item
-from runner.tasks.data.forms import Row
 from runner.tasks.data.paths import Nowhere, describe, follow, json_path, segments, value_at
+from runner.tasks.data.rows import Row
 from runner.tasks.data.votes import Report, read_votes
 
 LINE_ID, KEY_ID = "$line", "$key"
@@ -51,7 +51,7 @@ def read_item(row: Row, task: Task, report: Report, *, textual: bool) -> Item | 
         report(code, message, where, **more)
 
     if not isinstance(row.value, dict):
-        report_fault("DATA_FIELD", f"A row is an object, {describe(row.value)} was found.", "$")
+        report_fault("DATA_FIELD", f"A row is an object, {describe(row.value)} was found.", "$", hint=_no_row_hint(row))
         return None
     item_id = _id(row, task.item.id, report_fault)
     skips = task.item.missing_text == "skip"
@@ -72,6 +72,13 @@ def read_item(row: Row, task: Task, report: Report, *, textual: bool) -> Item | 
     return Item(item_id, texts, counts, panel if panel and any(panel) else None, group, clusters)
 
 
+def _no_row_hint(row: Row) -> str | None:
+    """Where the rows may be, if what stands in a row's place holds objects."""
+    if row.key and isinstance(row.value, list) and all(isinstance(entry, dict) for entry in row.value):
+        return f"If the rows are in {row.key!r}, put that list alone into the file."
+    return None
+
+
 def _id(row: Row, path: str, report: Report) -> str | None:
     """A text or a whole number as its decimal text; the row's number or key where the benchmark says so."""
     if path == LINE_ID:
@@ -85,8 +92,8 @@ def _id(row: Row, path: str, report: Report) -> str | None:
     try:
         value = follow(row.value, path)
     except Nowhere as missing:
-        where, why = missing.args
-        hint = f"Where rows have no name of their own, say `id: {LINE_ID}`."
+        where, why, hint = missing.args
+        hint = f"{hint or ''} Where rows have no name of their own, say `id: {LINE_ID}`.".strip()
         report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where, hint=hint)
         return None
     name = None if isinstance(value, bool) else name_of(value)
@@ -104,9 +111,9 @@ def _text(row: Any, path: str, report: Report, *, skips: bool) -> str | None:
     try:
         value = follow(row, path)
     except Nowhere as missing:
-        where, why = missing.args
+        where, why, hint = missing.args
         if not skips:
-            report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where)
+            report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where, hint=hint)
         return None
     if isinstance(value, str):
         return value
@@ -124,8 +131,8 @@ def _group(row: Any, path: str, report: Report, textual: bool) -> str | None:
     try:
         value = follow(row, path)
     except Nowhere as missing:
-        where, why = missing.args
-        report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where)
+        where, why, hint = missing.args
+        report("DATA_FIELD", f"`{path}` leads to nothing: {why}.", where, hint=hint)
         return None
     if value is None or (textual and value == ""):
         return None

@@ -1,6 +1,5 @@
 """A first benchmark.yaml for somebody else's data, with what could be told and marks where a person has to say it."""
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from runner.config.gaps import GAP
 from runner.core.errors import Fault, InvalidInput
 from runner.core.files import write_whole
 from runner.tasks.data.look import Guess, look_at
+from runner.tasks.data.paths import in_yaml
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FOLDS = 5
@@ -56,14 +56,14 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         f'    description: "{GAP} where the data comes from, and under which licence."',
         "    synthetic: false",
         "    source:",
-        f"      path: {_plain(str(place.parent))}",
+        f"      path: {in_yaml(str(place.parent))}",
         "    splits:",
         "      # One file in five folds: four are scored, one is fitted on. Two files need no folds.",
     ]
     for split, take in (("test", "1, 2, 3, 4"), ("dev", "5")):
         lines += [
             f"      {split}:",
-            f"        file: {_plain(place.name)}",
+            f"        file: {in_yaml(place.name)}",
             f"        folds: {{number: {_FOLDS}, take: [{take}], seed: 1}}",
         ]
     lines += [
@@ -71,12 +71,12 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         "tasks:",
         "  question:",
         f'    description: "{GAP} the question that people were asked."',
-        f"    labels: [{', '.join(map(_plain, labels))}]",
+        f"    labels: [{', '.join(map(in_yaml, labels))}]",
         "    # ordinal: true  # if the labels have an order, and stand in it",
         "    item:",
-        f"      id: {_plain(guess.id)}",
+        f"      id: {in_yaml(guess.id)}",
         "      fields:",
-        *(f"        {field}: {_plain(path)}" for field, path in fields.items()),
+        *(f"        {field}: {in_yaml(path)}" for field, path in fields.items()),
         *(["      missing_text: skip"] if guess.missing_text else []),
         *_votes(guess),
         "    without_votes: refuse",
@@ -87,10 +87,10 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         "    task: question",
         "    elicitation: logprob",
         "    orders:",
-        f"      - [{', '.join(map(_plain, labels))}]",
-        f"      - [{', '.join(map(_plain, reversed(labels)))}]",
+        f"      - [{', '.join(map(in_yaml, labels))}]",
+        f"      - [{', '.join(map(in_yaml, reversed(labels)))}]",
         "    shows:  # how each label reads in the question",
-        *(f"      {_plain(label)}: {_plain(guess.labels.get(label) or label)}" for label in labels),
+        *(f"      {in_yaml(label)}: {in_yaml(guess.labels.get(label) or label)}" for label in labels),
         "    template: |-",
         *(f"      ${field}" for field in fields),
         "",
@@ -126,17 +126,10 @@ def _votes(guess: Guess) -> list[str]:
         if isinstance(value, Mapping):
             lines += [
                 f"        {key}:",
-                *(f"          {_plain(label)}: {_plain(path)}" for label, path in value.items()),
+                *(f"          {in_yaml(label)}: {in_yaml(path)}" for label, path in value.items()),
             ]
         else:
-            lines.append(f"        {key}: {_plain(str(value))}")
+            lines.append(f"        {key}: {in_yaml(str(value))}")
     if renamed := {label: name for label, name in guess.labels.items() if name}:
-        lines += ["        keys:", *(f"          {_plain(label)}: {_plain(name)}" for label, name in renamed.items())]
+        lines += ["        keys:", *(f"          {in_yaml(label)}: {in_yaml(name)}" for label, name in renamed.items())]
     return lines
-
-
-def _plain(text: str) -> str:
-    """A text as YAML: as it is where every reader takes it for that text, else in quotes."""
-    if re.fullmatch(r"[A-Za-z$][A-Za-z0-9_$./-]{3,}", text) and text.lower() not in ("true", "false", "null", "none"):
-        return text
-    return json.dumps(text, ensure_ascii=False)

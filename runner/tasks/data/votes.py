@@ -1,15 +1,14 @@
 """How people voted on one row, in any of the ways in which a benchmark can say where that stands."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from runner.core import strict_json
 from runner.core.benchmark_types import VoteSpec
 from runner.core.text import name_of
-from runner.tasks.data.paths import Nowhere, describe, follow, json_path, shorten
+from runner.tasks.data.cells import canonical_name, is_absent, value_of_cell
+from runner.tasks.data.paths import Nowhere, describe, follow, in_yaml, json_path, shorten, written
 
 Counts = tuple[int, ...]
 
@@ -17,7 +16,8 @@ Report = Callable[..., None]
 """Called with the code, the sentence and the JSON path of each fault, and with `hint` and `many` where there are any;
 `many` says in the plural what the sentence says of one row: "have no count for 'e'"."""
 
-_WHOLE = re.compile(r"[0-9]{1,15}(\.0*)?")
+_WHOLE = re.compile(r"\+?[0-9]{1,15}(\.0*)?", re.ASCII)
+_SEPARATED = re.compile(r"[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+")
 _SHARES_WITHIN = 1e-6
 _MOST = 2**53 - 1
 
@@ -37,13 +37,13 @@ def read_votes(
     try:
         value = follow(row, path)
     except Nowhere as missing:
-        where, why = missing.args
-        report("DATA_VOTES", f"`{path}` leads to no votes: {why}.", where)
+        where, why, hint = missing.args
+        report("DATA_VOTES", f"`{path}` leads to no votes: {why}.", where, hint=hint)
         return None
     if value is None and may_be_null:
         return None
-    if textual and isinstance(value, str) and value[:1] in ("[", "{"):
-        value = _json_in_text(value)
+    if textual and isinstance(value, str):
+        value = value_of_cell(value)
     where = json_path(row, path)
     if isinstance(spec, str):
         return _counts(value, VoteSpec("counts", spec), labels, report, where, textual, short=True)
@@ -53,9 +53,9 @@ def read_votes(
         case "shares":
             return _shares(row, value, spec, labels, report, where, textual)
         case "answers":
-            return _answers(value, spec, labels, report, where)
+            return _answers(value, spec, labels, report, where, textual)
         case _:
-            return _tally([(where, value)], spec, labels, report)
+            return _tally([(where, value)], spec, labels, report, textual)
 
 
 def two_readings(row: Any, path: str, labels: Sequence[str], textual: bool) -> tuple[int, bool] | None:
@@ -68,8 +68,8 @@ def two_readings(row: Any, path: str, labels: Sequence[str], textual: bool) -> t
         value = follow(row, path)
     except Nowhere:
         return None
-    if textual and isinstance(value, str) and value[:1] == "[":
-        value = _json_in_text(value)
+    if textual and isinstance(value, str):
+        value = value_of_cell(value)
     if not isinstance(value, list) or len(value) != len(labels):
         return None
     numbers = [_whole(entry, textual) for entry in value]
@@ -81,7 +81,8 @@ def two_readings(row: Any, path: str, labels: Sequence[str], textual: bool) -> t
 def short_form_hint(path: str, labels: Sequence[str]) -> str:
     """The two ways to say what a list is that is as long as the labels."""
     keys = ", ".join(f"{label}: {place}" for place, label in enumerate(labels))
-    return f"Say `votes: {{counts: {path}}}`, or `votes: {{answers: {path}, keys: {{{keys}}}}}`."
+    answers = f"`votes: {{answers: {path}, keys: {{{keys}}}}}` (check which is which)"
+    return f"Say `votes: {{counts: {path}}}`, or {answers}."
 
 
 # --- counts --------------------------------------------------------------------------------------------------------
@@ -104,13 +105,16 @@ def _counts(
     else:
         message = f"An array of counts, or an object from label to count, was expected; {describe(value)} was found."
         hint = None
-        if isinstance(value, str | int) and not isinstance(value, bool):
+        if isinstance(value, str) and value[:1] in ("[", "{"):
+            hint = "A list or mapping in a cell is read where it is written as JSON or as Python writes it."
+        elif isinstance(value, str | int) and not isinstance(value, bool):
             hint = f"If this is one person's answer: `votes: {{rows: {spec.path}}}`."
         report("DATA_VOTES", message, where, hint=hint, many=f"have no array or object of counts at `{spec.path}`")
         return None
     if values is None:
         return None
-    return _all_whole(values, spec, labels, report, textual)
+    # A text of digits is a count where the benchmark says that there are counts; the short form may hold answers.
+    return _all_whole(values, spec, labels, report, textual or not short)
 
 
 def _list_by_label(
@@ -134,12 +138,13 @@ def _mapping_by_label(
     for name in unknown:
         message = f"{shorten(repr(name))} is not a label of the task ({', '.join(names)})."
         if names.keys() & value.keys():
-            hint = f"To leave it out, say `{_said(spec, short, f'ignore: [{_yaml(name)}]')}`."
+            hint = f"To leave it out, say `{_said(spec, short, f'ignore: [{in_yaml(name)}]')}`."
         elif all(name_of(answer) in names for answer in value.values()):
             hint = f"If this maps a person to an answer: `votes: {{answers: {spec.path}}}`."
         else:
-            theirs = ", ".join(f"{label}: {_yaml(key)}" for label, key in zip(labels, value, strict=False))
-            hint = f"If the data has other names for the labels, say `{_said(spec, short, f'keys: {{{theirs}}}')}`."
+            theirs = ", ".join(f"{label}: {in_yaml(key)}" for label, key in zip(labels, value, strict=False))
+            keys = _said(spec, short, f"keys: {{{theirs}}}")
+            hint = f"If the data has other names for the labels, say `{keys}` (check which is which)."
         report(
             "DATA_LABEL", message, where, hint=hint, many=f"have a count for {shorten(repr(name))}, which is no label"
         )
@@ -163,11 +168,6 @@ def _said(spec: VoteSpec, short: bool, more: str) -> str:
     return f"votes: {{{spec.kind}: {spec.path}, {more}}}" if short else more
 
 
-def _yaml(name: str) -> str:
-    """A name of the data as it may stand in YAML."""
-    return name if re.fullmatch(r"[A-Za-z][A-Za-z_]{3,}", name) else json.dumps(name, ensure_ascii=False)
-
-
 def _columns(row: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool) -> Counts | None:
     values: dict[str, Any] = {}
     for label in labels:
@@ -175,10 +175,10 @@ def _columns(row: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, 
         try:
             value = follow(row, path)
         except Nowhere as missing:
-            where, why = missing.args
-            report("DATA_VOTES", f"`{path}` leads to no count of {label!r}: {why}.", where)
+            where, why, hint = missing.args
+            report("DATA_VOTES", f"`{path}` leads to no count of {label!r}: {why}.", where, hint=hint)
             return None
-        if value is None or (textual and value == ""):
+        if value is None or (textual and is_absent(value)):
             if spec.missing == "refuse":
                 hint = "If nobody chose it there, say `missing: zero`."
                 many = f"have no count for {label!r}: `missing: zero`?"
@@ -196,16 +196,24 @@ def _all_whole(
     counts = {place: _whole(value, textual) for place, value in values.items()}
     wrong = [place for place, count in counts.items() if count is None]
     for place in wrong:
-        hint = None
-        if all(_share(value, textual) is not None for value in values.values()):
-            hint = "If these are shares: `votes: {shares: …, total: …}`; `total` is the number of people, or its path."
-        elif spec.path and any(isinstance(value, str) for value in values.values()) and not textual:
-            hint = (
-                f"If these are answers, one a person: `votes: {{answers: {spec.path}}}`, with `keys` for their names."
-            )
+        hint = _no_count_hint(values, place, spec, textual)
         message = f"A whole number of votes, 0 or more, was expected; {describe(values[place])} was found."
         report("DATA_VOTES", message, place, hint=hint, many=f"have no whole number of votes, 0 or more, at {place}")
     return None if wrong else tuple(count or 0 for count in counts.values())
+
+
+def _no_count_hint(values: Mapping[str, Any], place: str, spec: VoteSpec, textual: bool) -> str | None:
+    """What a value may be that is no count."""
+    value = values[place]
+    if all(_share(value, textual) is not None for value in values.values()):
+        return "If these are shares: `votes: {shares: …, total: …}`; `total` is the number of people, or its path."
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        return f"If these are counts: `votes: {{counts: {spec.path}}}`; if answers: `votes: {{answers: {spec.path}}}`."
+    if isinstance(value, str) and _SEPARATED.fullmatch(value.strip()):
+        return "Write numbers in the file without a separator of thousands."
+    if spec.path and isinstance(value, str) and not textual:
+        return f"If these are answers, one a person: `votes: {{answers: {spec.path}}}`, with `keys` for their names."
+    return None
 
 
 def _whole(value: Any, textual: bool) -> int | None:
@@ -267,8 +275,8 @@ def _total(row: Any, spec: VoteSpec, report: Report, textual: bool) -> int | Non
     try:
         value = follow(row, path)
     except Nowhere as missing:
-        where, why = missing.args
-        report("DATA_VOTES", f"`{path}` leads to no number of people: {why}.", where)
+        where, why, hint = missing.args
+        report("DATA_VOTES", f"`{path}` leads to no number of people: {why}.", where, hint=hint)
         return None
     total = _whole(value, textual)
     if total is None:
@@ -290,7 +298,9 @@ def _share(value: Any, textual: bool) -> float | None:
 # --- answers -------------------------------------------------------------------------------------------------------
 
 
-def _answers(value: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, where: str) -> Counts | None:
+def _answers(
+    value: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, where: str, textual: bool
+) -> Counts | None:
     if isinstance(value, list):
         given = [(f"{where}[{index}]", answer) for index, answer in enumerate(value)]
     elif isinstance(value, dict):
@@ -300,16 +310,20 @@ def _answers(value: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report
         hint = f"If each row is one person's answer: `votes: {{rows: {spec.path}}}`."
         report("DATA_VOTES", message, where, hint=hint, many=f"have no list or object of answers at `{spec.path}`")
         return None
-    return _tally(given, spec, labels, report)
+    return _tally(given, spec, labels, report, textual)
 
 
-def _tally(given: Sequence[tuple[str, Any]], spec: VoteSpec, labels: tuple[str, ...], report: Report) -> Counts | None:
+def _tally(
+    given: Sequence[tuple[str, Any]], spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool
+) -> Counts | None:
     names = {spec.keys.get(label, label): place for place, label in enumerate(labels)}
     counts = [0] * len(labels)
     faults = 0
-    for place, hint, answer in _strangers(given, spec, names, counts):
+    for place, hint, answer in _strangers(given, spec, names, counts, textual):
         faults += 1
-        shown = "null" if answer is None else shorten(repr(name_of(answer) or answer))
+        name = name_of(answer)
+        # What is no name at all is told once, whatever is in it.
+        shown = describe(answer) if name is None else shorten(repr(name))
         message = (
             f"{describe(answer)[0].upper()}{describe(answer)[1:]} is none of the answers {', '.join(map(repr, names))}."
         )
@@ -318,22 +332,26 @@ def _tally(given: Sequence[tuple[str, Any]], spec: VoteSpec, labels: tuple[str, 
 
 
 def _strangers(
-    given: Sequence[tuple[str, Any]], spec: VoteSpec, names: Mapping[str, int], counts: list[int]
-) -> Iterator[tuple[str, str, Any]]:
+    given: Sequence[tuple[str, Any]], spec: VoteSpec, names: Mapping[str, int], counts: list[int], textual: bool
+) -> Iterator[tuple[str, str | None, Any]]:
     """Counts what is known into `counts`; gives place, hint and answer of what is not."""
     for place, answer in given:
         name = name_of(answer)
+        if textual and name is not None and name not in names and name not in spec.ignore:
+            name = canonical_name(name)
         if name is not None and name in names:
             counts[names[name]] += 1
         elif name not in spec.ignore or (name is None and answer is not None):
-            ignored = "null" if name is None else _yaml(name)
-            hint = f"Say with `keys` which label it stands for, or leave it out with `ignore: [{ignored}]`."
-            yield place, hint, answer
+            yield place, _stranger_hint(name, answer, spec), answer
 
 
-def _json_in_text(text: str) -> Any:
-    """The list or mapping that a cell of a table holds as JSON; the text itself where it is none."""
-    try:
-        return strict_json.parse(text.encode())
-    except strict_json.JsonFault:
-        return text
+def _stranger_hint(name: str | None, answer: Any, spec: VoteSpec) -> str | None:
+    if isinstance(answer, dict) and spec.kind == "answers" and answer:
+        inner = " or ".join(f"`{spec.path}.*.{written(key)}`" for key in list(answer)[:3])
+        return f"If the answer stands in each of these objects, say where: {inner}."
+    if isinstance(answer, list):
+        return "Several labels from one annotator are out of scope."
+    if name is None and answer is not None:
+        return None
+    ignored = "null" if name is None else in_yaml(name)
+    return f"Say with `keys` which label it stands for, or leave it out with `ignore: [{ignored}]`."

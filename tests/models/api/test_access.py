@@ -37,7 +37,18 @@ def test_no_other_service_is_asked_unless_the_person_who_runs_names_it(service: 
     assert code(service, Access(key_variable="OPENAI_API_KEY")) == "API_HOST"
     assert code(service, Access(base_url="https://another.example/v1")) == "API_HOST"
     assert code(service, Access(base_url=f"{service.base_url}/more")) == "API_HOST"
-    assert code(service, Access(base_url="http://collector.example/v1")) == "API_BASE_URL"
+    assert code(service, Access(base_url="ftp://collector.example/v1")) == "API_BASE_URL"
+
+
+def test_prompts_travel_in_clear_only_to_the_host_that_the_person_who_runs_names() -> None:
+    node = ServiceRef("http://node7:8000/v1", "m", "chat", 20, False, None)
+    assert code(node, Access(http_host="node7")) == "API_HOST"
+    assert code(node, Access(base_url=node.base_url)) == "API_HTTP"
+    assert code(node, Access(base_url=node.base_url, http_host="node8")) == "API_HTTP"
+    assert allowed_key(node, Access(base_url=node.base_url, http_host="NODE7"), {}) is None
+    with pytest.raises(InvalidInput) as caught:
+        allowed_key(node, Access(), {})
+    assert "--api-base-url http://node7:8000/v1 --api-allow-http node7" in str(caught.value.faults[0].hint)
 
 
 @pytest.mark.parametrize("service", [ELSEWHERE, HERE])

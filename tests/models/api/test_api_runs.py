@@ -193,7 +193,8 @@ def test_a_model_that_changes_during_the_run_is_not_comparable(command: Command,
 @pytest.mark.slow
 def test_bounds_and_unanswered_prompts_are_counted(command: Command, proxy: Proxy, tmp_path: Path) -> None:
     def nothing_told(reply: dict[str, Any]) -> None:
-        for token in reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+        first = reply["choices"][0]["logprobs"]["content"][0]
+        for token in [first, *first["top_logprobs"]]:
             token.update(token="I" + token["token"], bytes=None)
 
     proxy.faults = [changed(nothing_told)]
@@ -203,7 +204,9 @@ def test_bounds_and_unanswered_prompts_are_counted(command: Command, proxy: Prox
     card = card_of(run)
     told = card["tasks"]["anecdotes"]["service"]
     assert (told["rows"], told["bounded_rows"], told["unanswered_rows"]) == (16, 16, 1)
-    assert told["bounded_scores"] == sum(len(row["bounded"]) for row in rows_of(run).values()) == 15 * 3 + 5
+    assert told["bounded_scores"] == sum(len(row["bounded"]) for row in rows_of(run).values())
+    # Two tokens are told, and the drawn one besides: of the five options two or three are exact.
+    assert 15 * 2 + 5 <= told["bounded_scores"] <= 15 * 3 + 5
     assert "1 prompts were not answered and are scored as equal probabilities" in card["not_comparable"]
     command("verify", run, "--recompute")
     again = evaluate(command, path, proxy.url, tmp_path / "again", *options)

@@ -227,7 +227,8 @@ def test_what_may_not_be_cut_is_refused(opened: Ask) -> None:
 
 def elsewhere(reply: dict[str, Any]) -> None:
     """The same probabilities, of tokens that are no option."""
-    for token in reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+    first = reply["choices"][0]["logprobs"]["content"][0]
+    for token in [first, *first["top_logprobs"]]:
         token.update(token="I" + token["token"], bytes=None)
 
 

@@ -269,6 +269,17 @@ class TestOpening:
         ref = ModelRef("causal", None, "nobody/nothing", "0" * 40, None, "plain", "float32", None)
         assert refusal(lambda: resolve_model(ref), "nobody/nothing", "HF_HUB_OFFLINE") == "HUB"
 
+    def test_a_connection_that_breaks_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The HTTP library's own errors are no OSErrors."""
+        from huggingface_hub.errors import HTTPError
+
+        def broken(*_: object, **__: object) -> None:
+            raise HTTPError("peer closed connection")
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+        ref = ModelRef("causal", None, "nobody/nothing", "0" * 40, None, "plain", "float32", None)
+        assert refusal(lambda: resolve_model(ref), "nobody/nothing", "peer closed connection") == "HUB"
+
     def test_links_of_the_cache_are_followed_inside_the_cache_only(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Path
     ) -> None:

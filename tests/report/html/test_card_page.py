@@ -3,6 +3,7 @@
 import base64
 import copy
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -26,7 +28,7 @@ from runner.report.html import card_page
 from runner.report.html.card import verify_command
 from runner.report.html.words import OTHER, in_order, strata_in_order, words
 from runner.scorecard import filenames
-from runner.scorecard.disagreements import largest_differences
+from runner.scorecard.disagreements import ItemShares, histograms, item_shares, largest_differences
 from runner.scorecard.load import OpenCard, open_card
 from runner.scoring.metrics import METRICS
 from runner.signing.keyring import Keyring
@@ -41,25 +43,33 @@ def differences(opened: OpenCard) -> Any:
 
 
 @pytest.fixture(scope="session")
-def page(opened: OpenCard, differences: Any) -> str:
-    return card_page(opened, differences)
+def bars(opened: OpenCard) -> Any:
+    return {task: histograms(found) for task, found in item_shares(opened, None, None).items()}
 
 
-def source(opened: OpenCard, differences: Any) -> Json:
+@pytest.fixture(scope="session")
+def page(opened: OpenCard, differences: Any, bars: Any) -> str:
+    return card_page(opened, differences, None, bars)
+
+
+def source(opened: OpenCard, differences: Any, bars: Any = None) -> Json:
     return {
         "card": opened.card,
         "environment": opened.environment,
         "items": {name: [one.to_json() for one in found] for name, found in differences.items()},
+        "histograms": {
+            task: {label: one.to_json() for label, one in labels.items()} for task, labels in (bars or {}).items()
+        },
     }
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 
-def test_every_number_is_the_cards(page: str, opened: OpenCard, differences: Any) -> None:
+def test_every_number_is_the_cards(page: str, opened: OpenCard, differences: Any, bars: Any) -> None:
     found = numbers(tree(page))
     assert len(found) > 500
-    where = source(opened, differences)
+    where = source(opened, differences, bars)
     for number in found:
         assert number.pointer is not None
         assert resolve(where, number.pointer) == number.value, number
@@ -203,8 +213,8 @@ def test_nothing_is_loaded_and_nothing_may_run(page: str) -> None:
     assert not any((element.get("href") or "#")[0] != "#" for element in root.iter())
 
 
-def test_the_same_card_gives_the_same_bytes(page: str, opened: OpenCard, differences: Any) -> None:
-    assert card_page(opened, differences) == page
+def test_the_same_card_gives_the_same_bytes(page: str, opened: OpenCard, differences: Any, bars: Any) -> None:
+    assert card_page(opened, differences, None, bars) == page
 
 
 def test_tables_have_captions_and_heads(page: str) -> None:
@@ -386,6 +396,48 @@ def test_the_items_are_those_that_plain_python_finds(run: Path, opened: OpenCard
     assert [one.item for one in found] == best
     assert [one.distance for one in found] == pytest.approx([distance[item] for item in best])
     assert [list(one.votes) for one in found] == [votes[item] for item in best]
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda pair: ([pair[0], 1 - pair[0]], [pair[1], 1 - pair[1]])),
+        min_size=1,
+    )
+)
+def test_every_item_is_in_one_bar_of_each_histogram(rows: list[tuple[list[float], list[float]]]) -> None:
+    people, model = (np.array([row[side] for row in rows]) for side in (0, 1))
+    for place, one in enumerate(histograms(ItemShares(("a", "b"), (), people, model, True)).values()):
+        for bars, shares in ((one.people, people[:, place]), (one.model, model[:, place])):
+            counted = [
+                sum(left <= share < right or (right == 1.0 and share == 1.0) for share in shares)
+                for left, right in itertools.pairwise(np.linspace(0, 1, 11))
+            ]
+            assert list(bars) == counted
+
+
+def test_histograms_stand_under_their_curves(page: str, opened: OpenCard, differences: Any) -> None:
+    figures = [element for element in tree(page).iter() if tag(element) == "figure"]
+    assert figures
+    for figure in figures:
+        drawn = [element.get("class") for element in figure.iter() if tag(element) == "rect"]
+        assert drawn.count("bar") == drawn.count("outline") == 10
+    assert 'class="outline"' not in card_page(opened, differences)
+
+
+def test_the_long_table_and_the_provenance_are_folded(page: str) -> None:
+    folds = [element for element in tree(page).iter("details") if element.get("class") == "fold"]
+    heads = ["".join(fold.find("summary").itertext()) for fold in folds]  # type: ignore[union-attr]
+    assert set(heads) == {"Every metric", "Who, on what, and how"}
+    assert heads.count("Who, on what, and how") == 1
+
+
+def test_people_who_were_not_asked_are_said_to_be_missing(opened: OpenCard) -> None:
+    card = copy.deepcopy(dict(opened.card))
+    for task in card["tasks"].values():
+        task["panel"] = None
+    assert card_page(replace(opened, card=card), None, "none").count(": not measured. The data have no second") == len(
+        card["tasks"]
+    )
 
 
 def test_synthetic_texts_are_shown(page: str, differences: Any) -> None:

@@ -33,7 +33,7 @@ def test_every_number_is_the_comparisons(result: dict[str, Any]) -> None:
 
 
 def test_better_is_to_the_right_whichever_way_a_metric_runs() -> None:
-    row = {"difference": -0.1, "lower": -0.15, "upper": -0.05, "lower_is_better": True}
+    row = {"difference": -0.1, "lower": -0.15, "upper": -0.05, "lower_is_better": True, "way": 0.2, "a": 0.6}
     lower, higher = _strip(row), _strip({**row, "lower_is_better": False})
     assert lower is not None
     assert higher is not None
@@ -41,9 +41,28 @@ def test_better_is_to_the_right_whichever_way_a_metric_runs() -> None:
     assert lower.lower is not None
     assert lower.lower > 50
     assert higher.dot < 50
-    even = _strip({"difference": 0.0, "lower": 0.0, "upper": 0.0, "lower_is_better": True})
+    even = _strip({"difference": 0.0, "lower": 0.0, "upper": 0.0, "lower_is_better": True, "way": None, "a": 0.0})
     assert even is not None
     assert even.dot == 50
+
+
+def test_a_difference_too_small_to_matter_is_drawn_small() -> None:
+    small = {"difference": -0.002, "lower": -0.003, "upper": -0.001, "lower_is_better": True, "way": 0.2, "a": 0.6}
+    for row in (small, {**small, "way": None}):
+        drawn = _strip(row)
+        assert drawn is not None
+        assert 50 < drawn.dot < 55
+        assert drawn.width < 3
+
+
+def test_the_page_says_the_sentence_of_the_terminal(result: dict[str, Any]) -> None:
+    root = tree(comparison_page(result))
+    leads = ["".join(element.itertext()) for element in root.iter("p") if element.get("class") == "lead"]
+    sentences = [task["verdict"]["text"] for task in result["tasks"].values()]
+    assert leads[1:] == sentences
+    assert len(sentences) == 3
+    for warning in result["warnings"]:
+        assert warning["message"] in "".join(root.itertext())
 
 
 def test_verdicts_and_names_are_text(result: dict[str, Any]) -> None:
