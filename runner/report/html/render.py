@@ -132,10 +132,6 @@ def _shown(value: Any) -> Any:
 
 
 def _spelled(character: str) -> str:
-<<<<<<< HEAD
-    return f"⟨U+{ord(character):04X}⟩" if is_unseen(character) and character not in "\n\t" else character
-=======
-    hidden = character in _OVERRIDES or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+    hidden = is_unseen(character) and character not in "\n\t"
     hidden = hidden or ord(character) & 0xFFFE == 0xFFFE  # what XML cannot hold
     return f"⟨U+{ord(character):04X}⟩" if hidden else character
->>>>>>> main
