@@ -170,7 +170,9 @@ def _verdict(gaps: Array, shared: Dependence | None, seed: int, permutations: in
     error = intervals.standard_error(gaps, shared)
     assert error is not None
     p_value = comparison.sign_flip(gaps if shared is None else shared.unit_sums(gaps), permutations, seed)
-    return decide(gaps.mean(axis=0), error, p_value, [PRIMARY], [True], 0.95)[0]
+    return decide(gaps.mean(axis=0), error, p_value, [PRIMARY], [True], 0.95, None if shared is None else shared.units)[
+        0
+    ]
 
 
 def boards(sets: int) -> Iterator[str]:

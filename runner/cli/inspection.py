@@ -95,7 +95,13 @@ def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 
     folder = data_dir or default_data_dir()
     with console.download_progress(quiet) as progress:
-        files = download(load_benchmark(options.benchmark_path(benchmark_file)), folder, datasets or None, progress)
+        files = download(
+            load_benchmark(options.benchmark_path(benchmark_file)),
+            folder,
+            datasets or None,
+            progress,
+            retrying=lambda why: None if quiet else click.echo(why, err=True),
+        )
     if not quiet:
         for file in files:
             click.echo(f"{file.dataset}/{file.split}: {file.state}")

@@ -259,8 +259,14 @@ def print_examination(findings: Sequence[Any], output_format: str) -> None:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     console = screen()
+    alike: dict[tuple[str, ...], list[Any]] = {}
     for finding in findings:
+        # What is wrong with several in the same way is said once.
+        own = finding.name if finding.state == "ok" else ""
+        alike.setdefault((finding.state, finding.message, finding.hint or "", own), []).append(finding)
+    for group in alike.values():
+        finding, names = group[0], ", ".join(one.name for one in group)
         mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}[finding.state]
-        console.print(Text.assemble((f"{mark} ", style), (f"{finding.name}: ", "bold"), finding.message))
+        console.print(Text.assemble((f"{mark} ", style), (f"{names}: ", "bold"), finding.message))
         if finding.hint and finding.state != "ok":
             console.print(Text(f"    {finding.hint}", style="dim"))

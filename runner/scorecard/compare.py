@@ -209,6 +209,7 @@ def _task(
         [_family(name, scoring.primary, labels) for name in rows],
         [METRICS[name].lower_is_better for name in rows],
         spec.level,
+        None if b.shared is None else b.shared.units,
     )
     references, _ = references_of(part, fit_dirichlet(a.counts), scoring)
     metrics: Json = {}

@@ -82,6 +82,9 @@ def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
         raise InvalidInput(
             *(Fault(fault.code, fault.message, str(file), path=fault.path) for fault in error.faults)
         ) from None
+    if not isinstance(value, dict) or not {"benchmark", "tasks", "submission"} & set(value):
+        hint = "A run's folder holds one: scorecard.sigstore.json."
+        raise InvalidInput(Fault("SCHEMA", "This is no scorecard.", str(file), hint=hint))
     schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
     if problems := mismatches(schema, value, MOST_FAULTS):
         raise InvalidInput(

@@ -22,6 +22,8 @@ _INTERNED = ("task", "split", "prompt_id")
 _INDEX_COLUMNS = ("index", "level_0", "Unnamed: 0", "__index_level_0__")
 """What pandas calls the number of a row, which says nothing and is left out."""
 _MAX_FAULTS = 20
+_NO_ROWS = 5
+"""Lines at the beginning, all of them no JSON, that make a file one of another kind."""
 _MAX_ROW = 1 << 20
 _SLACK = 10_000
 _MAX_SCORE = 1e6
@@ -154,14 +156,21 @@ def sha256_of_rows(path: Path, rows: int) -> str | None:
     return None
 
 
+def _other_kind(path: Path) -> Fault:
+    message = "The first lines are not JSON, so these are no predictions."
+    hint = 'Each line is one object, as in {"task": "dilemmas", "item_id": "…", "log_scores": [-0.7, -0.7]}.'
+    return Fault("PREDICTION_ROW", message, str(path), 1, hint=hint)
+
+
 def read(path: Path, parse_row: Callable[[Any], Prediction] = from_row) -> Iterator[Prediction]:
     """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line.
 
-    After a row of more than 1 MiB nothing is read. Blank lines at the end are no rows. `parse_row` raises `ValueError`
-    for a row that is none.
+    After a row of more than 1 MiB nothing is read, and a file whose first lines are no JSON is one fault. Blank lines
+    at the end are no rows. `parse_row` raises `ValueError` for a row that is none.
     """
     faults: list[Fault] = []
     blank: list[int] = []
+    no_json = blanks = 0
     try:
         with BufferedReader(open_regular(path)) as stream:
             # Not line by line as Python does it: a file may be one line of any size.
@@ -173,10 +182,14 @@ def read(path: Path, parse_row: Callable[[Any], Prediction] = from_row) -> Itera
                     Fault("PREDICTION_ROW", "Expecting value: the line is blank.", str(path), before)
                     for before in blank
                 )
+                blanks += len(blank)
                 blank.clear()
                 try:
                     yield parse_row(parse(line, max_bytes=_MAX_ROW))
                 except (JsonFault, ValueError) as problem:
+                    no_json += isinstance(problem, JsonFault)
+                    if no_json >= _NO_ROWS and no_json + blanks == number:
+                        raise InvalidInput(_other_kind(path)) from None
                     faults.append(Fault("PREDICTION_ROW", f"{problem}.", str(path), number))
                     if len(faults) >= _MAX_FAULTS or len(line) > _MAX_ROW:
                         break

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from runner.config.benchmark import load_benchmark
 from runner.config.released import claims_release, is_released, unreleased
-from runner.core.benchmark_types import Benchmark, Suite, Task
+from runner.core.benchmark_types import Benchmark, Dataset, Suite, Task
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
 from runner.core.types import Item, Prediction, Prompt, Submission
 from runner.tasks import verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
+from runner.tasks.data.locate import default_data_dir, is_file, places
 from runner.tasks.prompts import all_prompts, writing_of
 
 
@@ -144,7 +145,7 @@ def select(choice: RunConfig) -> Selection:
         except UserError as error:
             faults.extend(fault for fault in error.faults if fault not in faults)
     if faults:
-        raise InvalidInput(*faults)
+        raise InvalidInput(*_missing_as_one(benchmark, suite, names, split, choice.data_dir, faults))
     return Selection(
         benchmark=benchmark,
         suite=suite.name,
@@ -206,7 +207,7 @@ def _load(
         data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
         return loaded
 
-    split_names = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
+    split_names = _splits(dataset, split, fit.split)
     loaded: dict[str, LoadedSplit] = {}
     faults: list[Fault] = []
     for name in split_names:
@@ -228,6 +229,38 @@ def _load(
         asked_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
         skipped=len(scored.skipped),
     )
+
+
+def _splits(dataset: Dataset, split: str, fit: str) -> list[str]:
+    """The split that is scored, and that for fitting where it is another one that the dataset has."""
+    return [split, *([fit] if fit != split and fit in dataset.splits else [])]
+
+
+def _missing_as_one(
+    benchmark: Benchmark, suite: Suite, names: Sequence[str], split: str, data_dir: Path | None, faults: list[Fault]
+) -> list[Fault]:
+    """`faults` with several files that were not fetched as one: what is missing is the data, not each file of it."""
+    absent: dict[tuple[str, str], str] = {}
+    for dataset_name in dict.fromkeys(suite.datasets[name] for name in names):
+        dataset = benchmark.datasets[dataset_name]
+        if dataset.url is None and dataset.hub is None:
+            continue
+        for name in _splits(dataset, split, benchmark.scoring.fit.split):
+            if name in dataset.splits:
+                looked_at = places(dataset, dataset.splits[name], data_dir)
+                if not any(map(is_file, looked_at)):
+                    absent[dataset.name, name] = str(looked_at[0])
+    parts = [fault for fault in faults if fault.code == "DATA_MISSING" and fault.file in absent.values()]
+    if len(parts) < 2:
+        return faults
+    splits: dict[str, list[str]] = {}
+    for owner, name in absent:
+        splits.setdefault(owner, []).append(name)
+    listing = ", ".join(f"{' and '.join(own)} of {name}" for name, own in splits.items())
+    folder = default_data_dir() if data_dir is None else data_dir
+    message = f"{len(absent)} files of the data were not found in {folder}: {listing}."
+    one = Fault("DATA_MISSING", message, file=str(folder), hint=parts[0].hint)
+    return [one if fault is parts[0] else fault for fault in faults if fault is parts[0] or fault not in parts]
 
 
 def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, ...]:
