@@ -100,7 +100,7 @@ golden: $(VENV)/.installed-dev  ## write the golden files anew; read the differe
 # A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.
 UPGRADE ?=
 EXTRAS = $(shell $(BIN)/python -c 'import tomllib; \
-  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families")))')
+  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families", "ray")))')
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --no-annotate --custom-compile-command 'make lock' $(UPGRADE) \
   --python-version 3.11 --python-platform x86_64-manylinux_2_28
 HASHED = $(COMPILE) --generate-hashes --constraint $(LOCK)

@@ -16,7 +16,7 @@ from runner.core import clock, environment
 from runner.core.canonical import digest
 from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.core.files import write_whole
-from runner.core.types import Prediction, Prompt
+from runner.core.types import Prediction, Prompt, Submission
 from runner.evaluation import result_cache, run_dir
 from runner.evaluation.batching import plan_steps
 from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders, stat_submission
@@ -24,7 +24,8 @@ from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
 from runner.evaluation.shards import Shard, write_shard
 from runner.models.api import Access
-from runner.models.base import LoadOptions
+from runner.models.base import Cluster, LoadOptions
+from runner.models.cluster import check_ray
 from runner.models.worker import device_names
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
@@ -48,6 +49,8 @@ class Settings:
     """A challenge that the card repeats."""
     access: Access | None = None
     """Who may be asked and how, where the submission names a service."""
+    cluster: Cluster | None = None
+    """Where the model runs, if not in processes of this machine."""
     cache: Path | None = None
     """Folder of answers of finished runs that an equal run takes (`result_cache`); None: all is computed."""
 
@@ -66,8 +69,8 @@ class _Answered:
     """What the backend says of itself."""
     timing: dict[str, Any]
     """The `timing` of environment.json."""
-    spent: Mapping[str, int] | None
-    """What was asked of a service; None for a model on this machine."""
+    extra: Mapping[str, Any]
+    """Further parts of environment.json: what was asked of a `service`, or the nodes of an `engine`."""
 
 
 def evaluate(
@@ -90,7 +93,6 @@ def evaluate(
         answered = _answer_prompts(opened, selection, settings, progress)
     progress("score", 0, 0)
     run, answers = answered.run, answered.answers
-    service = {"service": answered.spent} if answered.spent else {}
     with _resumable(run, len(answers)), run.journal:
         card = assemble(
             selection,
@@ -106,7 +108,7 @@ def evaluate(
             machine=machine,
             predictions=run_dir.write_predictions(run.path, answers),
             environment=run_dir.write_environment(
-                run.path, {**machine, "backend": answered.facts, "timing": answered.timing, **service}
+                run.path, {**machine, "backend": answered.facts, "timing": answered.timing, **answered.extra}
             ),
             tasks=build_tasks(selection, align_predictions(selection, answers)),
         )
@@ -155,7 +157,7 @@ def evaluate_shard(
                 "isolation": dict(opened.backend.isolation),
                 "bytes_bound": opened.bytes_bound,
             },
-            environment={**machine, "backend": answered.facts, "timing": answered.timing},
+            environment={**machine, "backend": answered.facts, "timing": answered.timing, **answered.extra},
             predictions=predictions,
         )
         run.journal.path.unlink()
@@ -169,13 +171,15 @@ def _open(
     """Everything that can be refused before work is, then the model is loaded; at the end it is closed."""
     device_names(settings.load.device)  # a list that makes no sense is refused before any work
     submission = load_submission(submission_path)
+    if settings.cluster is not None:
+        check_cluster(settings.cluster, submission)
     selection = select_for(submission, config)
     run_dir.check_writable(settings.output_dir / submission.name)
     stats = stat_submission(submission)
     raise_faults(check_submission_files(submission, pins=False))
     folders, stats = resolve_folders(submission, stats)
     progress("load", 0, 0)
-    with open_submission(submission, folders, stats, settings.load, settings.access) as opened:
+    with open_submission(submission, folders, stats, settings.load, settings.access, settings.cluster) as opened:
         yield opened, selection
 
 
@@ -243,10 +247,28 @@ def _answer_prompts(
         "prompts_per_second": answered / predict_seconds if answered else None,
         "peak_memory_bytes": environment.peak_memory_bytes(),
         "peak_device_memory_bytes": backend.peak_memory_bytes(),
-        "copies_of_the_model": None if opened.submission.service else len(device_names(settings.load.device)),
+        "copies_of_the_model": _copies(opened, settings),
         **cache,
     }
-    return _Answered(run, answers, checked, backend.describe(), timing, backend.spent())
+    spent = backend.spent()
+    extra: dict[str, Any] = {"service": spent} if spent else {}
+    if opened.replicas is not None:
+        extra["engine"] = {"name": "ray", "nodes": opened.replicas.nodes(), "restarts": opened.replicas.restarts}
+    return _Answered(run, answers, checked, backend.describe(), timing, extra)
+
+
+def check_cluster(cluster: Cluster, submission: Submission) -> None:
+    """Raise `InvalidInput` (OPTION) where a cluster cannot run the submission, before any work."""
+    if submission.service is not None:
+        message = "A service is asked by one process: --engine ray is for models that are loaded."
+        raise InvalidInput(Fault("OPTION", message, hint="Give --api-concurrency N for more requests at once."))
+    check_ray(cluster.address)
+
+
+def _copies(opened: OpenedSubmission, settings: Settings) -> int | None:
+    if opened.replicas is not None:
+        return len(opened.replicas.replicas)
+    return None if opened.submission.service else len(device_names(settings.load.device))
 
 
 @contextmanager
