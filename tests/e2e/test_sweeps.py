@@ -18,6 +18,7 @@ from runner.core.json_schema import mismatches
 
 pytestmark = pytest.mark.slow
 
+DATA = TESTS / "benchmarks"
 [HOSTILE] = [attack for attack in hostile.ATTACKS if attack.name == "tree/symlink"]
 YAML = """\
 schema_version: "1"
@@ -72,9 +73,11 @@ def linked(folder: Path) -> Path:
 @pytest.fixture
 def sandwiches(command: Any, tmp_path: Path) -> Path:
     """A benchmark of one's own, on which cards are comparable."""
-    command("init", tmp_path / "sandwich", "--data", TESTS / "benchmarks" / "sandwiches.csv")
+    command("init", tmp_path / "sandwich", "--data", DATA / "sandwiches.csv")
     file = tmp_path / "sandwich" / "benchmark.yaml"
-    file.write_text(file.read_text(encoding="utf-8").replace("FILL IN: ", ""), encoding="utf-8")
+    text = file.read_text(encoding="utf-8").replace("FILL IN: ", "")
+    quick = "  metrics: [cross_entropy]\n  intervals: {method: percentile, draws: 100, level: 0.95, seed: 3}\n"
+    file.write_text(text.replace("scoring:\n", f"scoring:\n{quick}"), encoding="utf-8")
     command("data", "pin", file)
     return file
 
@@ -93,7 +96,7 @@ def test_six_of_eight_have_a_card_and_a_stopped_sweep_goes_on(
     tiny = [named(source, tmp_path / str(number), f"tiny-{number}") for number, source in enumerate(sources)]
     paths = [*tiny, large(tmp_path / "large"), linked(tmp_path / "hostile")]
     out = tmp_path / "out"
-    options = ["--benchmark", sandwiches, "--data-dir", sandwiches.parent, "--device", "cpu", "-o", out]
+    options = ["--benchmark", sandwiches, "--data-dir", DATA, "--device", "cpu", "-o", out]
     options += ["--archive", tmp_path / "cards", "--baseline", "tiny-0", "--format", "json"]
     # What loads in forks here; the others have processes of their own, with a limit to their memory.
     command("sweep", *tiny, *options)
@@ -129,7 +132,7 @@ def test_six_of_eight_have_a_card_and_a_stopped_sweep_goes_on(
     compared = [event for event in events if event["event"] == "comparison"]
     assert {event["name"] for event in compared} == {f"tiny-{number}" for number in range(1, 6)}
     assert all(event["result"] for event in compared), compared
-    command("verify", out / str(entries["tiny-4"]["run"]), "--recompute", "--data-dir", sandwiches.parent)
+    command("verify", out / str(entries["tiny-4"]["run"]), "--recompute", "--data-dir", DATA)
 
 
 def test_equal_runs_are_computed_once_unless_the_entry_is_damaged(
