@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling bench-rows pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -146,6 +146,12 @@ bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, lengt
 
 bench-rows: $(VENV)/.installed-dev  ## seconds and memory of reading a million made rows of JSON lines, CSV and Parquet
 	$(BIN)/python tests/speed/rows.py
+
+bench-ray: $(VENV)/.installed-dev  ## start and steps of the Ray engine, and nodes beside cores; ROUNDS=…
+	$(BIN)/python tests/speed/ray_engine.py $(if $(ROUNDS),--rounds $(ROUNDS))
+
+gpu-check: $(VENV)/.installed-dev  ## what a CUDA device computes and how fast, in one table: eight minutes at most
+	$(BIN)/python tests/gpu/check.py
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
