@@ -44,7 +44,7 @@ def site_folder(folder: Path) -> Iterator[Path]:
 
 
 def _is_about(problem: OSError, part: Path, folder: Path) -> bool:
-    """Whether the failure is of writing the site: a full disk names no file, a folder that cannot be made its parent."""
+    """Whether writing the site failed: a full disk names no file, a folder that cannot be made its parent."""
     if problem.filename is None:
         return True
     path = Path(os.fsdecode(problem.filename))
