@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 # Ray takes the loopback for a mistake on Linux, and puts another address in its place.
@@ -30,9 +30,9 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = _SECON
 
 
 class RayNodes:
-    """Holds a head and its further nodes, each with one core; `close` ends all of them."""
+    """Holds a head and a further node, each with one core, or nodes of so many `cores`; `close` ends all of them."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], cores: Sequence[int] = (1, 1)) -> None:
         # Sockets are named in it, and names of sockets are short.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._token = secrets.token_hex(32)
@@ -50,8 +50,9 @@ class RayNodes:
         self._nodes: list[subprocess.Popen[bytes]] = []
         try:
             head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self._folder}")
-            self._start(*head)
-            self.add()
+            self._start(*head, cores=cores[0])
+            for count in cores[1:]:
+                self._start(f"--address={self.address}", cores=count)
         except BaseException:
             self.close()
             raise
@@ -72,10 +73,6 @@ class RayNodes:
         """Process numbers of the actors that hold workers, on all nodes of this cluster."""
         return [number for number, words in self._processes() if words.startswith(b"ray::NodeProcess")]
 
-    def raylets(self) -> int:
-        """How many nodes have begun to serve."""
-        return sum(b"/raylet/raylet" in words.split(b"\0")[0] for _, words in self._processes())
-
     def close(self) -> None:
         while self._nodes:
             self.remove(self._nodes[-1])
@@ -94,11 +91,11 @@ class RayNodes:
                 continue
         return found
 
-    def _start(self, *options: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def _start(self, *options: str, cores: int = 1, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         said = (self._folder / f"node-{len(self._nodes)}-{secrets.token_hex(2)}.txt").open("w+b")
         node = subprocess.Popen(
             [
-                *(sys.executable, "-c", _START, "start", *options, "--num-cpus=1", "--num-gpus=0"),
+                *(sys.executable, "-c", _START, "start", *options, f"--num-cpus={cores}", "--num-gpus=0"),
                 *("--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--block"),
             ],
             env={**self._environment, **(more or {})},
