@@ -1,8 +1,9 @@
 """Answers of finished runs, by the digest of all that determines them, so that an equal run need not compute them.
 
 An entry is a line with its key and the sha256 of the rest, which are the rows of predictions.jsonl. It is not trusted:
-the line has a checksum, its key must be the one that was looked for, the answers must have that sha256, and whoever takes
-them asks the model some prompts again (`run_self_check`). Who may write into the folder is trusted as far as that goes.
+the line has a checksum, its key must be the one that was looked for, the answers must have that sha256, and whoever
+takes them asks the model some prompts again (`run_self_check`). Who may write into the folder is trusted as far as that
+goes.
 """
 
 import json
