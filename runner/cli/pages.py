@@ -168,7 +168,8 @@ def export(
     if target == "mlflow":
         store = folder / "mlruns"
         click.echo(store)
-        _tell((f"Look at it with: mlflow ui --backend-store-uri {shlex.quote(str(store))}",), quiet)
+        look = "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri mlruns"
+        _tell((f"Look at it with: cd {shlex.quote(str(folder))} && {look}",), quiet)
     if target == "eee":
         paths = " ".join(shlex.quote(str(file.path)) for file in files)
         check = f"cd {shlex.quote(str(folder))} && python -m every_eval_ever validate {paths}"

@@ -96,7 +96,7 @@ def test_export_to_a_paper_and_to_mlflow(run: Path, other_run: Path, tmp_path: P
     assert "booktabs" in done.stderr
     done = command("export", "--to", "mlflow", run, other_run, "--force", "-o", "out")
     assert done.stdout == "out/mlruns\n"
-    assert "mlflow ui --backend-store-uri out/mlruns" in done.stderr
+    assert "cd out && MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri mlruns" in done.stderr
     (experiment,) = (tmp_path / "out" / "mlruns").iterdir()
     assert len([path for path in experiment.iterdir() if path.is_dir()]) == 2
 

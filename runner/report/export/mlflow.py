@@ -1,5 +1,7 @@
 """Scorecards as runs in MLflow's file store: a folder that `mlflow ui --backend-store-uri` or MlflowClient reads.
 
+MLflow 3 wants MLFLOW_ALLOW_FILE_STORE=true for it, or `mlflow migrate-filestore` to make a database of it.
+
 The layout: https://mlflow.org/docs/latest/ml/tracking/backend-stores (file store)
 
     mlruns/<experiment>/meta.yaml            the benchmark
