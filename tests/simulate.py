@@ -114,7 +114,9 @@ def coverage(sets: int, draws: int) -> Iterator[str]:
                 columns = np.column_stack([loss, loss - second, loss - moved, loss - own])
                 found = [
                     np.array(
-                        intervals.percentile_interval(intervals.bootstrap_means(columns, draws, number, kind), 0.95)
+                        intervals.percentile_interval(
+                            intervals.bootstrap_means(columns, draws, number, kind), 0.95, kind
+                        )
                     )
                     for kind in ((shared, None) if dependent else (shared,))
                 ]

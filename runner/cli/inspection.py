@@ -141,7 +141,8 @@ def pin(benchmark_file: Path, data_dir: Path | None, quiet: bool) -> None:
 
     for split in pin_benchmark(benchmark_file, data_dir):
         if not quiet:
-            folds = "" if split.fold_rows is None else f", {split.fold_rows:,} of them in its folds"
+            unit = "items" if split.counts_items else "of them"
+            folds = "" if split.fold_rows is None else f", {split.fold_rows:,} {unit} in its folds"
             click.echo(f"{split.dataset}/{split.split}: {split.rows:,} rows{folds}, sha256 {split.sha256}")
     click.echo(benchmark_file)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from runner.models.api import Access
+    from runner.models.base import Cluster
     from runner.signing.keyring import Keyring
     from runner.tasks.selection import RunConfig
 
@@ -125,18 +126,26 @@ _API: dict[str, dict[str, Any]] = {
 api = _all(*(click.option(name, default=None, **settings) for name, settings in _API.items()))
 elicitation = click.option(
     "--elicitation",
-    type=click.Choice(["logprob", "verbalized"]),
+    type=click.Choice(["logprob", "verbalized", "sampled"]),
     default="logprob",
     show_default=True,
-    help="Read log-probabilities, or let the model write the distribution: two tracks.",
+    help="Read log-probabilities, let the model write the distribution, or draw answers and count: three tracks.",
 )
 
-engine = click.option(
-    "--engine",
-    type=click.Choice(["local"]),
-    default="local",
-    show_default=True,
-    help="Where models run: in processes of this machine.",
+engine = _all(
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where the model's replicas run: in processes of this machine, or on the nodes of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        default=None,
+        metavar="HOST:PORT|auto",
+        help="Head of a running cluster, with --engine ray. [default: a cluster on this machine, for this run]",
+    ),
 )
 
 loading = _all(
@@ -225,6 +234,17 @@ def access(
     }
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     return Access(**settings) if settings else None
+
+
+def cluster(engine: str, ray_address: str | None, quiet: bool) -> "Cluster | None":
+    """The options of `engine` as the value the runner takes; None for this machine."""
+    from runner.models.base import Cluster
+
+    if engine == "ray":
+        return Cluster(ray_address, (lambda _: None) if quiet else partial(click.echo, err=True))
+    if ray_address is not None:
+        raise click.UsageError("--ray-address is for --engine ray.")
+    return None
 
 
 def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:

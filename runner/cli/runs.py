@@ -99,6 +99,7 @@ def _shard(context: click.Context, _parameter: click.Parameter, value: str | Non
     callback=_shard,
     help="Compute part I (from 0) of N and write a shard for `benchmark merge`; auto reads Slurm or Kubernetes.",
 )
+@options.engine
 @click.option(
     "--print",
     "script",
@@ -123,6 +124,8 @@ def evaluate(
     threads: int | None,
     resume: bool,
     shard: "Shard | None",
+    engine: str,
+    ray_address: str | None,
     script: str | None,
     nonce: str | None,
     key_file: Path | None,
@@ -140,7 +143,9 @@ def evaluate(
     from runner.report import console, terminal
 
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
-    settings = walk.Settings(output_dir, LoadOptions(device, dtype, tokens, threads), resume, nonce, access)
+    load = LoadOptions(device, dtype, tokens, threads)
+    cluster = options.cluster(engine, ray_address, quiet)
+    settings = walk.Settings(output_dir, load, resume, nonce, access, cluster)
     options.warn_of_loss(output_dir)
     config = options.choice(**more, prompts=prompts, elicitation=elicitation)
     if shard is not None:

@@ -52,6 +52,7 @@ def sweep(
     cache: bool,
     cache_dir: Path | None,
     engine: str,
+    ray_address: str | None,
     device: str | None,
     dtype: str | None,
     batch_tokens: str,
@@ -90,10 +91,12 @@ def sweep(
     options.warn_of_loss(output_dir)
     signing_key = options.signing_key(key_file)
     trusted = _trusted(keyring, key_file)
-    settings = Settings(output_dir, load, nonce=nonce, cache=(cache_dir or output_dir / "cache") if cache else None)
+    cluster = options.cluster(engine, ray_address, quiet)
+    answers = (cache_dir or output_dir / "cache") if cache else None
+    settings = Settings(output_dir, load, nonce=nonce, cluster=cluster, cache=answers)
 
     def evaluate_one(entry: plan.Entry, progress: process.Progress) -> process.Outcome:
-        own = replace(settings, load=LoadOptions(), access=access) if entry.service else settings
+        own = replace(settings, load=LoadOptions(), access=access, cluster=None) if entry.service else settings
         return process.evaluate_in_process(entry, own, signing_key, progress)
 
     records, stopped = run.run_sweep(

@@ -25,6 +25,11 @@ _STAGES = {
     "predict": "Predicting",
     "self-check": "Asking some prompts again",
     "score": "Scoring",
+    "archive": "Reading the archive",
+    "rebuild": "Rebuilding numbers from predictions",
+    "cards": "Checking cards and writing their pages",
+    "items": "Writing items",
+    "comparisons": "Comparing",
 }
 
 

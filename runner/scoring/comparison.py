@@ -56,7 +56,7 @@ def compare(
     error = standard_error(gaps, shared)
     if error is None:
         raise ValueError("all items depend on each other, so nothing is known of how they differ")
-    lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed, shared), level)
+    lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed, shared), level, shared)
     p_value = sign_flip(gaps if shared is None else shared.unit_sums(gaps), permutations, seed)
     return PairedComparison(gaps.mean(axis=0), lower, upper, error, p_value)
 
@@ -151,7 +151,7 @@ def paired_statistic(
     """
     drawn = np.split(bootstrap_means(np.hstack([first, second]), draws, seed, shared), 2, axis=1)
     gaps = statistic(drawn[0]) - statistic(drawn[1])
-    lower, upper = percentile_interval(gaps, level)
+    lower, upper = percentile_interval(gaps, level, shared)
     middle, half = (first + second).sum(axis=0) / 2, (first - second) / 2
     if shared is not None:
         half = shared.unit_sums(half)

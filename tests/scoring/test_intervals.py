@@ -8,6 +8,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from runner.scoring import intervals
+from runner.scoring.dependence import dependence
 from runner.scoring.intervals import (
     bca_interval,
     bootstrap_means,
@@ -83,6 +84,16 @@ def test_agrees_with_scipy(method):
     draws = bootstrap_means(losses, 40_000, seed=2)
     lower, upper = percentile_interval(draws, 0.95) if method == "percentile" else bca_interval(losses, draws, 0.95)
     assert (lower, upper) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_few_units_take_quantiles_further_out():
+    """A ring of 40 items has six blocks: t with 5 degrees is 2.571, √(6/5) · 2.571 = 2.816, a tail of 0.00243."""
+    ring = dependence([(f"a{item}", f"a{(item + 1) % 40}") for item in range(40)])
+    assert ring is not None
+    assert ring.units == 6
+    draws = np.linspace(0, 1, 100_001)
+    assert percentile_interval(draws, 0.95, ring) == pytest.approx((0.00243, 0.99757), abs=1e-5)
+    assert percentile_interval(draws, 0.95) == pytest.approx((0.025, 0.975), abs=1e-9)
 
 
 def coverage(items, repeats, draws, seed):
