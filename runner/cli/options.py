@@ -126,10 +126,10 @@ _API: dict[str, dict[str, Any]] = {
 api = _all(*(click.option(name, default=None, **settings) for name, settings in _API.items()))
 elicitation = click.option(
     "--elicitation",
-    type=click.Choice(["logprob", "verbalized"]),
+    type=click.Choice(["logprob", "verbalized", "sampled"]),
     default="logprob",
     show_default=True,
-    help="Read log-probabilities, or let the model write the distribution: two tracks.",
+    help="Read log-probabilities, let the model write the distribution, or draw answers and count: three tracks.",
 )
 
 engine = _all(

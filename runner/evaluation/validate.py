@@ -73,7 +73,9 @@ def probe_prompts(submission: Submission) -> tuple[Fault, ...]:
     from runner.models.worker import show_tokens_isolated
     from runner.tasks.selection import RunConfig, prompts, select_for
 
-    config = RunConfig(resources.benchmark_file(), suite="sample", limit=_PROBED_ITEMS)
+    # A model that thinks first has no options to be scored: answers are drawn from it.
+    elicitation = "logprob" if submission.model.thinking is None else "sampled"
+    config = RunConfig(resources.benchmark_file(), suite="sample", limit=_PROBED_ITEMS, elicitation=elicitation)
     try:
         questions = prompts(select_for(submission, config))
         for _ in show_tokens_isolated(submission, Path(folder), questions):

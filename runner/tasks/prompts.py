@@ -5,7 +5,7 @@ from string import Template
 
 from runner.core.benchmark_types import PromptSpec
 from runner.core.canonical import sha256_bytes
-from runner.core.types import Item, Prompt, VerbalizedFormat
+from runner.core.types import Item, Prompt, SamplingFormat, VerbalizedFormat
 
 
 def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item) -> Iterator[Prompt]:
@@ -15,6 +15,7 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
         options = {
             f"option_{position}": texts[label] for position, label in enumerate(order, start=1) if label in texts
         }
+        by_label = tuple(spec.options[order.index(label)] for label in labels)
         yield Prompt(
             task=spec.task,
             split=split,
@@ -25,12 +26,13 @@ def prompts_of(spec: PromptSpec, labels: tuple[str, ...], split: str, item: Item
             values={**item.fields, **options},
             cue_plain=spec.cue_plain,
             cue_chat=spec.cue_chat,
-            options=tuple(spec.options[order.index(label)] for label in labels) if spec.max_new_tokens is None else (),
+            options=by_label if spec.max_new_tokens is None else (),
             max_tokens=spec.max_tokens,
             shorten=spec.shorten,
             labels=labels,
             shown=tuple(texts[label] for label in labels) if len(texts) == len(labels) else (),
             writing=writing_of(spec, labels, number),
+            sampling=sampling_of(spec, labels, number),
         )
 
 
@@ -42,6 +44,19 @@ def writing_of(spec: PromptSpec, labels: tuple[str, ...], order: int) -> Verbali
         names=tuple(forms[0] for forms in spec.options),
         labels=tuple(labels.index(label) for label in spec.orders[order]),
         zero_percent=spec.zero_percent,
+        max_new_tokens=spec.max_new_tokens,
+    )
+
+
+def sampling_of(spec: PromptSpec, labels: tuple[str, ...], order: int) -> SamplingFormat | None:
+    """How answers are drawn in one order of a sampled prompt; None for any other. Orders share the samples alike."""
+    if spec.samples is None or spec.max_new_tokens is None:
+        return None
+    return SamplingFormat(
+        answers=tuple(spec.options[spec.orders[order].index(label)] for label in labels),
+        samples=spec.samples // len(spec.orders),
+        temperature=spec.temperature,
+        top_p=spec.top_p,
         max_new_tokens=spec.max_new_tokens,
     )
 

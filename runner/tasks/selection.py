@@ -13,11 +13,11 @@ from runner.config.released import claims_release, is_released, unreleased
 from runner.core.benchmark_types import Benchmark, Dataset, Suite, Task
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
 from runner.core.types import Item, Prediction, Prompt, Submission
-from runner.tasks import verbalized
+from runner.tasks import sampled, verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
 from runner.tasks.data.locate import default_data_dir, is_file, places
-from runner.tasks.prompts import all_prompts, writing_of
+from runner.tasks.prompts import all_prompts, sampling_of, writing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class RunConfig:
     prompts: tuple[str, ...] = ()
     """Names of the prompts that replace a task's own of that elicitation; empty for these."""
     elicitation: str = "logprob"
-    """`logprob` or `verbalized`."""
+    """`logprob`, `verbalized` or `sampled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def select(choice: RunConfig) -> Selection:
 def select_for(submission: Submission, choice: RunConfig) -> Selection:
     """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
 
-    Only causal language models are asked to write: `ELICITATION` for any other.
+    Only causal language models write a distribution, and encoders draw no answers: `ELICITATION` for any other.
     """
     head = submission.model.head
     if head is not None and (other := [name for name in choice.tasks if name != head.task]):
@@ -167,28 +167,34 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
     selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
     prompt_specs = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
-    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in prompt_specs):
-        message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
+    asked = {spec.elicitation for spec in prompt_specs}
+    unable = {"encoder": {"verbalized", "sampled"}, "api": {"verbalized"}}.get(submission.model.backend, set())
+    if asked & unable:
+        what = "to write a distribution" if "verbalized" in asked else "for answers that are drawn"
+        message = f"A model with the backend {submission.model.backend!r} is not asked {what}."
         raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
     return selection
 
 
 def _elicitation_faults(benchmark: Benchmark, choice: RunConfig, names: Sequence[str]) -> Iterator[Fault]:
-    """Tasks that cannot be asked in the wanted way: the two ways are two tracks, and no run mixes them."""
+    """Tasks that cannot be asked in the wanted way: the ways are tracks, and no run mixes them."""
     kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
-    if len(kinds) > 1 or (choice.elicitation == "verbalized" and kinds == {"logprob"}):
-        message = "Prompts that read log-probabilities and prompts for written distributions need runs of their own."
+    if len(kinds) > 1 or (choice.elicitation != "logprob" and kinds and kinds != {choice.elicitation}):
+        message = "Prompts of two elicitations need runs of their own."
         yield Fault("ELICITATION", message, str(choice.benchmark), hint="Choose --prompt of one kind.")
-    if choice.elicitation == "verbalized" and not choice.prompts:
+    lists = {"verbalized": "for a written distribution", "sampled": "after which answers are drawn"}
+    if choice.elicitation in lists and not choice.prompts:
         for name in dict.fromkeys(names):
-            if not benchmark.tasks[name].verbalized:
-                message = f"Task {name!r} has no prompt for a written distribution."
+            task = benchmark.tasks[name]
+            if not (task.verbalized if choice.elicitation == "verbalized" else task.sampled):
+                message = f"Task {name!r} has no prompt {lists[choice.elicitation]}."
                 yield Fault("ELICITATION", message, str(choice.benchmark), path=f"$.tasks.{name}")
 
 
 def _with_prompts(benchmark: Benchmark, task: Task, choice: RunConfig) -> Task:
     own = tuple(name for name in choice.prompts if benchmark.prompts[name].task == task.name)
-    return replace(task, prompts=own or (task.verbalized if choice.elicitation == "verbalized" else task.prompts))
+    listed = {"verbalized": task.verbalized, "sampled": task.sampled}
+    return replace(task, prompts=own or listed.get(choice.elicitation, task.prompts))
 
 
 def _load(
@@ -344,10 +350,14 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
     for number, row in enumerate(rows, start=1):
         spec = specs.get(row.prompt_id or "")
         if spec is None or spec.task != row.task or spec.task not in labels or row.order >= len(spec.orders):
-            writing = None
+            writing = sampling = None
         else:
             writing = writing_of(spec, labels[row.task], row.order)
-        problem = verbalized.disagreement(row, writing, selection.benchmark.scoring.recompute_tolerance)
+            sampling = sampling_of(spec, labels[row.task], row.order)
+        tolerance = selection.benchmark.scoring.recompute_tolerance
+        problem = verbalized.disagreement(row, writing, tolerance)
+        if problem is None:
+            problem = sampled.disagreement(row, sampling, labels.get(row.task, ()), tolerance)
         if problem is not None and len(faults) < MOST_FAULTS:
             faults.append(Fault("PREDICTION_TEXT", f"Item {row.item_id!r} {problem}.", file, number))
     return faults

@@ -126,7 +126,13 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
             asked.count(value) == 1 for key, value in fields.items() if key != "title" or "$title" in spec.template
         )
         assert all(asked.count(f": {shown}") == 1 for label, shown in spec.shows.items() if "$" not in shown)
-        if spec.elicitation == "verbalized":
+        if spec.elicitation == "sampled":
+            assert prompt.options == ()
+            assert prompt.sampling is not None
+            assert prompt.sampling.samples * len(spec.orders) == spec.samples
+            for label, forms in zip(task.labels, prompt.sampling.answers, strict=True):
+                assert forms == spec.options[spec.orders[prompt.order].index(label)]
+        elif spec.elicitation == "verbalized":
             assert prompt.options == ()
             names = tuple(name for (name,) in spec.options)
             assert form(names) in asked.splitlines(), "the question shows the line that is read"
@@ -140,4 +146,5 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
             assert sorted(map(str, prompt.options)) == sorted(map(str, spec.options))
     # Over the orders of a prompt with letters, each label has been shown under more than one.
     if len(found) > 1:
-        assert (found[0].options, found[0].writing) != (found[1].options, found[1].writing)
+        assert found[0].options != found[1].options or not found[0].scored
+        assert (found[0].writing, found[0].sampling) != (found[1].writing, found[1].sampling) or found[0].scored
