@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -129,6 +129,9 @@ image-reproducible: $(VENV)/.installed-dev  ## build both images twice from noth
 
 image-cuda: $(VENV)/.installed-dev  ## build the image for GPUs for real, some gigabytes, and run it on the processor
 	PYTHON=$(BIN)/python .ci/image-test cuda
+
+pictures: $(VENV)/.installed  ## draw the pictures of the documentation anew, from the cards in docs/pictures/cards and the sample
+	$(BIN)/python docs/pictures/make.py
 
 PEER := results/speed/peer
 SPEED := $(if $(DATA),--data-dir $(DATA)) $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -485,3 +485,12 @@ def test_orders() -> None:
     assert strata_in_order(["3-2", "5-0", "4-1"]) == ["5-0", "4-1", "3-2"]
     assert strata_in_order(["high", "low", "middle"]) == ["low", "middle", "high"]
     assert strata_in_order(["b", "a"]) == ["a", "b"]
+
+
+def test_a_repository_without_a_revision_has_a_page(opened: OpenCard) -> None:
+    card = copy.deepcopy(dict(opened.card))
+    digest = f"sha256:{'0' * 64}"
+    model = {"repository": "a/model", "revision": None, "folder": None, "digest": digest, "facts": {}}
+    model |= {"backend": "causal", "format": "plain", "dtype": "float32", "quantization": None}
+    card["submission"]["model"] = model
+    assert "a/model" in card_page(replace(opened, card=card), None, "none")
