@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runner.core.text import is_unseen
 from runner.report.console import screen
 from runner.scorecard import isolation
 
@@ -31,7 +32,7 @@ _HEADLINE = (
 def printable(value: Any) -> Any:
     """A card's texts without what could move a cursor or hide a line: they are a signer's, not ours."""
     if isinstance(value, str):
-        return "".join(letter if letter.isprintable() else "\ufffd" for letter in value)
+        return "".join(letter if letter.isprintable() and not is_unseen(letter) else "\ufffd" for letter in value)
     if isinstance(value, Mapping):
         return {printable(name): printable(inner) for name, inner in value.items()}
     return [printable(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -29,6 +29,30 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = _SECON
         time.sleep(0.01)
 
 
+def processes_with(mark: str) -> list[tuple[int, bytes]]:
+    """Number and command line of each process but this one that has `mark` in its environment."""
+    marked = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                marked.append((int(folder.name), (folder / "cmdline").read_bytes()))
+        except OSError:
+            continue
+    return marked
+
+
+def listening(processes: Sequence[int]) -> set[str]:
+    """Addresses on which any of the processes listens for TCP, as the kernel writes them: `0100007F` is 127.0.0.1."""
+    sockets = set()
+    for number in processes:
+        with contextlib.suppress(OSError):
+            for handle in Path(f"/proc/{number}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    sockets.add(str(handle.readlink()))
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
 class RayNodes:
     """Holds a head and a further node, each with one core, or nodes of so many `cores`; `close` ends all of them."""
 
@@ -81,15 +105,7 @@ class RayNodes:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _processes(self) -> list[tuple[int, bytes]]:
-        """Number and command line of each process of this cluster, and of no other on this machine."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._token.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                    found.append((int(folder.name), (folder / "cmdline").read_bytes()))
-            except OSError:
-                continue
-        return found
+        return processes_with(self._token)
 
     def _start(self, *options: str, cores: int = 1, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         said = (self._folder / f"node-{len(self._nodes)}-{secrets.token_hex(2)}.txt").open("w+b")
