@@ -114,7 +114,9 @@ def coverage(sets: int, draws: int) -> Iterator[str]:
                 columns = np.column_stack([loss, loss - second, loss - moved, loss - own])
                 found = [
                     np.array(
-                        intervals.percentile_interval(intervals.bootstrap_means(columns, draws, number, kind), 0.95)
+                        intervals.percentile_interval(
+                            intervals.bootstrap_means(columns, draws, number, kind), 0.95, kind
+                        )
                     )
                     for kind in ((shared, None) if dependent else (shared,))
                 ]
@@ -170,7 +172,9 @@ def _verdict(gaps: Array, shared: Dependence | None, seed: int, permutations: in
     error = intervals.standard_error(gaps, shared)
     assert error is not None
     p_value = comparison.sign_flip(gaps if shared is None else shared.unit_sums(gaps), permutations, seed)
-    return decide(gaps.mean(axis=0), error, p_value, [PRIMARY], [True], 0.95)[0]
+    return decide(gaps.mean(axis=0), error, p_value, [PRIMARY], [True], 0.95, None if shared is None else shared.units)[
+        0
+    ]
 
 
 def boards(sets: int) -> Iterator[str]:

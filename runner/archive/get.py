@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from runner.archive import objects
@@ -63,12 +64,20 @@ def get(store: Store, reference: str, output_dir: Path) -> Path:
     """
     index = read_index(store)
     card = find(index, reference, store.address)
+    return restore(store, card, files_of(index, card), output_dir)
+
+
+def restore(store: Store, card: str, files: Mapping[str, str], output_dir: Path) -> Path:
+    """Restore the run's folder of the card with this digest, of which the archive keeps `files` (kind → digest).
+
+    Raises as `get` does.
+    """
     folder = output_dir / card[:16]
     if folder.exists():
         raise InvalidInput(Fault("OUTPUT_EXISTS", "is there already, and is left as it is.", str(folder)))
     contents: dict[str, bytes] = {}
     faults: list[Fault] = []
-    pairs = [(CARD, card), *((FILES[name], sha256) for name, sha256 in files_of(index, card).items())]
+    pairs = [(CARD, card), *((FILES[name], sha256) for name, sha256 in files.items())]
     for kind, sha256 in pairs:
         try:
             contents[kind.run_name] = objects.read(store, kind, sha256)

@@ -102,6 +102,7 @@ for _command in (
     cards.compare,
     archive.archive,
     archive.leaderboard,
+    archive.site,
     pages.report,
     pages.export,
     inspection.prompts,

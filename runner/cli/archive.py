@@ -255,3 +255,89 @@ def leaderboard(
             output.echo_utf8(shown)
     if board.damage:
         raise click.exceptions.Exit(4)
+
+
+@click.command(short_help="Write a static site of an archive.")
+@click.argument("address", metavar="ARCHIVE")
+@click.option(
+    "--output-dir",
+    "-o",
+    type=options.FILE,
+    default=Path("site"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the site; a site that is there is replaced as a whole.",
+)
+@options.keyring
+@click.option(
+    "--benchmark",
+    "benchmark_file",
+    type=options.FILE,
+    default=None,
+    metavar="FILE",
+    help="Show the boards of this benchmark, released or not. [default: of the released ones]",
+)
+@click.option(
+    "--data-dir",
+    type=options.FILE,
+    default=None,
+    metavar="DIR",
+    help="Folder of the data: adds items with their texts, and comparisons; consider before you publish texts.",
+)
+@click.option(
+    "--include-trial",
+    is_flag=True,
+    help="Also rank runs on the sample and limited runs, apart and titled as trials.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Submissions of each board section with items and comparisons.",
+)
+@click.option(
+    "--url",
+    default=None,
+    metavar="URL",
+    callback=_web_address,
+    help="Where the site will be, for the feed. [default: relative addresses]",
+)
+@options.quiet
+def site(
+    address: str,
+    output_dir: Path,
+    keyring: Path | None,
+    benchmark_file: Path | None,
+    data_dir: Path | None,
+    include_trial: bool,
+    top: int,
+    url: str | None,
+    quiet: bool,
+) -> None:
+    """Write a static site of an archive: boards, cards, comparisons, items.
+
+    It needs no server and no network. Every card is verified; one that fails is listed with the reason. Exit code 4
+    reports a damaged archive.
+    """
+    from runner.archive.store import open_store
+    from runner.config.benchmark import load_benchmark
+    from runner.report.console import progress
+    from runner.report.site import Settings, build_site
+
+    settings = Settings(
+        data_dir=data_dir,
+        benchmark=None if benchmark_file is None else load_benchmark(benchmark_file),
+        include_trial=include_trial,
+        top=top,
+        url=url,
+    )
+    with progress(quiet) as observe:
+        built = build_site(open_store(address), options.trusted_keys(keyring), output_dir, settings, observe)
+    if not quiet:
+        refused = f", {built.refused:,} that do not verify" if built.refused else ""
+        click.echo(f"{built.cards:,} cards{refused}", err=True)
+    click.echo(output_dir / "index.html")
+    if built.damage:
+        raise click.exceptions.Exit(4)

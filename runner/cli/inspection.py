@@ -95,7 +95,13 @@ def fetch(benchmark_file: Path | None, data_dir: Path | None, datasets: tuple[st
 
     folder = data_dir or default_data_dir()
     with console.download_progress(quiet) as progress:
-        files = download(load_benchmark(options.benchmark_path(benchmark_file)), folder, datasets or None, progress)
+        files = download(
+            load_benchmark(options.benchmark_path(benchmark_file)),
+            folder,
+            datasets or None,
+            progress,
+            retrying=lambda why: None if quiet else click.echo(why, err=True),
+        )
     if not quiet:
         for file in files:
             click.echo(f"{file.dataset}/{file.split}: {file.state}")
@@ -135,7 +141,8 @@ def pin(benchmark_file: Path, data_dir: Path | None, quiet: bool) -> None:
 
     for split in pin_benchmark(benchmark_file, data_dir):
         if not quiet:
-            folds = "" if split.fold_rows is None else f", {split.fold_rows:,} of them in its folds"
+            unit = "items" if split.counts_items else "of them"
+            folds = "" if split.fold_rows is None else f", {split.fold_rows:,} {unit} in its folds"
             click.echo(f"{split.dataset}/{split.split}: {split.rows:,} rows{folds}, sha256 {split.sha256}")
     click.echo(benchmark_file)
 

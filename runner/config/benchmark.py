@@ -1,6 +1,6 @@
 """From the bytes of a `benchmark.yaml` to a frozen `Benchmark`, or every fault in it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,9 @@ def load_benchmark(path: Path) -> Benchmark:
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of parts that do not
     agree (UNKNOWN_…, TEMPLATE, ORDERS, OPTIONS, …).
     """
-    return _load(_Source(read_bytes(path, BENCHMARK_BYTES), str(path)))
+    document = _check(_Source(read_bytes(path, BENCHMARK_BYTES), str(path)))
+    # Of equal files in two folders each has the data beside it.
+    return benchmark_of(replace(document, file=str(path)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,11 @@ class _Source:
 
 
 @lru_cache(maxsize=4)
-def _load(source: _Source) -> Benchmark:
+def _check(source: _Source) -> Document:
     """Kept by content: one command needs the same benchmark several times, and each card has a copy beside it."""
     document = parse(source.data, source.file, BENCHMARK_BYTES)
     raise_faults(benchmark_faults(document))
-    return benchmark_of(document)
+    return document
 
 
 def benchmark_faults(document: Document) -> tuple[Fault, ...]:
@@ -140,6 +142,7 @@ def _task(name: str, value: dict[str, Any]) -> Task:
         prompts=tuple(value["prompts"]),
         strata=tuple(value.get("strata", ())),
         verbalized=tuple(value.get("verbalized", ())),
+        sampled=tuple(value.get("sampled", ())),
         ordinal=bool(value.get("ordinal", False)),
     )
 
@@ -175,6 +178,10 @@ def _prompt(name: str, value: dict[str, Any]) -> PromptSpec:
         shorten=value.get("shorten"),
         max_new_tokens=int(value["max_new_tokens"]) if "max_new_tokens" in value else None,
         zero_percent=float(value["zero_percent"]) if "zero_percent" in value else None,
+        samples=int(value["samples"]) if "samples" in value else None,
+        temperature=float(value.get("temperature", 1.0)),
+        top_p=float(value.get("top_p", 1.0)),
+        few_shot=int(value.get("few_shot", 0)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonschema import ValidationError
 
+from runner.config.foreign_words import hint_for_key, hint_for_value
 from runner.config.scalars import shown
 from runner.config.source import Document, JsonPath, fault_at
 from runner.core import resources
@@ -99,9 +100,11 @@ def _wrong_keys(document: Document, path: JsonPath, error: ValidationError, bad:
     for key in instance:
         if key not in properties and schema.get("additionalProperties") is False:
             bad.add((*path, key))
-            near = nearest(key, absent)
-            suggested.add(near)
-            hint = did_you_mean(key, absent if near else properties)
+            hint = hint_for_key(key)
+            if hint is None:
+                near = nearest(key, absent)
+                suggested.add(near)
+                hint = did_you_mean(key, absent if near else properties)
             yield fault_at(document, "SCHEMA", (*path, key), f"The key {shown(key)} is not known here.", hint, key=True)
     for key in missing:
         bad.add((*path, key))
@@ -196,5 +199,7 @@ def _hint(error: ValidationError) -> str | None:
     if wants_text and isinstance(value, bool | int | float):
         return "Put it in quotes."
     if error.validator == "enum":
+        if error.absolute_path and (known := hint_for_value(error.absolute_path[-1], value)) is not None:
+            return known
         return did_you_mean(value, limit) if len(limit) > 1 or nearest(value, limit) else None
     return _expected(error) if error.validator in ("type", "pattern") else None

@@ -27,7 +27,8 @@ class Mismatch:
 def mismatches(schema: Mapping[str, Any], value: Any, limit: int | None = None) -> list[Mismatch]:
     """Where `value` does not fit `schema` (draft 2020-12), in the order of the document; the first `limit` found."""
     errors = sorted(islice(validator(schema).iter_errors(value), limit), key=_order)
-    return [_mismatch(best_match([error]) or error) for error in errors]  # of an anyOf, the branch that was meant
+    # Of an anyOf, the branch that was meant. jsonschema tells each missing key apart; the sentence names them all.
+    return list(dict.fromkeys(_mismatch(best_match([error]) or error) for error in errors))
 
 
 def validator(schema: Mapping[str, Any]) -> Any:

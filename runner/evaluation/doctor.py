@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from runner.tasks.data.check import check as check_data
 _NEEDED_DISK = 2 << 30
 # What engines give a container unless told otherwise is nominally 64 MiB, and with some a little less.
 _NEEDED_SHARED_MEMORY = 60_000_000
+_PATIENCE = 3.0
+"""Seconds that the Hub has to answer."""
 
 
 def examine(output_dir: Path, data_dir: Path | None, device: str | None) -> list[Check]:
@@ -101,9 +104,34 @@ def _data(data_dir: Path | None) -> list[Check]:
 
 
 def _hub() -> Check:
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return Check("model hub", "ok", "offline (HF_HUB_OFFLINE=1): models come from folders or the cache")
-    return Check("model hub", "ok", "online: pinned revisions may be downloaded")
+    """Online only if the Hub's address (that of HF_ENDPOINT, where it is set) answers one request in time."""
+    from huggingface_hub import constants
+
+    address = constants.ENDPOINT
+    if constants.is_offline_mode():
+        message = "offline (HF_HUB_OFFLINE), not tried: models come from folders or the cache"
+        return Check("model hub", "ok", message)
+    answers: list[str] = []
+    # The time limits of a client leave out the search for a name, so the request is waited for from outside.
+    request = threading.Thread(target=lambda: answers.append(_ask(address)), daemon=True)
+    request.start()
+    request.join(_PATIENCE)
+    answer = answers[0] if answers else f"no answer within {_PATIENCE:g} s"
+    if answer:
+        hint = "Only needed for models that are named by repository; the cache and folders work without it."
+        return Check("model hub", "warn", f"{address} was not reached: {answer}", hint)
+    return Check("model hub", "ok", f"online: {address} answered, pinned revisions may be downloaded")
+
+
+def _ask(address: str) -> str:
+    """Empty if a server answers there, whatever it says; else the reason."""
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(address, timeout=_PATIENCE)
+    except Exception as problem:  # of whichever HTTP library the Hub's client uses
+        return str(problem) or type(problem).__name__
+    return ""
 
 
 def _services() -> Check:

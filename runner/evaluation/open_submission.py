@@ -23,7 +23,8 @@ from runner.core.errors import Fault, InvalidInput, raise_faults
 from runner.core.types import AdapterRef, ModelRef, Prediction, ServiceRef, Submission
 from runner.evaluation import submission_info
 from runner.models.api import Access, allowed_key, open_service
-from runner.models.base import Backend, LoadOptions
+from runner.models.base import Backend, Cluster, LoadOptions
+from runner.models.cluster import ClusterReplicas, open_cluster
 from runner.models.hub import resolve_model
 from runner.models.worker import device_names, open_isolated, open_replicas
 from runner.scorecard import filenames
@@ -45,6 +46,8 @@ class OpenedSubmission:
     """Inode, size and times of change of every loaded file, taken before it was checked and hashed."""
     load_seconds: float
     """Seconds that loading the model took, without hashing its files."""
+    replicas: "ClusterReplicas | None" = None
+    """The backend, where nodes of a cluster are."""
 
     @property
     def digest(self) -> str:
@@ -62,11 +65,12 @@ class OpenedSubmission:
 
     def changed_files(self) -> list[Fault]:
         """BYTES_CHANGED for each file whose bytes are no longer those of `manifest`; hashes all of them again."""
-        return [
+        here = [
             fault
             for kind, folder in self.folders.items()
             for fault in changed_files(folder, kind, submission_info.part_of(self.manifest, kind))
         ]
+        return here + (self.replicas.changed_files() if self.replicas is not None else [])
 
     def describe(self, facts: Mapping[str, Any], answers: Sequence[Prediction]) -> dict[str, Any]:
         """The `submission` block of the card; `facts` are the backend's own description."""
@@ -108,6 +112,7 @@ def open_submission(
     stats: tuple[FileStat, ...],
     load: LoadOptions,
     access: Access | None,
+    cluster: Cluster | None = None,
 ) -> Iterator[OpenedSubmission]:
     """Hash the files, then load the model from private views of them, or name the service that runs it.
 
@@ -120,17 +125,22 @@ def open_submission(
         manifest = _manifest(submission, folders, views)
         started = time.monotonic()
         backend: Backend
+        replicas_on_nodes = None
         if submission.service is not None:
             backend = _open_service(submission.service, load, access)
         elif access is not None:
             message = "The options --api-… are for submissions that name a service; this one names a model."
             raise InvalidInput(Fault("OPTION", message))
+        elif cluster is not None:
+            manifests = {kind: view.files for kind, view in views.items()}
+            backend = replicas_on_nodes = open_cluster(submission, manifests, load, cluster)
         else:
             opening = open_isolated if len(replicas) == 1 else open_replicas
             adapter = views["adapter"].folder if "adapter" in views else None
             backend = opening(submission, views["model"].folder, adapter, load)
         stack.enter_context(closing(backend))
-        yield OpenedSubmission(submission, backend, manifest, folders, stats, time.monotonic() - started)
+        load_seconds = time.monotonic() - started
+        yield OpenedSubmission(submission, backend, manifest, folders, stats, load_seconds, replicas_on_nodes)
 
 
 def _open_service(service: ServiceRef, load: LoadOptions, access: Access | None) -> Backend:
@@ -138,6 +148,9 @@ def _open_service(service: ServiceRef, load: LoadOptions, access: Access | None)
     if unused := [name for name, value in options.items() if value is not None]:
         raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
     access = access or Access()
+    if access.max_cost is not None and service.price is None:
+        message = "--api-max-cost needs the price of a million tokens, which the submission does not give."
+        raise InvalidInput(Fault("OPTION", message, hint="Write `price: {currency: …, input: …, output: …}` in it."))
     return open_service(service, allowed_key(service, access), access)
 
 

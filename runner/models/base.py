@@ -1,6 +1,6 @@
 """Anything that answers prompts, whatever it is: a model on this machine, in a process of its own, or a service."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +21,17 @@ class LoadOptions:
     """The most tokens in a batch; None leaves it to the device."""
     threads: int | None = None
     """CPU threads of each replica; None: one per core, in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where replicas run that do not run on this machine alone."""
+
+    address: str | None = None
+    """HOST:PORT of the head of a Ray cluster, or `auto` for the one that this machine belongs to; None: a cluster on
+    this machine, for this run alone."""
+    notify: Callable[[str], None] = lambda _: None
+    """Told in a sentence of a replica that waits, is lost, or is there again."""
 
 
 class Predictor(Protocol):

@@ -25,6 +25,11 @@ _STAGES = {
     "predict": "Predicting",
     "self-check": "Asking some prompts again",
     "score": "Scoring",
+    "archive": "Reading the archive",
+    "rebuild": "Rebuilding numbers from predictions",
+    "cards": "Checking cards and writing their pages",
+    "items": "Writing items",
+    "comparisons": "Comparing",
 }
 
 
@@ -53,6 +58,48 @@ def steps(console: Console, field: str) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
+class Pace:
+    """When the next line about long work is due where nobody watches a bar, and what it says.
+
+    A line is due at each twentieth of the whole, or thirty seconds after the last, but never within a second of it: a
+    job that takes seconds needs no twenty lines.
+    """
+
+    def __init__(self, done: int, now: float) -> None:
+        self._first, self._since, self._last, self._part = done, now, now, 0
+
+    def is_due(self, done: int, total: int, now: float) -> bool:
+        """Whether to say where the work is; the answer yes counts as said. `now` is in seconds."""
+        part = _PARTS * done // total if total else 0
+        waited = now - self._last
+        due = done > self._first and (waited >= _LONGEST or (waited >= _SHORTEST and part > self._part))
+        if due:
+            self._last, self._part = now, part
+        return due
+
+    def line(self, done: int, total: int, now: float, unit: str = "prompts") -> str:
+        """`1,240/4,680 prompts, 5.1/s, 11 min left`: the rate is that since the first call of this run."""
+        rate = (done - self._first) / (now - self._since) if now > self._since else 0.0
+        left = f", {duration((total - done) / rate)} left" if rate > 0 and total else ""
+        return f"{done:,}/{total:,} {unit}, {rate:,.1f}/s{left}"
+
+
+_PARTS = 20
+_SHORTEST, _LONGEST = 1.0, 30.0
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `11 min` or `2 h 5 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """An observer of a run's stages: a bar with rate and time left on a terminal, else one line per stage."""
@@ -60,14 +107,16 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     if quiet:
         yield lambda stage, done, total: None
     elif not console.is_terminal:
-        seen: set[str] = set()
+        lines: dict[str, Pace] = {}
 
         def line(stage: str, done: int, total: int) -> None:
-            if stage not in seen:
-                seen.add(stage)
+            if stage not in lines:
+                lines[stage] = Pace(done, time.monotonic())
                 resumed = f"; {done:,} were answered before" if done else ""
                 of = f" ({total - done:,} prompts{resumed})" if stage == "predict" else ""
-                print(f"{_STAGES[stage]}{of} …", file=sys.stderr, flush=True)
+                _tell(f"{_STAGES[stage]}{of} …")
+            elif lines[stage].is_due(done, total, now := time.monotonic()):
+                _tell(f"  {lines[stage].line(done, total, now)}")
 
         yield line
     else:
@@ -92,8 +141,18 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 def download_progress(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     """An observer of downloads: name, bytes so far, bytes in all (None while unknown)."""
     console = screen(stderr=True)
-    if quiet or not console.is_terminal:
+    if quiet:
         yield lambda name, done, total: None
+        return
+    if not console.is_terminal:
+        paces: dict[str, Pace] = {}
+
+        def line(name: str, done: int, total: int | None) -> None:
+            pace = paces.setdefault(name, Pace(done, time.monotonic()))
+            if total and pace.is_due(done, total, now := time.monotonic()):
+                _tell(f"  {name}: {pace.line(done // 1000, total // 1000, now, 'kB')}")
+
+        yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:

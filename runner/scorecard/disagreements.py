@@ -30,6 +30,8 @@ class ItemShares:
     """(items, labels) the model's shares, averaged over prompts and orders as they are scored."""
     synthetic: bool
     """Whether texts and votes are ours."""
+    strata: tuple[str, ...] = ()
+    """Kinds of strata of the task."""
 
     @property
     def distances(self) -> Array:
@@ -84,7 +86,7 @@ def shares_of(answers: TaskAnswers) -> ItemShares:
     part = parsed.task
     model = np.exp(parsed.scored.averaged())
     counts = np.array([item.counts for item in part.scored], dtype=np.float64).reshape(model.shape)
-    return ItemShares(part.task.labels, part.scored, shares(counts), model, part.synthetic)
+    return ItemShares(part.task.labels, part.scored, shares(counts), model, part.synthetic, part.task.strata)
 
 
 def furthest(found: ItemShares, limit: int, *, show_texts: bool) -> list[Difference]:

@@ -99,7 +99,7 @@ def panel_row(
         if error is None:
             reason = "all items depend on each other"
             return {"value": value, "standard_error": None, "confidence_interval": None, "reason": reason}
-        lower, upper = intervals.percentile_interval(draws, spec.level)
+        lower, upper = intervals.percentile_interval(draws, spec.level, shared)
         interval = {"lower": float(lower), "upper": float(upper), "level": spec.level}
         return {"value": value, "standard_error": error, "confidence_interval": interval}
 

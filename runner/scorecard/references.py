@@ -53,7 +53,7 @@ def ceilings(
         matrix = np.column_stack([_column(name, items, limits, influence) for name in names])
         errors = intervals.standard_error(matrix, shared)
         drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
-        lower, upper = intervals.percentile_interval(drawn, spec.level)
+        lower, upper = intervals.percentile_interval(drawn, spec.level, shared)
     rows: Json = {}
     for name, limit in limits.items():
         rows[name] = {"value": limit.value, "monte_carlo_error": limit.monte_carlo_error}

@@ -12,6 +12,7 @@ from runner.core.benchmark_types import ScoringSpec
 from runner.core.types import Array
 from runner.scorecard.references import References
 from runner.scorecard.task_metrics import TaskMetrics
+from runner.scoring.dependence import Dependence
 from runner.scoring.intervals import bootstrap_means, percentile_interval
 from runner.scoring.metrics import METRICS, has_skill, skill_draws
 
@@ -29,8 +30,8 @@ def skill_differences(b: TaskMetrics, a: TaskMetrics, references: References, sc
     gains: dict[str, tuple[float, Array]] = {}
     for name in scoring.metrics:
         base = METRICS[name].base or name
-        sides = [each.values[name] for each in (b, a) if name in each.values]
-        zeros = [each.values[base] for each in (references.prior, references.uniform) if base in each.values]
+        sides = [side.values[name] for side in (b, a) if name in side.values]
+        zeros = [zero.values[base] for zero in (references.prior, references.uniform) if base in zero.values]
         if not has_skill(name, labels) or name not in references.limits or len(sides) + len(zeros) < 4:
             continue
         sign = 1.0 if METRICS[name].lower_is_better else -1.0
@@ -44,15 +45,15 @@ def skill_differences(b: TaskMetrics, a: TaskMetrics, references: References, sc
         value = float((means[1] - means[0]) / (min(means[2], means[3]) - means[4]))
         gains[name] = value, skills[0] - skills[1]
     for name, (value, draws) in gains.items():
-        differences[name] = _estimate(value, draws, spec.level)
+        differences[name] = _estimate(value, draws, spec.level, a.shared)
         if name != scoring.primary and scoring.primary in gains:
             other, other_draws = gains[scoring.primary]
-            differences[name]["beside_primary"] = _estimate(value - other, draws - other_draws, spec.level)
+            differences[name]["beside_primary"] = _estimate(value - other, draws - other_draws, spec.level, a.shared)
     return differences
 
 
-def _estimate(value: float, draws: Array, level: float) -> Json:
-    lower, upper = percentile_interval(draws, level)
+def _estimate(value: float, draws: Array, level: float, shared: Dependence | None) -> Json:
+    lower, upper = percentile_interval(draws, level, shared)
     return {
         "difference": value,
         "standard_error": float(draws.std(ddof=1)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from runner.core.types import Array
 from runner.scoring.dependence import Dependence
@@ -56,7 +56,7 @@ def compare(
     error = standard_error(gaps, shared)
     if error is None:
         raise ValueError("all items depend on each other, so nothing is known of how they differ")
-    lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed, shared), level)
+    lower, upper = percentile_interval(bootstrap_means(gaps, draws, seed, shared), level, shared)
     p_value = sign_flip(gaps if shared is None else shared.unit_sums(gaps), permutations, seed)
     return PairedComparison(gaps.mean(axis=0), lower, upper, error, p_value)
 
@@ -97,9 +97,23 @@ def holm(p_values: ArrayLike) -> Array:
     return adjusted
 
 
-def minimum_detectable_difference(standard_error: ArrayLike, alpha: float = 0.05, power: float = 0.8) -> Array:
-    """True difference found with probability `power` by a two-sided test at `alpha`: (z₁₋α/₂ + z_power) · error."""
-    return np.asarray((ndtri(1 - alpha / 2) + ndtri(power)) * np.asarray(standard_error, dtype=np.float64))
+def quantile_of_error(probability: float, units: int | None = None) -> float:
+    """The quantile of a difference over its standard error: normal, or Student's t where that comes from few `units`.
+
+    Items that depend on each other count as their units (`Dependence.units`), and the t has one degree less.
+    """
+    return float(ndtri(probability) if units is None else stdtrit(units - 1, probability))
+
+
+def minimum_detectable_difference(
+    standard_error: ArrayLike, alpha: float = 0.05, power: float = 0.8, units: int | None = None
+) -> Array:
+    """True difference found with probability `power` by a two-sided test at `alpha`: (z₁₋α/₂ + z_power) · error.
+
+    z is `quantile_of_error`.
+    """
+    reach = quantile_of_error(1 - alpha / 2, units) + quantile_of_error(power, units)
+    return np.asarray(reach * np.asarray(standard_error, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +151,7 @@ def paired_statistic(
     """
     drawn = np.split(bootstrap_means(np.hstack([first, second]), draws, seed, shared), 2, axis=1)
     gaps = statistic(drawn[0]) - statistic(drawn[1])
-    lower, upper = percentile_interval(gaps, level)
+    lower, upper = percentile_interval(gaps, level, shared)
     middle, half = (first + second).sum(axis=0) / 2, (first - second) / 2
     if shared is not None:
         half = shared.unit_sums(half)

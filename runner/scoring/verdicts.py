@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from runner.core.types import Array
-from runner.scoring.comparison import holm, minimum_detectable_difference
+from runner.scoring.comparison import holm, minimum_detectable_difference, quantile_of_error
 
 PRIMARY, SECONDARY, SIGNED, DESCRIPTIVE = "primary", "secondary", "signed", "descriptive"
 
@@ -44,11 +43,13 @@ def decide(
     families: Sequence[str],
     lower_is_better: Sequence[bool | None],
     level: float,
+    units: int | None = None,
 ) -> list[Verdict]:
     """A verdict for each metric; all arguments `(metrics,)`.
 
     The primary metric keeps its p-value. Those of `SECONDARY` are adjusted after Holm; their intervals are
-    Bonferroni's, which hold together. A `SIGNED` one counts as one more beside them, after Bonferroni.
+    Bonferroni's, which hold together. A `SIGNED` one counts as one more beside them, after Bonferroni. `units` are
+    those of items that depend on each other, None where none do: intervals and detectable differences are Student's.
     """
     alpha = 1 - level
     family = np.array(families)
@@ -64,7 +65,7 @@ def decide(
             verdicts.append(Verdict(name, "not tested", None, None, None, None))
             continue
         own_alpha = alpha / tests[name]
-        half = float(-ndtri(own_alpha / 2) * standard_error[at])
+        half = quantile_of_error(1 - own_alpha / 2, units) * float(standard_error[at])
         shown = bool(adjusted[at] <= alpha)
         verdicts.append(
             Verdict(
@@ -73,7 +74,7 @@ def decide(
                 p_adjusted=float(adjusted[at]),
                 lower=float(difference[at]) - half,
                 upper=float(difference[at]) + half,
-                minimum_detectable=float(minimum_detectable_difference(standard_error[at], own_alpha)),
+                minimum_detectable=float(minimum_detectable_difference(standard_error[at], own_alpha, units=units)),
             )
         )
     return verdicts

@@ -22,6 +22,8 @@ _INTERNED = ("task", "split", "prompt_id")
 _INDEX_COLUMNS = ("index", "level_0", "Unnamed: 0", "__index_level_0__")
 """What pandas calls the number of a row, which says nothing and is left out."""
 _MAX_FAULTS = 20
+_NO_ROWS = 5
+"""Lines at the beginning, all of them no JSON, that make a file one of another kind."""
 _MAX_ROW = 1 << 20
 _SLACK = 10_000
 _MAX_SCORE = 1e6
@@ -30,6 +32,9 @@ code masks, whose mean over items would mean nothing and whose differences would
 _MAX_CONCENTRATION = 1e9
 MAX_TEXT = 1000
 """Longest written answer that is kept, in characters; a line of 64 options is no longer."""
+MOST_FAILED_TEXTS = 3
+"""Failed answers of a row whose texts are kept."""
+_MAX_LABELS = 64
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
 _TOLD = re.compile(r"[ -~]{1,200}")
@@ -64,6 +69,8 @@ def from_row(row: Any) -> Prediction:
     for name, value in row.items():
         if name == "log_scores" and value is None and row.get("text") is not None:
             continue  # a written answer that could not be read
+        if name == "log_scores" and value is None and row.get("samples") is not None:
+            continue  # more drawn answers failed than could be read
         if problem := _problem(name, value):
             raise ValueError(f"{name}: {problem}, found {_kind(value)}")
     if row["log_scores"] is not None:
@@ -71,7 +78,7 @@ def from_row(row: Any) -> Prediction:
     for name in _INTERNED:
         if isinstance(row.get(name), str):
             row[name] = sys.intern(row[name])
-    for name in ("token_counts", "bounded", "usage"):
+    for name in ("token_counts", "bounded", "usage", "failed"):
         if row.get(name) is not None:
             row[name] = tuple(row[name])
     return Prediction(**row)
@@ -111,7 +118,15 @@ def _problem(name: str, value: Any) -> str | None:
         case "text_log_prob":
             good = _is_number(value) and -_MAX_SCORE <= value <= 0.001
             return None if good else f"a natural log between -{_MAX_SCORE:,.0f} and 0 is needed"
-        case "order" | "prompt_tokens" | "text_tokens":
+        case "samples":
+            good = isinstance(value, dict) and 2 <= len(value) <= _MAX_LABELS
+            good = good and all(len(name) <= _MAX_NAME and _is_count(number) for name, number in value.items())
+            return None if good else "label names with counts of samples are needed"
+        case "failed":
+            good = isinstance(value, list) and 1 <= len(value) <= MOST_FAILED_TEXTS
+            good = good and all(isinstance(text, str) and len(text) <= MAX_TEXT for text in value)
+            return None if good else f"a list of at most {MOST_FAILED_TEXTS} texts is needed"
+        case "order" | "prompt_tokens" | "text_tokens" | "failures":
             return None if _is_count(value) else "a whole number from 0 is needed"
         case "truncated":
             return None if isinstance(value, bool) else "true or false is needed"
@@ -154,14 +169,21 @@ def sha256_of_rows(path: Path, rows: int) -> str | None:
     return None
 
 
+def _other_kind(path: Path) -> Fault:
+    message = "The first lines are not JSON, so these are no predictions."
+    hint = 'Each line is one object, as in {"task": "dilemmas", "item_id": "…", "log_scores": [-0.7, -0.7]}.'
+    return Fault("PREDICTION_ROW", message, str(path), 1, hint=hint)
+
+
 def read(path: Path, parse_row: Callable[[Any], Prediction] = from_row) -> Iterator[Prediction]:
     """The rows of a predictions file, one at a time; `InvalidInput` with up to 20 faults, each with its line.
 
-    After a row of more than 1 MiB nothing is read. Blank lines at the end are no rows. `parse_row` raises `ValueError`
-    for a row that is none.
+    After a row of more than 1 MiB nothing is read, and a file whose first lines are no JSON is one fault. Blank lines
+    at the end are no rows. `parse_row` raises `ValueError` for a row that is none.
     """
     faults: list[Fault] = []
     blank: list[int] = []
+    no_json = blanks = 0
     try:
         with BufferedReader(open_regular(path)) as stream:
             # Not line by line as Python does it: a file may be one line of any size.
@@ -173,10 +195,14 @@ def read(path: Path, parse_row: Callable[[Any], Prediction] = from_row) -> Itera
                     Fault("PREDICTION_ROW", "Expecting value: the line is blank.", str(path), before)
                     for before in blank
                 )
+                blanks += len(blank)
                 blank.clear()
                 try:
                     yield parse_row(parse(line, max_bytes=_MAX_ROW))
                 except (JsonFault, ValueError) as problem:
+                    no_json += isinstance(problem, JsonFault)
+                    if no_json >= _NO_ROWS and no_json + blanks == number:
+                        raise InvalidInput(_other_kind(path)) from None
                     faults.append(Fault("PREDICTION_ROW", f"{problem}.", str(path), number))
                     if len(faults) >= _MAX_FAULTS or len(line) > _MAX_ROW:
                         break

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from runner.config.benchmark import load_benchmark
 from runner.config.released import claims_release, is_released, unreleased
-from runner.core.benchmark_types import Benchmark, Suite, Task
+from runner.core.benchmark_types import Benchmark, Dataset, Suite, Task
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
 from runner.core.types import Item, Prediction, Prompt, Submission
-from runner.tasks import verbalized
+from runner.tasks import sampled, verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
-from runner.tasks.prompts import all_prompts, writing_of
+from runner.tasks.data.locate import default_data_dir, is_file, places
+from runner.tasks.prompts import all_prompts, sampling_of, writing_of
+
+EXAMPLES = "train"
+"""The split that items are taken from to be shown with their answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class RunConfig:
     prompts: tuple[str, ...] = ()
     """Names of the prompts that replace a task's own of that elicitation; empty for these."""
     elicitation: str = "logprob"
-    """`logprob` or `verbalized`."""
+    """`logprob`, `verbalized` or `sampled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class TaskData:
     """Items of the calibration split that the model answers."""
     skipped: int
     """Rows of the scored split that are not scored."""
+    examples: tuple[Item, ...] = ()
+    """Items of the split `train` that prompts show with their answers, as many as the one that shows most."""
 
     def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
         """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
@@ -113,7 +119,11 @@ class Selection:
 
     def only(self, parts: tuple[TaskData, ...]) -> "Selection":
         """The same run over fewer tasks; data that no task uses any more is dropped."""
-        used = {f"{part.dataset}/{split}" for part in parts for split in (part.split, part.fitting_split)}
+        used = {
+            f"{part.dataset}/{split}"
+            for part in parts
+            for split in (part.split, part.fitting_split, *([EXAMPLES] if part.examples else []))
+        }
         return replace(self, tasks=parts, data={name: entry for name, entry in self.data.items() if name in used})
 
 
@@ -144,7 +154,7 @@ def select(choice: RunConfig) -> Selection:
         except UserError as error:
             faults.extend(fault for fault in error.faults if fault not in faults)
     if faults:
-        raise InvalidInput(*faults)
+        raise InvalidInput(*_missing_as_one(benchmark, suite, names, split, choice.data_dir, faults))
     return Selection(
         benchmark=benchmark,
         suite=suite.name,
@@ -158,7 +168,7 @@ def select(choice: RunConfig) -> Selection:
 def select_for(submission: Submission, choice: RunConfig) -> Selection:
     """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
 
-    Only causal language models are asked to write: `ELICITATION` for any other.
+    Only causal language models write a distribution, and encoders draw no answers: `ELICITATION` for any other.
     """
     head = submission.model.head
     if head is not None and (other := [name for name in choice.tasks if name != head.task]):
@@ -166,28 +176,34 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
     selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
     prompt_specs = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
-    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in prompt_specs):
-        message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
+    asked = {spec.elicitation for spec in prompt_specs}
+    unable = {"encoder": {"verbalized", "sampled"}, "api": {"verbalized"}}.get(submission.model.backend, set())
+    if asked & unable:
+        what = "to write a distribution" if "verbalized" in asked else "for answers that are drawn"
+        message = f"A model with the backend {submission.model.backend!r} is not asked {what}."
         raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
     return selection
 
 
 def _elicitation_faults(benchmark: Benchmark, choice: RunConfig, names: Sequence[str]) -> Iterator[Fault]:
-    """Tasks that cannot be asked in the wanted way: the two ways are two tracks, and no run mixes them."""
+    """Tasks that cannot be asked in the wanted way: the ways are tracks, and no run mixes them."""
     kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
-    if len(kinds) > 1 or (choice.elicitation == "verbalized" and kinds == {"logprob"}):
-        message = "Prompts that read log-probabilities and prompts for written distributions need runs of their own."
+    if len(kinds) > 1 or (choice.elicitation != "logprob" and kinds and kinds != {choice.elicitation}):
+        message = "Prompts of two elicitations need runs of their own."
         yield Fault("ELICITATION", message, str(choice.benchmark), hint="Choose --prompt of one kind.")
-    if choice.elicitation == "verbalized" and not choice.prompts:
+    lists = {"verbalized": "for a written distribution", "sampled": "after which answers are drawn"}
+    if choice.elicitation in lists and not choice.prompts:
         for name in dict.fromkeys(names):
-            if not benchmark.tasks[name].verbalized:
-                message = f"Task {name!r} has no prompt for a written distribution."
+            task = benchmark.tasks[name]
+            if not (task.verbalized if choice.elicitation == "verbalized" else task.sampled):
+                message = f"Task {name!r} has no prompt {lists[choice.elicitation]}."
                 yield Fault("ELICITATION", message, str(choice.benchmark), path=f"$.tasks.{name}")
 
 
 def _with_prompts(benchmark: Benchmark, task: Task, choice: RunConfig) -> Task:
     own = tuple(name for name in choice.prompts if benchmark.prompts[name].task == task.name)
-    return replace(task, prompts=own or (task.verbalized if choice.elicitation == "verbalized" else task.prompts))
+    listed = {"verbalized": task.verbalized, "sampled": task.sampled}
+    return replace(task, prompts=own or listed.get(choice.elicitation, task.prompts))
 
 
 def _load(
@@ -206,7 +222,15 @@ def _load(
         data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
         return loaded
 
-    split_names = [split, *([fit.split] if fit.split != split and fit.split in dataset.splits else [])]
+    shots = max((benchmark.prompts[name].few_shot for name in task.prompts), default=0)
+    if shots and (EXAMPLES not in dataset.splits or EXAMPLES in (split, fit.split)):
+        message = f"Prompts of {task.name!r} show examples of the split {EXAMPLES!r}, "
+        other = EXAMPLES in dataset.splits
+        message += "which is scored or fitted on itself." if other else f"which {dataset_name!r} does not have."
+        raise InvalidInput(Fault("FEW_SHOT", message, str(choice.benchmark)))
+    split_names = _splits(dataset, split, fit.split)
+    if shots and EXAMPLES not in split_names:
+        split_names.append(EXAMPLES)
     loaded: dict[str, LoadedSplit] = {}
     faults: list[Fault] = []
     for name in split_names:
@@ -227,7 +251,40 @@ def _load(
         fitting=fitting,
         asked_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
         skipped=len(scored.skipped),
+        examples=_seeded_part(loaded[EXAMPLES].items, shots, fit.seed) if shots else (),
     )
+
+
+def _splits(dataset: Dataset, split: str, fit: str) -> list[str]:
+    """The split that is scored, and that for fitting where it is another one that the dataset has."""
+    return [split, *([fit] if fit != split and fit in dataset.splits else [])]
+
+
+def _missing_as_one(
+    benchmark: Benchmark, suite: Suite, names: Sequence[str], split: str, data_dir: Path | None, faults: list[Fault]
+) -> list[Fault]:
+    """`faults` with several files that were not fetched as one: what is missing is the data, not each file of it."""
+    absent: dict[tuple[str, str], str] = {}
+    for dataset_name in dict.fromkeys(suite.datasets[name] for name in names):
+        dataset = benchmark.datasets[dataset_name]
+        if dataset.url is None and dataset.hub is None:
+            continue
+        for name in _splits(dataset, split, benchmark.scoring.fit.split):
+            if name in dataset.splits:
+                looked_at = places(dataset, dataset.splits[name], data_dir)
+                if not any(map(is_file, looked_at)):
+                    absent[dataset.name, name] = str(looked_at[0])
+    parts = [fault for fault in faults if fault.code == "DATA_MISSING" and fault.file in absent.values()]
+    if len(parts) < 2:
+        return faults
+    splits: dict[str, list[str]] = {}
+    for owner, name in absent:
+        splits.setdefault(owner, []).append(name)
+    listing = ", ".join(f"{' and '.join(own)} of {name}" for name, own in splits.items())
+    folder = default_data_dir() if data_dir is None else data_dir
+    message = f"{len(absent)} files of the data were not found in {folder}: {listing}."
+    one = Fault("DATA_MISSING", message, file=str(folder), hint=parts[0].hint)
+    return [one if fault is parts[0] else fault for fault in faults if fault is parts[0] or fault not in parts]
 
 
 def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, ...]:
@@ -276,8 +333,10 @@ def prompts(selection: Selection) -> list[Prompt]:
     selected_prompts: list[Prompt] = []
     for part in selection.tasks:
         specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
-        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
-        selected_prompts.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored, part.examples))
+        selected_prompts.extend(
+            all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting, part.examples)
+        )
     return selected_prompts
 
 
@@ -311,10 +370,14 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
     for number, row in enumerate(rows, start=1):
         spec = specs.get(row.prompt_id or "")
         if spec is None or spec.task != row.task or spec.task not in labels or row.order >= len(spec.orders):
-            writing = None
+            writing = sampling = None
         else:
             writing = writing_of(spec, labels[row.task], row.order)
-        problem = verbalized.disagreement(row, writing, selection.benchmark.scoring.recompute_tolerance)
+            sampling = sampling_of(spec, labels[row.task], row.order)
+        tolerance = selection.benchmark.scoring.recompute_tolerance
+        problem = verbalized.disagreement(row, writing, tolerance)
+        if problem is None:
+            problem = sampled.disagreement(row, sampling, labels.get(row.task, ()), tolerance)
         if problem is not None and len(faults) < MOST_FAULTS:
             faults.append(Fault("PREDICTION_TEXT", f"Item {row.item_id!r} {problem}.", file, number))
     return faults

@@ -249,3 +249,17 @@ def test_what_leaves_this_machine_unencrypted_is_seen(written: str, in_clear: bo
 )  # fmt: skip
 def test_no_address_leads_elsewhere_than_it_says(written: str) -> None:
     assert base_url_fault(written) is not None
+
+
+def test_equal_files_in_two_folders_have_the_data_beside_each(tmp_path: Path) -> None:
+    """What is kept by content must not keep a folder: a run's copy of a benchmark has no data beside it."""
+    source = (EXAMPLES / "valid" / "benchmark-small.yaml").read_text(encoding="utf-8")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        text = source.replace("{embedded: sample}", "{path: data}")
+        (tmp_path / name / "benchmark.yaml").write_text(text, encoding="utf-8")
+    loaded = [load_benchmark(tmp_path / name / "benchmark.yaml") for name in ("one", "two", "one")]
+    assert [benchmark.datasets["letters"].path for benchmark in loaded] == [
+        str(tmp_path / name / "data") for name in ("one", "two", "one")
+    ]
+    assert loaded[0] == loaded[2]

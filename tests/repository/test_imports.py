@@ -9,7 +9,7 @@ import pytest
 from support.command import Command
 from support.forked import Forked
 
-MODEL_LIBRARIES = {"torch", "transformers", "peft", "tokenizers"}
+MODEL_LIBRARIES = {"torch", "transformers", "peft", "tokenizers", "ray"}
 NUMBERS = {"numpy", "scipy"}
 
 

@@ -140,6 +140,16 @@ def test_the_minimum_detectable_difference_is_found_with_power_080():
     assert (sign_flip(gaps, 1999, seed=1) <= 0.05).mean() == pytest.approx(0.8, abs=0.035)
 
 
+def test_few_units_widen_what_the_verdict_says():
+    """Twenty-two blocks of a ring of 200 items: Student's t with 21 degrees, from its table (2.080 and 0.859)."""
+    arguments = (np.array([0.1]), np.array([0.05]), np.array([0.06]), [PRIMARY], [True], 0.95)
+    (few,), (many,), (alone,) = decide(*arguments, 22), decide(*arguments, 10**9), decide(*arguments)
+    assert (few.lower, few.upper) == pytest.approx((0.1 - 2.080 * 0.05, 0.1 + 2.080 * 0.05), abs=1e-4)
+    assert few.minimum_detectable == pytest.approx((2.080 + 0.859) * 0.05, abs=1e-4)
+    assert many.minimum_detectable == pytest.approx(alone.minimum_detectable)
+    assert many.lower == pytest.approx(alone.lower)
+
+
 def test_macro_f1_is_compared_on_the_same_items():
     generator = np.random.default_rng(10)
     human = generator.integers(0, 3, 400)
@@ -197,7 +207,7 @@ def test_size_quick():
 @pytest.mark.slow
 @pytest.mark.parametrize("items", [200, 1000])
 def test_size(items):
-    found = sizes(items, 6000, 499, seed=items)
+    found = sizes(items, 4000, 299, seed=items)  # a standard error of 0.0034
     print(f"false findings at 5 % with {items} items: sign flip {found[0]:.4f}, interval {found[1]:.4f}")
     assert 0.04 <= found[0] <= 0.06
     assert 0.035 <= found[1] <= 0.065

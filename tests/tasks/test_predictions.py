@@ -201,6 +201,20 @@ def test_all_faults_at_once_up_to_twenty(tmp_path):
     assert [fault.line for fault in caught.value.faults] == list(range(1, 21))
 
 
+def test_a_file_of_another_kind_is_one_fault(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("# Title\n\nSome words.\n" * 20, encoding="utf-8")
+    with pytest.raises(InvalidInput) as caught:
+        list(read(path))
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.line) == ("PREDICTION_ROW", 1)
+    assert "log_scores" in fault.hint
+    path.write_text("x\n" * 4 + "{}\n", encoding="utf-8")
+    with pytest.raises(InvalidInput) as caught:
+        list(read(path))
+    assert [fault.line for fault in caught.value.faults] == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
 def test_a_file_that_cannot_be_read(tmp_path, make):
     path = tmp_path / "p.jsonl"

@@ -39,12 +39,14 @@ def leaderboard(
     data_dir: Path | None = None,
     benchmark: Benchmark | None = None,
     include_trial: bool = False,
+    refused: Mapping[str, str] | None = None,
     observe: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Leaderboard:
     """The leaderboard of `task` on `split` (all of them by default).
 
     Ranked are cards of released benchmarks; with `benchmark` those of that one alone, by its digest, released or not.
     With `include_trial`, runs on a suite for trying things and limited runs are ranked too, in groups of their own.
+    `refused` (digest → reason) are cards that are not ranked, whatever they say.
 
     With `data_dir`, the primary metric of every ranked card is rebuilt from its archived predictions: a card whose
     number does not come out is refused, and ranks are bounded by the paired bootstrap. Otherwise, and for cards
@@ -64,6 +66,7 @@ def leaderboard(
         lambda done, total: observe("read", done, total),
         None if benchmark is None else benchmark.digest,
         include_trial=include_trial,
+        refused=refused,
     )
     by_measures: dict[ComparisonKey, list[Candidate]] = {}
     for candidate in ranked:
@@ -74,9 +77,9 @@ def leaderboard(
         own = [member for member in members if member not in repeated.get(measures, ())]
         if not own:
             continue
-        group, refused = _group(store, measures, own, by_measures, data_dir, observe)
+        group, not_rebuilt = _group(store, measures, own, by_measures, data_dir, observe)
         groups.append(group)
-        apart.extend(refused)
+        apart.extend(not_rebuilt)
     return Leaderboard(
         archive=store.address,
         head=index.head,

@@ -15,6 +15,7 @@ from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes, to_bytes
 from runner.core.errors import UserError, VerificationError
 from runner.scorecard import isolation
+from runner.scorecard.parse_failures import left_out
 from runner.signing.keyring import Keyring
 from runner.signing.verifier import ASSURANCE, read_signed
 from runner.tasks.api_usage import model_name
@@ -22,7 +23,7 @@ from runner.tasks.selection import trial_reasons
 
 Json = Mapping[str, Any]
 
-_SETTINGS = ("format", "template_arguments", "dtype", "quantization")
+_SETTINGS = ("format", "template_arguments", "thinking", "system_prompt", "dtype", "quantization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,14 @@ def candidates(
     digest: str | None = None,
     *,
     include_trial: bool = False,
+    refused: Mapping[str, str] | None = None,
 ) -> tuple[list[Candidate], list[Unranked], list[str]]:
     """Every task of every comparable card for which `selects(task, split)`; the cards apart; damage to the archive.
 
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
     That the rest of it is sound was checked when it was added, and is checked again by `archive check`. With the
     `digest` of a benchmark only cards of that one are ranked, released or not. With `include_trial` so are cards whose
-    only flaw is a suite for trying things or a limit.
+    only flaw is a suite for trying things or a limit. `refused` are cards that somebody found wanting, and why.
     """
     by_card = index.by_card()
     load = cache(partial(benchmarks.benchmark, store))
@@ -102,6 +104,9 @@ def candidates(
             problem = "is gone" if data is None else "was changed"
             damage.append(f"{store.place(name)} {problem}")
             apart.append(_refused(entries[0], f"its file {problem}"))
+            continue
+        if refused and sha256 in refused:
+            apart.append(_refused(entries[0], refused[sha256]))
             continue
         try:
             card, key = read_signed(data, keyring)
@@ -181,10 +186,11 @@ def _against(benchmark: Benchmark, card: Json, task: str, own: str | None, *, tr
     if pinned is None or (pinned.sha256 is not None and pinned.sha256 != data_sha256):
         yield f"its {split} data is not the pinned one"
     prompts = result.get("prompts")
-    if (failures := result.get("failures")) and failures.get("rows"):
-        yield f"{failures['rows']} written answers could not be read, so its numbers are over other items"
+    if left_out(result):
+        yield f"{result['failures']['rows']} written answers could not be read, so its numbers are over other items"
     declared = benchmark.tasks[task]
-    if prompts is not None and set(prompts) not in (set(declared.prompts), set(declared.verbalized)):
+    tracks = (declared.prompts, declared.verbalized, declared.sampled)
+    if prompts is not None and set(prompts) not in map(set, tracks):
         yield f"prompts chosen by hand: {', '.join(map(str, prompts))}"
 
 
@@ -220,6 +226,7 @@ def _candidate(
             views=() if prompts is None else tuple(sorted(map(_view, _take(result, list, "views")))),
             limit=card["run"]["limit"],
             trial=trial,
+            system_prompt=None if model is None else _system_prompt(model),
         ),
         assurance="",
         name=name,
@@ -246,6 +253,10 @@ def _candidate(
         benchmark_file=benchmark_file,
         unprotected=isolation.missing(card),
     )
+
+
+def _system_prompt(model: Json) -> str | None:
+    return None if model.get("system_prompt") is None else _take(model, str, "system_prompt")
 
 
 def _view(view: Any) -> str:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from runner.artifacts import PrivateView, inherited_handles
 from runner.core.errors import BackendError, InvalidInput
@@ -72,9 +72,10 @@ def open_isolated(
     `WORKER_REPLY`; so do all methods of the backend, after which it is closed and cannot be asked again.
     """
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
-    worker = Worker(folders, load.device, limits or LIMITS, load.threads)
+    worker = start_worker(folders, load.device, limits or LIMITS, load.threads)
     try:
-        worker.load(submission, model_folder, adapter_folder, load)
+        adapter = str(adapter_folder.resolve()) if adapter_folder else None
+        worker.load(submission, str(model_folder.resolve()), adapter, load)
     except BaseException:
         worker.close()
         raise
@@ -86,7 +87,7 @@ def show_tokens_isolated(
 ) -> Iterator[dict[str, Any]]:
     """What `models.local.open.show_tokens` gives, from a process that can reach `model_folder` and little else."""
     with PrivateView(model_folder, "model", weights=False) as view:
-        worker = Worker([view.folder], "cpu", limits or LIMITS)
+        worker = start_worker([view.folder], "cpu", limits or LIMITS)
         try:
             yield from worker.tokens(submission, view.folder, prompts)
         finally:
@@ -95,9 +96,34 @@ def show_tokens_isolated(
 
 def isolation(device: str | None = None) -> Mapping[str, str]:
     """Which protections a model's process would have on this machine: name to `active`, or to why not."""
-    worker = Worker([], device, LIMITS)
+    worker = start_worker([], device, LIMITS)
     worker.close()
     return worker.isolation
+
+
+def start_worker(folders: Sequence[Path], device: str | None, limits: Limits, threads: int | None = None) -> "Worker":
+    """A worker without a model, in a process of this machine that may read `folders`; it is to be closed."""
+    process = Process(threads, [handle for folder in folders for handle in inherited_handles(folder)])
+    return Worker(process, [str(folder.resolve()) for folder in folders], device, limits)
+
+
+class Channel(Protocol):
+    """What a worker needs of its process, wherever that runs; see `process.Process`."""
+
+    def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
+        """See `Process.send`."""
+
+    def receive(self, seconds: float, activity: str) -> dict[str, Any]:
+        """See `Process.receive`."""
+
+    def refuse(self, what: str, activity: str) -> BackendError:
+        """See `Process.refuse`."""
+
+    def kill(self) -> None:
+        """See `Process.kill`."""
+
+    def close(self) -> None:
+        """See `Process.close`."""
 
 
 class Worker:
@@ -108,13 +134,14 @@ class Worker:
 
     isolation: Mapping[str, str]
 
-    def __init__(self, folders: Sequence[Path], device: str | None, limits: Limits, threads: int | None = None) -> None:
+    def __init__(self, process: Channel, folders: Sequence[str], device: str | None, limits: Limits) -> None:
+        """Take over a process that was just started; `folders` are the absolute paths that it may read."""
         self._limits = limits
         self.device = device
-        self._process = Process(threads, [handle for folder in folders for handle in inherited_handles(folder)])
+        self._process = process
         try:
             opening = {
-                "folders": [str(folder.resolve()) for folder in folders],
+                "folders": list(folders),
                 "device": device,
                 "memory_bytes": limits.memory_bytes,
             }
@@ -130,16 +157,16 @@ class Worker:
     def load(
         self,
         submission: Submission,
-        model_folder: Path,
-        adapter_folder: Path | None,
+        model_folder: str,
+        adapter_folder: str | None,
         load: LoadOptions,
     ) -> None:
-        """Load the model on the worker's own device; to be called once, before anything is asked."""
+        """Load the model on the worker's own device, from absolute paths; to be called once, before all else."""
         request = {
             "do": "load",
             "submission": protocol.submission_row(submission),
-            "model_folder": str(model_folder.resolve()),
-            "adapter_folder": str(adapter_folder.resolve()) if adapter_folder else None,
+            "model_folder": model_folder,
+            "adapter_folder": adapter_folder,
             "device": self.device,
             "dtype": load.dtype,
             "batch_tokens": load.batch_tokens,

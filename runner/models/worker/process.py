@@ -98,7 +98,11 @@ class Process:
 
     def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
         """Give the child a message; raises `BackendError` as `receive` does."""
-        waiting = memoryview(protocol.to_line(message))
+        self.send_bytes(protocol.to_line(message), seconds, activity)
+
+    def send_bytes(self, lines: bytes, seconds: float, activity: str) -> None:
+        """Give the child whole messages, as they were encoded."""
+        waiting = memoryview(lines)
         deadline = time.monotonic() + seconds
         while waiting:
             self._wait(deadline, activity, sending=True)
@@ -110,7 +114,14 @@ class Process:
                 raise self._lost(activity) from None
 
     def receive(self, seconds: float, activity: str) -> dict[str, Any]:
-        """The child's next message: an item, ok, or an error.
+        """The child's next message: an item, ok, or an error; raises what `receive_line` does."""
+        try:
+            return protocol.message_of(self.receive_line(seconds, activity))
+        except protocol.ProtocolError as problem:
+            raise self.refuse(str(problem), activity) from None
+
+    def receive_line(self, seconds: float, activity: str) -> bytes:
+        """The child's next line, without its end and unread.
 
         Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one or the child has used up the time of the
         processor that it gave itself, `WORKER_MEMORY` and `WORKER_CRASH`
@@ -130,16 +141,12 @@ class Process:
                 self._read += chunk
         line = bytes(self._read[:end])
         del self._read[: end + 1]
-        try:
-            return protocol.message_of(line)
-        except protocol.ProtocolError as problem:
-            raise self.refuse(str(problem), activity) from None
+        return line
 
     def refuse(self, what: str, activity: str) -> BackendError:
         """End a child that said `what`; the error to raise."""
         self.close()
-        message = f"The process that holds the model answered with {what}, while {activity}."
-        return BackendError(Fault("WORKER_REPLY", message))
+        return refusal(what, activity)
 
     def kill(self) -> None:
         """End the child, whichever thread speaks to it now; what belongs to it stays until `close`."""
@@ -234,6 +241,13 @@ class Process:
     def _leave_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
+
+
+def refusal(what: str, activity: str) -> BackendError:
+    """`WORKER_REPLY`: a process that holds a model said `what`, which it cannot have been asked for."""
+    return BackendError(
+        Fault("WORKER_REPLY", f"The process that holds the model answered with {what}, while {activity}.")
+    )
 
 
 def _environment(folder: Path, threads: int | None) -> dict[str, str]:

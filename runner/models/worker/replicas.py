@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from runner.core import environment
 from runner.core.errors import BackendError, Fault
@@ -20,6 +20,17 @@ from runner.models.worker.sandbox import ACTIVE
 
 T = TypeVar("T")
 _MOST_TOLD = 80
+
+
+class OnDevice(Protocol):
+    """Whatever runs on a device."""
+
+    @property
+    def device(self) -> str | None:
+        """Its name, as it was given."""
+
+
+W = TypeVar("W", bound=OnDevice)
 
 
 def device_names(devices: str | None) -> list[str | None]:
@@ -75,9 +86,12 @@ def open_replicas(
         # All are started by this thread: on Linux they die with the thread that started them.
         for name in names:
             copies.workers.append(
-                Worker(folders, name, limits or client.LIMITS, threads_per_replica(load.threads, len(names)))
+                client.start_worker(
+                    folders, name, limits or client.LIMITS, threads_per_replica(load.threads, len(names))
+                )
             )
-        copies.load(submission, model_folder, adapter_folder, load)
+        adapter = str(adapter_folder.resolve()) if adapter_folder else None
+        copies.load(submission, str(model_folder.resolve()), adapter, load)
     except BaseException:
         copies.close()
         raise
@@ -98,13 +112,7 @@ class Replicas:
     @property
     def isolation(self) -> Mapping[str, str]:
         """The protections that all have; of one that some lack, why."""
-        states = [worker.isolation for worker in self.workers]
-        names = sorted({name for copy_states in states for name in copy_states})
-        states_by_name = {name: [copy_states.get(name, "unavailable") for copy_states in states] for name in names}
-        return {
-            name: next((state for state in values if state != ACTIVE), ACTIVE)
-            for name, values in states_by_name.items()
-        }
+        return common_isolation([worker.isolation for worker in self.workers])
 
     def load(self, *what: Any) -> None:
         """See `Worker.load`."""
@@ -164,16 +172,7 @@ class Replicas:
 
     def describe(self) -> Mapping[str, Any]:
         """See `Worker.describe`; the same whatever the number of copies. Raises `BackendError` (`DEVICES_DIFFER`)."""
-        first, *others = [worker.describe() for worker in self.workers]
-        for worker, other in zip(self.workers[1:], others, strict=True):
-            if other != first:
-                path, here, there = _difference(first, other)
-                message = (
-                    f"The copies of the model differ in {_told('.'.join(path))}: {_told(here)} on "
-                    f"{self.workers[0].device}, {_told(there)} on {worker.device}."
-                )
-                raise BackendError(Fault("DEVICES_DIFFER", message, hint="Run on equal devices, or on one of them."))
-        return first
+        return compare_facts([(str(worker.device), worker.describe()) for worker in self.workers])
 
     def peak_memory_bytes(self) -> int | None:
         """See `Worker.peak_memory_bytes`; the largest of them."""
@@ -194,42 +193,74 @@ class Replicas:
             worker.close()
 
     def _at_once(self, do: Callable[[Worker], Iterable[T]]) -> Iterator[T]:
-        """What `do` gives of each worker, in a thread for each, as it comes; at a failure or a stop see `share`."""
-        results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+        return each_in_a_thread(self.workers, do, self._threads, self.close)
 
-        def tell(worker: Worker) -> None:
-            try:
-                for result in do(worker):
-                    results.put((result,))
-            except BaseException as problem:  # handed to the thread that waits for it
-                results.put(problem)
-            else:
-                results.put(None)
 
-        self._threads = []
-        for worker in self.workers:
-            thread = threading.Thread(target=tell, args=(worker,), daemon=True, name=f"copy on {worker.device}")
-            thread.start()
-            self._threads.append(thread)
-        failure: BaseException | None = None
-        running = len(self._threads)
-        while running and failure is None:
-            try:
-                result = results.get()
-            except KeyboardInterrupt as stop:
-                result = stop
-            if result is None:
-                running -= 1
-            elif isinstance(result, BaseException):
-                failure = result
-            else:
+def each_in_a_thread(
+    members: Sequence[W], do: Callable[[W], Iterable[T]], threads: list[threading.Thread], close: Callable[[], None]
+) -> Iterator[T]:
+    """What `do` gives of each of `members`, in a thread for each, as it comes; `threads` are replaced by theirs.
+
+    At the first failure or a stop `close` is called, which is to end all threads; what was given before comes first.
+    """
+    results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+
+    def tell(member: W) -> None:
+        try:
+            for result in do(member):
+                results.put((result,))
+        except BaseException as problem:  # handed to the thread that waits for it
+            results.put(problem)
+        else:
+            results.put(None)
+
+    threads.clear()
+    for member in members:
+        thread = threading.Thread(target=tell, args=(member,), daemon=True, name=f"copy on {member.device}")
+        thread.start()
+        threads.append(thread)
+    failure: BaseException | None = None
+    running = len(threads)
+    while running and failure is None:
+        try:
+            result = results.get()
+        except KeyboardInterrupt as stop:
+            result = stop
+        if result is None:
+            running -= 1
+        elif isinstance(result, BaseException):
+            failure = result
+        else:
+            yield result[0]
+    if failure is not None:
+        close()
+        while not results.empty():
+            if isinstance(result := results.get(), tuple):
                 yield result[0]
-        if failure is not None:
-            self.close()
-            while not results.empty():
-                if isinstance(result := results.get(), tuple):
-                    yield result[0]
-            raise failure
+        raise failure
+
+
+def compare_facts(members: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
+    """The facts that all members give, by their names; `BackendError` (`DEVICES_DIFFER`) naming two that differ."""
+    (name, first), *others = members
+    for other_name, other in others:
+        if other != first:
+            path, here, there = _difference(first, other)
+            message = (
+                f"The copies of the model differ in {_told('.'.join(path))}: {_told(here)} on {name}, "
+                f"{_told(there)} on {other_name}."
+            )
+            raise BackendError(Fault("DEVICES_DIFFER", message, hint="Run on equal devices, or on one of them."))
+    return first
+
+
+def common_isolation(isolations: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The protections that all have; of one that some lack, why."""
+    names = sorted({name for states in isolations for name in states})
+    states_by_name = {name: [states.get(name, "unavailable") for states in isolations] for name in names}
+    return {
+        name: next((state for state in values if state != ACTIVE), ACTIVE) for name, values in states_by_name.items()
+    }
 
 
 def _difference(first: Any, other: Any) -> tuple[list[str], Any, Any]:

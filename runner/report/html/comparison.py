@@ -1,12 +1,12 @@
 """Two submissions on the same items as a page: what differs, by how much, and whether that is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runner.report.html import words
 from runner.report.html.plots import Scale, Strip, strip
-from runner.report.html.render import page
+from runner.report.html.render import Site, page
 
 Json = Mapping[str, Any]
 
@@ -25,14 +25,59 @@ class Row:
     """The metric's part of the comparison."""
 
 
-def comparison_page(result: Json) -> str:
-    """The page of what `runner.scorecard.compare.compare` found, as one HTML document."""
+@dataclass(frozen=True, slots=True)
+class ChangedItem:
+    """An item on which only one of two models has people's most frequent answer as its most probable one."""
+
+    id: str
+    """Id of the item."""
+    words: str
+    """Beginning of its text; empty where it is not shown."""
+    people: str
+    """People's most frequent answer."""
+    a: float
+    """A's share of that answer."""
+    b: float
+    """B's share of that answer."""
+    href: str
+    """Address of the item."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedItems:
+    """The first of some changed items, and how many there are."""
+
+    total: int
+    shown: tuple[ChangedItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanges:
+    """What B fixed and broke of a task."""
+
+    task: str
+    """Name of the task."""
+    items: int
+    """Items that were looked at."""
+    fixed: ChangedItems
+    broke: ChangedItems
+    strata: tuple[tuple[str, str, int, int, int], ...]
+    """(title of the kind, stratum, items, fixed, broke)."""
+
+
+def comparison_page(result: Json, changes: Sequence[TaskChanges] = (), site: Site | None = None) -> str:
+    """The page of what `runner.scorecard.compare.compare` found, as one HTML document.
+
+    `changes` are the items that B fixed and broke, where there are pages to show them; `site` is that of the page.
+    """
     return page(
         "comparison.html.j2",
         {"comparison": result},
         title=f"{result['b']['name']} against {result['a']['name']}",
         result=result,
         tasks=[(name, task, _groups(task)) for name, task in result["tasks"].items()],
+        changes=changes,
+        site=site,
     )
 
 

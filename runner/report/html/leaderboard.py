@@ -58,7 +58,11 @@ class GroupView:
     chart: tuple[ChartRow, ...]
     """The best submissions of every section, as far as the chart has room."""
     sections: tuple[tuple[Section, tuple[tuple[Row, Strip], ...]], ...]
-    """Every section with its rows and their strips."""
+    """Every section with those of its rows that are shown, and their strips."""
+    more: str | None = None
+    """Address of the whole board, where this is a part."""
+    sortable: bool = False
+    """Whether the page has the script that sorts and searches."""
 
 
 def leaderboard_page(board: Leaderboard, link: Link | None = None) -> str:
@@ -81,12 +85,14 @@ def leaderboard_chart(group: Group) -> str:
     return drawing("chart.svg.j2", view=group_view(group, 1))
 
 
-def group_view(group: Group, number: int) -> GroupView:
-    """What a page shows of a group, the `number`th on it."""
+def group_view(
+    group: Group, number: int, *, most: int | None = None, more: str | None = None, sortable: bool = False
+) -> GroupView:
+    """What a page shows of a group, the `number`th on it: of each section the first `most` rows, all by default."""
     scale = _scale(group)
     files = [one for one in group.references if one.kind == "file"][:_MARKED_FILES]
     sections = tuple(
-        (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows))
+        (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows[:most]))
         for section in group.sections
     )
     return GroupView(
@@ -109,6 +115,8 @@ def group_view(group: Group, number: int) -> GroupView:
             for row, position in rows[: _CHARTED // len(sections)]
         ),
         sections=sections,
+        more=more,
+        sortable=sortable,
     )
 
 

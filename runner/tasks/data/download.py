@@ -46,10 +46,13 @@ class _Retryable(Exception):
     """An attempt failed in a way that the next may not; the argument says how."""
 
 
-def download(url: str, part: Path, patience: RetryPolicy, progress: Progress) -> None:
+def download(
+    url: str, part: Path, patience: RetryPolicy, progress: Progress, retrying: Callable[[str], None] = lambda _: None
+) -> None:
     """Write the content at `url` to the file `part`; what is there already is replaced.
 
-    An attempt that fails in a passing way is repeated from the first byte. The caller must still check a digest: HTTP
+    An attempt that fails in a passing way is repeated from the first byte; `retrying` is given a sentence on it. The
+    caller must still check a digest: HTTP
     can say that bytes are missing, not that they are right.
 
     Raises `InvalidInput` (DATA_URL) for anything but a usable http or https URL, and `BackendError` (DATA_DOWNLOAD)
@@ -59,6 +62,7 @@ def download(url: str, part: Path, patience: RetryPolicy, progress: Progress) ->
     wait, why = patience.wait, "no attempt was allowed"
     for attempt in range(patience.attempts):
         if attempt:
+            retrying(f"{why}; attempt {attempt + 1} of {patience.attempts} in {wait:g} s")
             time.sleep(wait)
             wait = min(2 * wait, patience.longest_wait)
         try:

@@ -46,6 +46,7 @@ def fetch(
     limits: Limits | None = None,
     *,
     pinned: bool = True,
+    retrying: Callable[[str], None] = lambda _: None,
 ) -> list[Fetched]:
     """Bring every split of `datasets` (None: of all) into `data_dir` (None: the default one), in benchmark order.
 
@@ -54,7 +55,8 @@ def fetch(
     `data_dir/<folder>/<file>`. No digest of an archive is published, so what counts is the pins of its members: a
     member gets its released name only when its digest is right. The archive (`<dataset>.part`) is removed, whatever
     becomes of it. A dataset that fails does not keep the others from being fetched. With `pinned` false no digest is
-    compared: that is for who is about to pin what there is.
+    compared: that is for who is about to pin what there is. `retrying` is given a sentence on each attempt that failed
+    and is made again.
 
     Raises, with the faults of every dataset, `InvalidInput` (DATA_NAME, DATA_DATASET, DATA_URL; DATA_ARCHIVE and
     DATA_DIGEST when the archive does not hold what is declared), `BackendError` (DATA_DOWNLOAD), `OutputError`
@@ -68,7 +70,7 @@ def fetch(
         if datasets is not None and dataset.name not in datasets:
             continue
         try:
-            fetched += _fetch_dataset(dataset, folder, progress, patience or RetryPolicy(), limits, pinned)
+            fetched += _fetch_dataset(dataset, folder, progress, patience or RetryPolicy(), limits, pinned, retrying)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
             message = f"{dataset.name} could not be kept in {folder}: {what}."
@@ -88,6 +90,7 @@ def _fetch_dataset(
     patience: RetryPolicy,
     limits: Limits | None,
     pinned: bool,
+    retrying: Callable[[str], None],
 ) -> list[Fetched]:
     splits = list(dataset.splits.values())
     if dataset.embedded is not None:
@@ -105,7 +108,7 @@ def _fetch_dataset(
                 missing = {data.file: data for data in splits if before[data.split][1] != "present"}
                 if missing:
                     targets = {file: before[data.split][0] for file, data in missing.items()}
-                    _bring(dataset, missing, targets, folder, progress, patience, limits, pinned)
+                    _bring(dataset, missing, targets, folder, progress, patience, limits, pinned, retrying)
         except Timeout:
             message = f"Another process is fetching {dataset.name} into {folder}."
             raise Interrupted(Fault("DATA_LOCKED", message, hint="Run the command again when it is done.")) from None
@@ -143,6 +146,7 @@ def _bring(
     patience: RetryPolicy,
     limits: Limits | None,
     pinned: bool,
+    retrying: Callable[[str], None],
 ) -> None:
     """Fetch `files` (by name) and give those that are right their names, which are `targets`."""
     part = folder / f"{dataset.name}.part"
@@ -165,7 +169,7 @@ def _bring(
             for file, path in unchecked.items():
                 download_from_hub(dataset.hub or "", dataset.revision or "", file, path)
         else:
-            download(dataset.url, part, patience, report)
+            download(dataset.url, part, patience, report, lambda why: retrying(f"{dataset.name}: {why}"))
             refused = _unpack(dataset.url, part, {prefix + file: path for file, path in unchecked.items()}, limits)
         for file, target in targets.items():
             member = prefix + file

@@ -88,6 +88,7 @@ def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
         hint = "It travels with the package: install the package again."
     elif dataset.path is not None:
         hint = "Put it there: nothing is fetched for a source with a `path`. Or name its folder with --data-dir."
+        hint += " Beside a card lies a copy of its benchmark: name the original with --benchmark."
     else:
         folder = default_data_dir() if data_dir is None else data_dir
         hint = f"Run `benchmark data fetch --data-dir {folder}`, or name the folder that holds it with --data-dir."
@@ -140,7 +141,8 @@ def load_items(task: Task, data: DataFile, path: Path) -> LoadedSplit:
         own = taken_of(parts.apart, data.folds)
         chosen = tuple(entry for entry, mine in zip(chosen, own, strict=True) if mine)
         if sum(own) != data.folds.rows:
-            message = f"The folds that are taken have {sum(own):,} rows, {data.folds.rows:,} are declared."
+            unit = "items" if isinstance(task.item.votes, VoteSpec) and task.item.votes.kind == "rows" else "rows"
+            message = f"The folds that are taken have {sum(own):,} {unit}, {data.folds.rows:,} are declared."
             hint = f"Correct datasets.{data.dataset}.splits.{data.split}.folds in the benchmark."
             faults.add("DATA_ROWS", message, hint=hint)
     items = tuple(entry for entry in chosen if isinstance(entry, Item))

@@ -15,7 +15,11 @@ from runner.tasks.data.paths import written
 
 ROWS = 2000
 _MOST_LABELS = 20
+_MOST_LETTERS = 50
+"""Of a name that is made; the schema allows 64."""
 _ID_NAMES = ("id", "uid", "item_id", "item", "uuid", "idx", "guid", "pairid", "post_id", "comment_id")
+_INDEX_NAMES = ('""', '"Unnamed: 0"', "Unnamed: 0")
+"""The column of row numbers that a data frame writes."""
 _NOT_VOTES = ("index", "year", "age", "length", "count", "total", "split", "fold", "")
 _ANSWER_NAMES = ("answer", "label", "annotation", "rating", "vote", "choice", "response", "judgment", "judgement")
 
@@ -69,6 +73,9 @@ def look_at(path: Path) -> Guess:
     doubts: list[str] = []
     id_path, repeats = _identifier(columns, len(values), keyed=rows[0].key is not None)
     votes, labels = _votes(columns, values, id_path, repeats, as_text)
+    if votes is None and (item := _item_of_people(columns, len(values))) is not None:
+        votes, labels = _of_people(columns, item)
+        id_path, repeats = (item, True) if votes is not None else (id_path, repeats)
     if votes is None:
         doubts.append("Where the votes stand could not be told.")
     if repeats and (votes is None or "rows" not in votes):
@@ -105,6 +112,7 @@ def _identifier(columns: Mapping[str, _Column], rows: int, *, keyed: bool) -> tu
         key=lambda name: _ID_NAMES.index(name.rpartition(".")[2].lower()),
     )
     names += [name for name in columns if name.lower().endswith(("_id", "id")) and name not in names]
+    names += [name for name in _INDEX_NAMES if name in columns]
     known = {name: [name_of(value) for value in columns[name].values] for name in names}
     whole = [name for name in names if len(known[name]) == rows and all(known[name])]
     for name in whole:
@@ -116,10 +124,27 @@ def _identifier(columns: Mapping[str, _Column], rows: int, *, keyed: bool) -> tu
     return "$line", False
 
 
+def _item_of_people(columns: Mapping[str, _Column], rows: int) -> str | None:
+    """What names an item where each row is one person's answer: what is one with a text that repeats, or the text."""
+    for text in _texts(columns, set()).values():
+        values = columns[text].values
+        if len(values) != rows or not 1 < rows / len(set(values)) <= 1000:
+            continue
+        for path, column in columns.items():
+            names = [name_of(value) for value in column.values]
+            pairs = set(zip(names, values, strict=False))
+            if path != text and len(names) == rows and all(names) and len(pairs) == len(set(names)) == len(set(values)):
+                return path
+        return text
+    return None
+
+
 def _votes(
     columns: Mapping[str, _Column], rows: Sequence[Any], id_path: str, repeats: bool, as_text: bool
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    for path, column in columns.items():
+    # Of what stands in the objects of a list, the answer is likelier than, say, the person.
+    for path in sorted(columns, key=lambda path: "*" in path and not any(word in path for word in _ANSWER_NAMES)):
+        column = columns[path]
         present = [value for value in column.values if value is not None]
         guess = None
         if present and all(isinstance(value, dict) for value in present):
@@ -159,7 +184,12 @@ def _of_lists(path: str, present: Sequence[Sequence[Any]]) -> tuple[dict[str, An
     if None in answers or len(answers) < 2:
         return None
     numbers = all(name is not None and name.isdigit() for name in answers)
-    if len(lengths) == 1 and numbers and (max(int(name or 0) for name in answers) >= next(iter(lengths))):
+    if (
+        len(lengths) == 1
+        and numbers
+        and "*" not in path
+        and (max(int(name or 0) for name in answers) >= next(iter(lengths)))
+    ):
         return {"counts": path}, {f"FILL-IN-{place}": "" for place in range(1, next(iter(lengths)) + 1)}
     if len(answers) <= _MOST_LABELS:
         return {"answers": path}, _labels(sorted(str(name) for name in answers))
@@ -169,10 +199,14 @@ def _of_lists(path: str, present: Sequence[Sequence[Any]]) -> tuple[dict[str, An
 def _of_people(columns: Mapping[str, _Column], id_path: str) -> tuple[dict[str, Any] | None, dict[str, str]]:
     """The column of one person's answers: few values, none of them alone."""
     best: list[tuple[bool, int, str, list[str]]] = []
+    items = [name_of(value) for value in columns[id_path].values]
     for path, column in columns.items():
         names = Counter(name_of(value) for value in column.values)
+        said = {(item, name_of(value)) for item, value in zip(items, column.values, strict=False)}
         if (
             path == id_path
+            # What all rows of an item say alike is no answer.
+            or len(said) == len(set(items))
             or None in names
             or not 1 < len(names) <= _MOST_LABELS
             or 2 * len(names) > len(column.values)
@@ -243,7 +277,7 @@ def _texts(columns: Mapping[str, _Column], used: set[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for _, path in sorted(found, reverse=True)[:4]:
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in path.rpartition(".")[2])
-        name = name.strip("_") or "text"
+        name = name.strip("_")[:_MOST_LETTERS] or "text"
         fields.setdefault(name if not name[0].isdigit() and not name.startswith("option_") else f"text_{name}", path)
     return fields
 
@@ -254,7 +288,7 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         made = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in name)
         made = made.strip("-") or "label"
-        made = made if made[0].isalpha() else f"label-{made}"
+        made = (made if made[0].isalpha() else f"label-{made}")[:_MOST_LETTERS]
         while made in labels:
             made += "-2"
         labels[made] = "" if made == name else name

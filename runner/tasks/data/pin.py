@@ -36,7 +36,9 @@ class Pinned:
     sha256: str
     """Hex sha256 of its file."""
     fold_rows: int | None
-    """Rows in its folds; None without folds."""
+    """Rows in its folds, or items where a row is one person's answer; None without folds."""
+    counts_items: bool
+    """Whether `fold_rows` counts items."""
 
 
 def pin_benchmark(path: Path, data_dir: Path | None) -> list[Pinned]:
@@ -100,16 +102,19 @@ def _pin(benchmark: Benchmark, data: DataFile, path: Path) -> Pinned:
     try:
         rows = count_rows(path)
         sha256 = canonical.sha256_file(path)
-        fold_rows = None if data.folds is None else _fold_rows(benchmark, data, path)
+        fold_rows, counts_items = (None, False) if data.folds is None else _fold_rows(benchmark, data, path)
     except OSError as error:
         raise InvalidInput(Fault("DATA_MISSING", f"The file cannot be read: {error.strerror}.", str(path))) from None
     if rows == 0:
         raise InvalidInput(Fault("DATA_ROWS", "The file has no rows.", str(path)))
-    return Pinned(data.dataset, data.split, rows, sha256, fold_rows)
+    if fold_rows == 0:
+        message = f"The folds that {data.dataset}/{data.split} takes have none of the {rows:,} rows of the file."
+        raise InvalidInput(Fault("DATA_FOLDS", message, str(path), hint="Take more folds, or deal into fewer."))
+    return Pinned(data.dataset, data.split, rows, sha256, fold_rows, counts_items)
 
 
-def _fold_rows(benchmark: Benchmark, data: DataFile, path: Path) -> int:
-    """How many rows are in the folds that are taken; items, where a task reads each row as one person's answer."""
+def _fold_rows(benchmark: Benchmark, data: DataFile, path: Path) -> tuple[int, bool]:
+    """How many rows are in the folds that are taken; or items, where a task reads each row as one person's answer."""
     folds = data.folds
     if folds is None:
         raise ValueError(f"{data.dataset}/{data.split} has no folds")
@@ -127,9 +132,9 @@ def _fold_rows(benchmark: Benchmark, data: DataFile, path: Path) -> int:
         parts = file_items(people[0], path, folds.apart)
         if parts.faults:
             raise InvalidInput(*parts.faults.faults(parts.rows))
-        return sum(taken_of(parts.apart, folds))
+        return sum(taken_of(parts.apart, folds)), True
     rows = read_rows(path, columns_of(folds.apart))
-    return sum(taken_of([apart_values(row.value, folds.apart) for row in rows if row.fault is None], folds))
+    return sum(taken_of([apart_values(row.value, folds.apart) for row in rows if row.fault is None], folds)), False
 
 
 def _edits(document: Document, text: str, pin: Pinned) -> list[tuple[int, int, str]]:

@@ -17,7 +17,7 @@ from support.sandbox_probes import NOT_EVERYWHERE, STOPPED_BY
 
 from runner.models.base import LoadOptions
 from runner.models.worker import isolation, landlock, process, seccomp
-from runner.models.worker.client import Limits, Worker
+from runner.models.worker.client import Limits, start_worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the protections are Linux's")
 
@@ -65,8 +65,8 @@ def facts(targets: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[
         monkeypatch.setenv("PYTHONSTARTUP", "/secret.py")
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         model = Path(targets["model"])
-        with closing(Worker([model], "cpu", Limits(start_seconds=30, load_seconds=30))) as worker:
-            worker.load(tiny_submission.of(model), model, None, LoadOptions(dtype=json.dumps(targets)))
+        with closing(start_worker([model], "cpu", Limits(start_seconds=30, load_seconds=30))) as worker:
+            worker.load(tiny_submission.of(model), str(model), None, LoadOptions(dtype=json.dumps(targets)))
             return worker.describe(), worker.isolation
 
     return run

@@ -7,13 +7,17 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_leaderboard_page import board
 
+from runner.archive.add import add
+from runner.archive.store import open_store
 from runner.report.html import card_page, comparison_page, leaderboard_page
+from runner.report.site import Settings, build_site
 from runner.scorecard.compare import compare
 from runner.scorecard.disagreements import histograms, item_shares, largest_differences
 from runner.scorecard.load import OpenCard, open_card
@@ -42,6 +46,25 @@ for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark'
   page.on('pageerror', error => seen.said.push(String(error)));
   await page.goto('file://' + file);
   seen.wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  const input = page.locator('.search input').first();
+  if (await input.count()) {
+    const table = page.locator('table.sortable').first(), rows = table.locator('tbody tr');
+    const before = await rows.count();
+    const name = (await rows.nth(before - 1).locator('th').innerText()).split(String.fromCharCode(10))[0];
+    await input.fill(name);
+    seen.found = await rows.evaluateAll(all => all.filter(row => !row.hidden).length);
+    await input.fill('no such words anywhere');
+    seen.nothing = await rows.evaluateAll(all => all.filter(row => !row.hidden).length);
+    await input.fill('');
+    // On a phone the heads are hidden from sight and worked by keyboard.
+    const button = table.locator('thead button').last();
+    const at = await button.evaluate(one => one.closest('th').cellIndex);
+    const values = () => rows.evaluateAll((all, at) => all.map(row => row.cells[at].textContent), at);
+    await button.evaluate(one => one.click());
+    const down = await values();
+    await button.evaluate(one => one.click());
+    seen.sorted = [down, await values()];
+  }
   await page.evaluate(() => document.querySelectorAll('details').forEach(one => { one.open = true; }));
   seen.wideOpen = await page.evaluate(() => document.documentElement.scrollWidth);
   seen.background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -110,21 +133,34 @@ def test_pages_in_a_browser(
         ),
         "unverified": card_page(open_card(run, None), None, "none were asked for."),
         "comparison": comparison_page(compare(run, other_run, keyring)),
-        "leaderboard": leaderboard_page(board(30)),
+        "leaderboard": leaderboard_page(replace(board(30), groups=2 * board(30).groups), lambda card: f"cards/{card}"),
     }
     files = []
     for name, text in pages.items():
         files.append(tmp_path / f"{name}.html")
         files[-1].write_text(text, encoding="utf-8")
+    store = open_store(str(tmp_path / "archive"))
+    add(store, [run, other_run], keyring)
+    build_site(store, keyring, tmp_path / "site", Settings(include_trial=True, data_dir=tmp_path))
+    with_script = []
+    for pattern in ("index.html", "boards/anecdotes-test-*", "items/anecdotes-test-*/index.html", "comparisons/*"):
+        files.append(min((tmp_path / "site").glob(pattern)))
+        with_script += [files[-1]] if pattern.startswith(("boards", "items")) else []
+    files.append(min((tmp_path / "site").glob("items/anecdotes-test-*/part-1.html")))
     script = tmp_path / "look.mjs"
     script.write_text(_LOOK, encoding="utf-8")
     arguments = ["node", str(script), str(libraries), chromium, json.dumps([str(file) for file in files])]
     done = subprocess.run(arguments, capture_output=True, encoding="utf-8", timeout=540, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     looks: list[dict[str, Any]] = json.loads(done.stdout)
-    assert len(looks) == 4 * len(pages)
+    assert len(looks) == 4 * len(files) == 4 * (len(pages) + 5)
     for seen in looks:
-        where = (Path(seen["file"]).stem, seen["colorScheme"], seen["width"])
+        where = (seen["file"], seen["colorScheme"], seen["width"])
+        assert ("found" in seen) == (Path(seen["file"]) in with_script), where
+        if "found" in seen:
+            assert (seen["found"], seen["nothing"]) == (1, 0), where
+            down, up = seen["sorted"]
+            assert (down, up) == (sorted(down, reverse=True), sorted(down)), where
         assert seen["requests"] == [f"file://{seen['file']}"], where
         assert seen["said"] == [], where
         assert seen["violations"] == [], where

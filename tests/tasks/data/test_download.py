@@ -64,6 +64,16 @@ def test_passing_failures_are_retried(server, part, status):
     assert len(server.seen) == 3
 
 
+def test_each_attempt_is_told_with_the_reason(server, part):
+    server.plan = ["503", "cut 150000"]
+    told: list[str] = []
+    download(server.url, part, QUICK, lambda done, total: None, told.append)
+    assert told == [
+        "the server answered 503; attempt 2 of 4 in 0.001 s",
+        "the connection ended after 150,000 of 400,000 bytes; attempt 3 of 4 in 0.002 s",
+    ]
+
+
 def test_attempts_are_bounded(server, part):
     server.plan = ["500"] * 100
     with pytest.raises(BackendError, match="the server answered 500") as caught:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from support.own_benchmark import own_benchmark
 
 from runner.config import load_benchmark
+from runner.config.detect import check_file
 from runner.core.errors import Fault, InvalidInput
 from runner.tasks.data import find_file, load_items
 from runner.tasks.data.forms import count_rows
 from runner.tasks.data.load import LoadedSplit
+from runner.tasks.data.pin import pin_benchmark
+from runner.tasks.data.propose import propose
 
 LABELS = {
     "nli": ["entailment", "neutral", "contradiction"],
@@ -381,6 +385,22 @@ def test_each_shape_is_read_to_the_right_counts(name: str, tmp_path: Path) -> No
     assert all(item.fields["text"] for item in loaded.items)
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_init_makes_a_benchmark_of_each_shape_that_only_has_gaps(name: str, tmp_path: Path) -> None:
+    """Whatever it could tell: the file is valid but for what a person has to say, and `pin` can read the data."""
+    file, content, *_ = SHAPES[name]
+    (tmp_path / Path(file).name).write_bytes(content)
+    path, _ = propose(tmp_path / "own", tmp_path / Path(file).name)
+    # One fold of one instead of five: most of these files have a row or two.
+    text = path.read_text(encoding="utf-8").replace("number: 5, take: [1, 2, 3, 4]", "number: 2, take: [1, 2]")
+    text = re.sub(r"      dev:\n.*\n.*take: \[5\].*\n", "", text)
+    path.write_text(text, encoding="utf-8")
+    if len(SHAPES[name][4]) == 1:
+        path.write_text(re.sub(r"        folds: .*\n", "", text), encoding="utf-8")
+    pin_benchmark(path, None)
+    assert {fault.code for fault in check_file(path)} == {"GAP"}
+
+
 def test_group_texts_and_skipped_rows(tmp_path: Path) -> None:
     loaded = read(tmp_path, SHAPES["group as number or null"][1], {"votes": "n", "group": "g"}, "hate")
     assert [item.group for item in loaded.items] == ["3", None]
@@ -655,6 +675,38 @@ WRONG: dict[str, tuple[str, bytes, str, dict[str, Any], tuple[str, int, str, str
         {"votes": "n"},
         ("DATA_VOTES", 1, "the text '4' was found", "`votes: {counts: n}`"),
         {"votes": {"counts": "n"}},
+    ),
+    "a column that is not there": (
+        "data.csv",
+        table("id,text,Yes,no", "a,t,4,1"),
+        "hate",
+        {"votes": {"columns": {"hateful": "yes", "fine": "no"}}},
+        ("DATA_VOTES", 2, "`yes` leads to no count of 'hateful'", '`"Yes"`'),
+        {"votes": {"columns": {"hateful": "Yes", "fine": "no"}}},
+    ),
+    "an id that is a fraction": (
+        "data.jsonl",
+        jsonl({"id": 1.5, "text": "t", "n": [4, 1]}),
+        "hate",
+        {"votes": "n"},
+        ("DATA_FIELD", 1, "Text or a whole number was expected, the number 1.5", "id: $line"),
+        {"id": "$line", "votes": "n"},
+    ),
+    "a count that is a fraction": (
+        "data.jsonl",
+        jsonl({"id": "a", "text": "t", "n": [3.5, 2.0]}),
+        "hate",
+        {"votes": "n"},
+        ("DATA_VOTES", 1, "the number 3.5 was found", ""),
+        None,
+    ),
+    "a person whose answer is another": (
+        "data.jsonl",
+        jsonl({"id": "a", "text": "t", "who": {"ann1": "fine", "ann2": "unsure"}}),
+        "hate",
+        {"votes": {"answers": "who"}},
+        ("DATA_LABEL", 1, "'unsure' is none of the answers", "ignore: [unsure]"),
+        {"votes": {"answers": "who", "ignore": ["unsure"]}},
     ),
     "thousands with a comma": (
         "data.csv",
