@@ -158,6 +158,11 @@ _API: dict[str, dict[str, Any]] = {
     "--api-key-file": {"metavar": "FILE", "type": FILE, "help": "File with the service's key."},
     "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Concurrent requests. [8]"},
     "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Attempts per request. [6]"},
+    "--api-max-cost": {
+        "metavar": "AMOUNT",
+        "type": click.FloatRange(min=0, min_open=True),
+        "help": "Stop when answers have cost this much, by the submission's price; the run can be resumed.",
+    },
     "--api-allow-http": {
         "metavar": "HOST",
         "help": "Allow prompts to travel unencrypted to this host, which the submission names.",
@@ -263,6 +268,7 @@ def access(
     api_key_file: Path | None,
     api_concurrency: int | None,
     api_attempts: int | None,
+    api_max_cost: float | None,
     api_unanswered: int | None,
 ) -> "Access | None":
     """The options of `api` as the value the runner takes; None where none of them is given."""
@@ -271,6 +277,7 @@ def access(
     values = {
         "base_url": api_base_url,
         "http_host": api_allow_http,
+        "max_cost": api_max_cost,
         "key_variable": api_key_env,
         "key_file": api_key_file,
         "concurrency": api_concurrency,
