@@ -181,6 +181,7 @@ def _prompt(name: str, value: dict[str, Any]) -> PromptSpec:
         samples=int(value["samples"]) if "samples" in value else None,
         temperature=float(value.get("temperature", 1.0)),
         top_p=float(value.get("top_p", 1.0)),
+        few_shot=int(value.get("few_shot", 0)),
     )
 
 

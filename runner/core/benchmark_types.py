@@ -170,6 +170,8 @@ class PromptSpec:
     """Divides the logits of what is drawn from."""
     top_p: float = 1.0
     """Least probability of the likeliest tokens that are drawn from."""
+    few_shot: int = 0
+    """Answered items of the split `train` that stand before the question."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def _answer_prompts(
     predict_seconds, answered, resumed = 0.0, 0, 0
     with _resumable(run, len(run_prompts)):
         if cached.answers is None:
-            predict_seconds, answered = _predict(opened, batches, run, progress)
+            predict_seconds, answered = _predict(opened, batches, run, settings, progress)
             resumed = len(run_prompts) - answered
         answers = list(cached.answers or _in_order(run_prompts, run.journal.done))
         checked = dict(cached.self_check or self_check(answers))
@@ -295,7 +295,11 @@ def _resumable(run: RunDir, total: int) -> Iterator[None]:
 
 
 def _predict(
-    opened: OpenedSubmission, steps: Sequence[Sequence[Prompt]], run: RunDir, progress: Progress
+    opened: OpenedSubmission,
+    steps: Sequence[Sequence[Prompt]],
+    run: RunDir,
+    settings: Settings,
+    progress: Progress,
 ) -> tuple[float, int]:
     """Answer every prompt that the journal does not hold; seconds taken and prompts answered now.
 
@@ -310,7 +314,10 @@ def _predict(
     started = time.monotonic()
     progress("predict", done, total)
     one_by_one = opened.submission.service is not None and any(prompt.sampling for step in steps for prompt in step)
+    most = None if settings.access is None else settings.access.max_cost
     for members, predictions in opened.backend.share(open_steps):
+        if most is not None:
+            _stop_at_cost(opened.submission, run, most)
         answers: list[Prediction] = []
         try:
             for answer in predictions:
@@ -330,6 +337,25 @@ def _predict(
         answered += len(members)
         progress("predict", done, total)
     return time.monotonic() - started, answered
+
+
+def _stop_at_cost(submission: Submission, run: RunDir, most: float) -> None:
+    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `most` or more; they are kept.
+
+    Raises `BackendError` (API_NO_USAGE) where the service does not count its tokens, so that nobody knows.
+    """
+    price = submission.service.price if submission.service is not None else None
+    if price is None:
+        return
+    usage = [answer.usage for answer in run.journal.done]
+    if None in usage:
+        message = "The service does not count tokens, so that --api-max-cost cannot hold."
+        raise BackendError(Fault("API_NO_USAGE", message, hint="Leave it out to go on; what was answered is kept."))
+    cost = sum(one[0] * price.input + one[1] * price.output for one in usage if one is not None) / 1e6
+    if cost >= most:
+        message = f"The answers have cost {cost:,.4g} {price.currency}, {most:g} are allowed; they are kept."
+        hint = "Run the same command with a larger --api-max-cost to go on from there."
+        raise Interrupted(Fault("API_MAX_COST", message, str(run.path), hint=hint))
 
 
 def _in_order(questions: Sequence[Prompt], answers: Sequence[Prediction]) -> list[Prediction]:

@@ -131,10 +131,11 @@ def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> 
 
 
 def _drawing(spec: PromptSpec) -> Json:
-    """How answers are drawn; nothing for prompts after which none are, so that their digests stay."""
+    """How answers are drawn and which examples are shown; nothing for prompts with neither: their digests stay."""
+    shown = {"few_shot": spec.few_shot} if spec.few_shot else {}
     if spec.samples is None:
-        return {}
-    return {"samples": spec.samples, "temperature": spec.temperature, "top_p": spec.top_p}
+        return shown
+    return {**shown, "samples": spec.samples, "temperature": spec.temperature, "top_p": spec.top_p}
 
 
 def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:

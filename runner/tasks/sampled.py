@@ -29,8 +29,10 @@ def final_answer(text: str, thinking: Thinking | None, *, begun: bool = False) -
     """
     marks = thinking or DEFAULT_THINKING
     if not begun:
+        before, closed, after = text.partition(marks.close)
         if not text.lstrip().startswith(marks.open):
-            return text
+            # A service's own template may have begun the thought that ends here.
+            return after if closed and marks.open not in before else text
         text = text.lstrip().removeprefix(marks.open)
     _, closed, answer = text.partition(marks.close)
     return answer if closed else None

@@ -19,6 +19,9 @@ from runner.tasks.data.load import LoadedSplit, find_file, load_items
 from runner.tasks.data.locate import default_data_dir, is_file, places
 from runner.tasks.prompts import all_prompts, sampling_of, writing_of
 
+EXAMPLES = "train"
+"""The split that items are taken from to be shown with their answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -64,6 +67,8 @@ class TaskData:
     """Items of the calibration split that the model answers."""
     skipped: int
     """Rows of the scored split that are not scored."""
+    examples: tuple[Item, ...] = ()
+    """Items of the split `train` that prompts show with their answers, as many as the one that shows most."""
 
     def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
         """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
@@ -114,7 +119,11 @@ class Selection:
 
     def only(self, parts: tuple[TaskData, ...]) -> "Selection":
         """The same run over fewer tasks; data that no task uses any more is dropped."""
-        used = {f"{part.dataset}/{split}" for part in parts for split in (part.split, part.fitting_split)}
+        used = {
+            f"{part.dataset}/{split}"
+            for part in parts
+            for split in (part.split, part.fitting_split, *([EXAMPLES] if part.examples else []))
+        }
         return replace(self, tasks=parts, data={name: entry for name, entry in self.data.items() if name in used})
 
 
@@ -213,7 +222,15 @@ def _load(
         data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
         return loaded
 
+    shots = max((benchmark.prompts[name].few_shot for name in task.prompts), default=0)
+    if shots and (EXAMPLES not in dataset.splits or EXAMPLES in (split, fit.split)):
+        message = f"Prompts of {task.name!r} show examples of the split {EXAMPLES!r}, "
+        other = EXAMPLES in dataset.splits
+        message += "which is scored or fitted on itself." if other else f"which {dataset_name!r} does not have."
+        raise InvalidInput(Fault("FEW_SHOT", message, str(choice.benchmark)))
     split_names = _splits(dataset, split, fit.split)
+    if shots and EXAMPLES not in split_names:
+        split_names.append(EXAMPLES)
     loaded: dict[str, LoadedSplit] = {}
     faults: list[Fault] = []
     for name in split_names:
@@ -234,6 +251,7 @@ def _load(
         fitting=fitting,
         asked_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
         skipped=len(scored.skipped),
+        examples=_seeded_part(loaded[EXAMPLES].items, shots, fit.seed) if shots else (),
     )
 
 
@@ -315,8 +333,10 @@ def prompts(selection: Selection) -> list[Prompt]:
     selected_prompts: list[Prompt] = []
     for part in selection.tasks:
         specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
-        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
-        selected_prompts.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored, part.examples))
+        selected_prompts.extend(
+            all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting, part.examples)
+        )
     return selected_prompts
 
 

@@ -148,3 +148,23 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
     if len(found) > 1:
         assert found[0].options != found[1].options or not found[0].scored
         assert (found[0].writing, found[0].sampling) != (found[1].writing, found[1].sampling) or found[0].scored
+
+
+@pytest.mark.parametrize("name", ["dilemmas-letters", "dilemmas-written", "dilemmas-sampled"])
+def test_examples_stand_before_the_question_in_its_order_with_the_answer_of_most(name):
+    known = factories.benchmark()
+    spec = replace(known.prompts[name], few_shot=1)
+    example = Item("e", {"first": "paying $5", "second": "running"}, (1, 4), None, None)
+    item = Item("i", {"first": "eating", "second": "sleeping"}, (3, 2), None, None)
+    alone = list(all_prompts([spec], LABELS, "dev", [item]))
+    shown = list(all_prompts([spec], LABELS, "dev", [item], [example, example]))
+    for order, (bare, full) in enumerate(zip(alone, shown, strict=True)):
+        begun = text(full).removesuffix(text(bare))
+        assert begun.count("paying $5") == 1
+        answer = {
+            "dilemmas-letters": "BA"[order],
+            "dilemmas-written": ("A: 20%, B: 80%", "A: 80%, B: 20%")[order],
+            "dilemmas-sampled": "BA"[order],
+        }[name]
+        assert begun.endswith(f"\nAnswer: {answer}\n\n")
+        assert prompt_sha256(full) != prompt_sha256(bare)

@@ -28,6 +28,7 @@ SQUARE = Thinking("[THINK]", "[/THINK]", 100)
         ("<think>A", None, False, None),
         ("let me see\nB</think>A", None, True, "A"),
         ("let me see A", None, True, None),
+        ("let me see\nB</think>\nA", None, False, "\nA"),
         ("[THINK]B[/THINK]A", SQUARE, False, "A"),
         ("<think>B</think>A", SQUARE, False, "<think>B</think>A"),
         ("A <think>B</think>", None, False, "A <think>B</think>"),

@@ -188,6 +188,55 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
     return run
 
 
+PRICED = SUBMISSION + "  price: {{currency: EUR, input: 1000, output: 10000}}\n"
+
+
+def test_a_dry_run_says_what_a_run_would_take_and_asks_nobody(
+    command: Command, script: Proxy, tmp_path: Path, root: Path
+) -> None:
+    path = tmp_path / "submission.yaml"
+    path.write_text(PRICED.format(url=script.url), encoding="utf-8")
+    done = command("evaluate", path, *CHOSEN, "--dry-run", "--quiet", "-o", tmp_path / "out")
+    told = json.loads(done.stdout)
+    # Five items to score and five to fit on, in both orders; eight answers of eight tokens at most to each.
+    assert (told["prompts"], told["answers"]) == (20, 160)
+    assert (told["requests"]["value"], told["requests"]["at_most"]) == (20, 160)
+    assert told["output_tokens"]["at_most"] == 160 * 8
+    assert "rule of thumb" in told["input_tokens"]["source"]
+    assert (told["seconds"]["value"], told["memory_bytes"]["value"]) == (None, None)
+    read = told["input_tokens"]["value"]
+    assert told["cost"]["value"] == pytest.approx((read * 1000 + 1280 * 10000) / 1e6)
+    assert told["cost"]["at_most"] == pytest.approx((8 * read * 1000 + 1280 * 10000) / 1e6)
+    assert (script.asked, (tmp_path / "out").exists()) == ([], False)
+    lines = command("evaluate", path, *CHOSEN, "--dry-run", "-o", tmp_path / "out").stdout
+    assert "160 answers" in lines
+    assert "EUR" in lines
+    model = root / "submissions" / "tiny-llama" / "submission.yaml"
+    local = json.loads(command("evaluate", model, *CHOSEN, "--dry-run", "-q", "-o", tmp_path / "out").stdout)
+    assert local["input_tokens"]["source"] == "counted by the submission's own tokenizer"
+    assert local["cost"]["value"] is None
+    assert local["memory_bytes"]["value"] > 0
+
+
+def test_a_run_stops_at_its_cost_and_goes_on_with_more(command: Command, script: Proxy, tmp_path: Path) -> None:
+    service = script.always = Answering(["A", "B"])
+    path = tmp_path / "submission.yaml"
+    path.write_text(PRICED.format(url=script.url), encoding="utf-8")
+    arguments = ["evaluate", path, *CHOSEN, "--api-base-url", script.url, "--api-concurrency", 2, "-q"]
+    arguments += ["-o", tmp_path / "out"]
+    # A prompt costs 20 tokens in and 16 out: 0.02 + 0.16.
+    done = command(*arguments, "--api-max-cost", 1, code=5)
+    assert "API_MAX_COST" in done.stderr
+    assert "The answers have cost 1.08 EUR, 1 are allowed" in " ".join(done.stderr.split())
+    assert len(script.asked) == 6
+    run = Path(command(*arguments, "--api-max-cost", 100).stdout.splitlines()[-1])
+    assert service.given == 160
+    card = json.loads((run / "scorecard.json").read_text(encoding="utf-8"))
+    assert card["submission"]["model"]["facts"]["cost"]["amount"] == pytest.approx(20 * 0.18)
+    path.write_text(SUBMISSION.format(url=script.url), encoding="utf-8")
+    assert "price" in command(*arguments, "--api-max-cost", 1, code=1).stderr
+
+
 @dataclass
 class Deciding:
     """A service that always gives one question the same answer, one at a time, in a while; it counts them."""
