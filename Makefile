@@ -85,7 +85,7 @@ fuzz: $(VENV)/.installed-dev  ## random bytes and documents for every reader, MI
 
 mutants: $(VENV)/.installed-dev  ## change the program at random places, run the tests that should notice: SAMPLE=40 for each ROOM, SEED=1
 	$(PIP) install --constraint $(LOCK) --editable '.[mutants]'
-	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(ROOM)
+	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write) $(ROOM)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
