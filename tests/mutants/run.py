@@ -1,5 +1,6 @@
 """Change the program at random places and see whether the fast tests notice: make mutants [SAMPLE=40] [ROOM=signing].
 
+Every change that no test noticed is printed. Those that are the same program are listed in equal.json, with why.
 mutmut makes the changes, finds the tests that run a changed function, and runs those in a fork. A seed draws the
 sample. What people read is left alone: a change of a text with spaces, of an annotation or of a docstring is no mutant.
 Exit code 1: fewer than nine of ten were noticed.
@@ -12,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from mutmut.utils.format_utils import get_mutant_name
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "results" / "mutants"
+PAGE = ROOT / "CONTRIBUTING.md"
 EQUAL = Path(__file__).with_name("equal.json")
 BESIDE = ("schemas", "submissions", "docs", "requirements", "benchmark.yaml", "README.md")
 ENOUGH = 0.9
@@ -84,11 +87,11 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=40, help="mutants of each room; 0: all (hours)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="write rooms and survivors as JSON")
+    parser.add_argument("--write", action="store_true", help=f"write the rooms' rows into {PAGE.name}")
     parser.add_argument("rooms", nargs="*", help=", ".join(ROOMS))
     given = parser.parse_args()
     equal = json.loads(EQUAL.read_text(encoding="utf-8"))
-    rows, survivors = [], []
+    rows = []
     for name in given.rooms or list(ROOMS):
         started = time.monotonic()
         prepare(name, ROOMS[name])
@@ -99,8 +102,7 @@ def main() -> int:
         for mutant in unnoticed:
             why = equal.get(mutant.key)
             print(f"\n{mutant.name}: {UNNOTICED[codes[mutant.name]]}{f'; the same program: {why}' if why else ''}")
-            print(mutant.diff)
-            survivors.append({"room": name, "key": mutant.key, "why": why})
+            print(f"{mutant.diff}\n{json.dumps(mutant.key, ensure_ascii=False)}")
         row = {
             "room": name,
             "made": len(drawn),
@@ -111,8 +113,8 @@ def main() -> int:
         rows.append(row)
         print(f"\n{row}, {time.monotonic() - started:.0f} s", flush=True)
     print("\n" + table(rows))
-    if given.output:
-        given.output.write_text(json.dumps({"seed": given.seed, "rooms": rows, "survivors": survivors}, indent=1))
+    if given.write:
+        write(rows)
     noticed = sum(row["noticed"] for row in rows) / sum(row["made"] - row["same program"] for row in rows)
     return 0 if noticed >= ENOUGH else 1
 
@@ -210,11 +212,21 @@ def _settings(room: Room) -> str:
     return ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8") + f"\n[tool.mutmut]\n{settings}\n"
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[dict[str, str | int]]) -> str:
     """The rows as Markdown."""
     head = list(rows[0])
     cells = [head, ["---"] * len(head), *([str(value) for value in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def write(rows: list[dict[str, str | int]]) -> None:
+    """Put the rows in the place of those of the same rooms."""
+    before, old, after = re.split(r"(?<=<!-- mutants -->\n)|(?=<!-- /mutants -->)", PAGE.read_text(encoding="utf-8"))
+    lines = [line.strip("| ").split(" | ") for line in old.splitlines()]
+    known = {cells[0]: dict(zip(rows[0], cells, strict=True)) for cells in lines[2:]}
+    known |= {str(row["room"]): {name: str(value) for name, value in row.items()} for row in rows}
+    in_order = [known[name] for name in ROOMS if name in known]
+    PAGE.write_text(f"{before}{table(in_order)}\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
