@@ -58,7 +58,15 @@ def ray_session(address: str | None, cpus: int, *, cuda: bool) -> Iterator[Modul
 def _connect(address: str | None, cpus: int, cuda: bool, folder: str | None) -> ModuleType:
     import ray
     import ray._private.worker
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
+    if address is None and ray_constants.ENABLE_RAY_CLUSTER:
+        message = "Ray was imported before this run, and would listen on every network of this machine."
+        hint = "Import nothing of Ray before, or start a cluster and give its address."
+        raise BackendError(Fault("CLUSTER", message, hint=hint))
+    # A process that was in another cluster before remembers its token.
+    AuthenticationTokenLoader.instance().reset_cache()
     # It prints to standard output what became of lost actors, which this package tells in its own words.
     ray._private.worker.listen_error_messages = lambda *_: None
     own: dict[str, Any] = {
