@@ -11,6 +11,7 @@ from runner.scoring.metrics import METRICS
 def test_the_picture_is_the_one_that_the_command_draws(root: Path, drawing: Any) -> None:
     drawn = drawing.draw(drawing.example_task())
     assert (root / "docs" / "pictures" / "scorecard.svg").read_text(encoding="utf-8") == drawn
+    assert "None" not in drawn
     tree = ElementTree.fromstring(drawn)
     assert tree.tag == "{http://www.w3.org/2000/svg}svg"
     assert not [element for element in tree.iter() if element.tag.endswith("script")]
