@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz bench bench-scaling bench-rows lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -83,6 +83,10 @@ fuzz: $(VENV)/.installed-dev  ## random bytes and documents for every reader, MI
 	$(PIP) install --constraint $(LOCK) --editable '.[fuzz]' || echo "no atheris here: without coverage"
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
+mutants: $(VENV)/.installed-dev  ## change the program at random places, run the tests that should notice: SAMPLE=40 for each ROOM, SEED=1
+	$(PIP) install --constraint $(LOCK) --editable '.[mutants]'
+	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write) $(ROOM)
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -100,7 +104,7 @@ golden: $(VENV)/.installed-dev  ## write the golden files anew; read the differe
 # A version that is pinned stays; raise one with UPGRADE='--upgrade-package NAME', all with UPGRADE=--upgrade.
 UPGRADE ?=
 EXTRAS = $(shell $(BIN)/python -c 'import tomllib; \
-  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families", "ray")))')
+  print(*(f"--extra {name}" for name in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name not in ("dev", "fuzz", "families", "mutants", "ray")))')
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --no-annotate --custom-compile-command 'make lock' $(UPGRADE) \
   --python-version 3.11 --python-platform x86_64-manylinux_2_28
 HASHED = $(COMPILE) --generate-hashes --constraint $(LOCK)
@@ -126,6 +130,9 @@ image-reproducible: $(VENV)/.installed-dev  ## build both images twice from noth
 image-cuda: $(VENV)/.installed-dev  ## build the image for GPUs for real, some gigabytes, and run it on the processor
 	PYTHON=$(BIN)/python .ci/image-test cuda
 
+pictures: $(VENV)/.installed  ## draw the pictures of the documentation anew, from the cards in docs/pictures/cards and the sample
+	$(BIN)/python docs/pictures/make.py
+
 PEER := results/speed/peer
 SPEED := $(if $(DATA),--data-dir $(DATA)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
@@ -143,6 +150,12 @@ bench-scaling: $(VENV)/.installed-dev  ## how the cost grows with prompts, lengt
 
 bench-rows: $(VENV)/.installed-dev  ## seconds and memory of reading a million made rows of JSON lines, CSV and Parquet
 	$(BIN)/python tests/speed/rows.py
+
+bench-ray: $(VENV)/.installed-dev  ## start and steps of the Ray engine, and nodes beside cores; ROUNDS=…
+	$(BIN)/python tests/speed/ray_engine.py $(if $(ROUNDS),--rounds $(ROUNDS))
+
+gpu-check: $(VENV)/.installed-dev  ## what a CUDA device computes and how fast, in one table: eight minutes at most
+	$(BIN)/python tests/gpu/check.py
 
 clean:
 	rm -rf $(VENV) results dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,25 +35,27 @@ def main() -> None:
         weights = folder / "model.safetensors"
         hostile.write_raw(weights, raw, b"")
         os.truncate(weights, 8 + len(raw) + hostile.data_bytes(header))
-        print(f"{weights.stat().st_size / 1e9:.1f} GB, sparse, seconds:")
-
-        def measure(name: str, started: float, read: int) -> None:
-            print(f"{name:28}{time.monotonic() - started:8.1f}   {(_read() - read) / 1e9:5.1f} GB read here")
-
-        started, read = time.monotonic(), _read()
-        check_model(folder)
-        measure("check (validate)", started, read)
-        started, read = time.monotonic(), _read()
-        # Its config.json and shapes do not fit together; binding asks for neither.
-        PrivateView(folder, "model").close()
-        measure("private view: open, hash", started, read)
-        started, read = time.monotonic(), _read()
-        subprocess.run(["sha256sum", str(weights)], check=True, stdout=subprocess.DEVNULL)
-        measure("sha256sum", started, read)
+        print(f"{weights.stat().st_size / 1e9:.1f} GB, sparse")
+        print(f"{'':26}{'seconds':>10}{'of processor':>14}{'GB read':>10}")
+        with _measured("check (validate)"):
+            check_model(folder)
+        with _measured("private view: open, hash"):
+            # Its config.json and shapes do not fit together; binding asks for neither.
+            PrivateView(folder, "model").close()
+        with _measured("sha256sum"):
+            subprocess.run(["sha256sum", str(weights)], check=True, stdout=subprocess.DEVNULL)
         if shutil.disk_usage(top).free > 2 * weights.stat().st_size:
-            started, read = time.monotonic(), _read()
-            subprocess.run(["cp", "--sparse=never", str(weights), str(weights) + ".copy"], check=True)
-            measure("cp, every byte", started, read)
+            with _measured("cp, every byte"):
+                subprocess.run(["cp", "--sparse=never", str(weights), str(weights) + ".copy"], check=True)
+
+
+@contextmanager
+def _measured(name: str) -> Iterator[None]:
+    """Print seconds by the clock and of the processor, and what was read, of this process and its ended children."""
+    started, used, read = time.monotonic(), sum(os.times()[:4]), _read()
+    yield
+    seconds, processor = time.monotonic() - started, sum(os.times()[:4]) - used
+    print(f"{name:26}{seconds:10.1f}{processor:14.1f}{(_read() - read) / 1e9:10.1f}", flush=True)
 
 
 def _read() -> int:

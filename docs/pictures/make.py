@@ -1,19 +1,35 @@
-"""Draw the picture of docs/read-a-scorecard.md from a run on the embedded sample: `python docs/pictures/make.py`."""
+"""Draw the pictures of the documentation: `python docs/pictures/make.py`.
+
+`scorecard.svg` is of an invented model on the embedded sample. `card.svg` and `board.svg` are of the signed cards in
+`cards`: SmolLM2-135M-Instruct on all dev Dilemmas, as docs/real-models.md has it, and other people.
+"""
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from runner.archive.add import add
+from runner.archive.leaderboard import Group, leaderboard
+from runner.archive.store import open_store
 from runner.core import resources
 from runner.core.types import Prediction
+from runner.report.html.leaderboard import leaderboard_chart
 from runner.report.html.plots import scale_over, strip
 from runner.report.html.render import figure
 from runner.report.html.words import strata_in_order
+from runner.scorecard import filenames
 from runner.scorecard.build import build_tasks
+from runner.scorecard.load import open_card
+from runner.scorecard.signed_run import benchmark_of
+from runner.signing.keyring import keyring_of
 from runner.tasks.selection import RunConfig, Selection, align_predictions, prompts, select
 
 HERE = Path(__file__).parent
@@ -56,8 +72,28 @@ def example_task() -> dict[str, Any]:
     return found
 
 
-def draw(task: dict[str, Any]) -> str:
-    """The picture as SVG."""
+def real_cards() -> tuple[dict[str, Any], Group]:
+    """The Dilemmas of SmolLM2's card in plain text, verified, and the board of all cards."""
+    key = load_pem_public_key((HERE / "cards" / "key.pub.pem").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    keyring = keyring_of(key)
+    files = sorted((HERE / "cards").glob("*.sigstore.json"))
+    with TemporaryDirectory() as folder:
+        store = open_store(f"{folder}/archive")
+        for file in files:
+            run = Path(folder) / file.name.removesuffix(".sigstore.json")
+            run.mkdir()
+            shutil.copy(file, run / filenames.BUNDLE)
+            card = open_card(run, keyring).card
+            add(store, [run], keyring, benchmark_file=benchmark_of(card, run, None))
+        group = leaderboard(store, keyring).groups[0]
+        card = open_card(Path(folder) / "smollm2-135m-instruct-plain", keyring).card
+    task: dict[str, Any] = card["tasks"]["dilemmas"]
+    return task, group
+
+
+def draw(task: dict[str, Any], title: str | None = None) -> str:
+    """The picture of a task of a card as SVG: with numbers for the text that explains it, or with a title."""
     estimate = task["metrics"][METRIC]
     interval = estimate["confidence_interval"]
     prior, ceiling = task["baselines"]["prior"][METRIC]["value"], task["ceiling"][METRIC]["value"]
@@ -67,6 +103,7 @@ def draw(task: dict[str, Any]) -> str:
     estimates = {name: parts[name]["metrics"][METRIC] for name in strata_in_order(parts)}
     bounds = {name: one["confidence_interval"] for name, one in estimates.items()}
     values = [one["value"] for one in estimates.values()] + [part["ceiling"] for part in parts.values()]
+    values = [value for value in values if value is not None]
     values += [end[side] for end in bounds.values() for side in ("lower", "upper")]
     scale = scale_over(values, lower_is_better=True)
     environment = Environment(
@@ -74,6 +111,7 @@ def draw(task: dict[str, Any]) -> str:
     )
     environment.filters["figure"] = figure
     return environment.get_template("scorecard.svg.j2").render(
+        title=title,
         way=strip(way, estimate["value"], *ends),
         prior=(way.at(prior), prior),
         ceiling=(way.at(ceiling), ceiling),
@@ -94,5 +132,16 @@ def draw(task: dict[str, Any]) -> str:
     )
 
 
+def pictures() -> dict[str, str]:
+    """Name → SVG of every picture that this file draws."""
+    task, group = real_cards()
+    return {
+        "scorecard.svg": draw(example_task()),
+        "card.svg": draw(task, "SmolLM2-135M-Instruct, 2,340 Dilemmas"),
+        "board.svg": leaderboard_chart(group),
+    }
+
+
 if __name__ == "__main__":
-    (HERE / "scorecard.svg").write_text(draw(example_task()), encoding="utf-8")
+    for name, text in pictures().items():
+        (HERE / name).write_text(text, encoding="utf-8")

@@ -55,7 +55,7 @@ def tensor_faults(lora: Lora, header: Header, modules: Mapping[str, tuple[int, i
         faults.append(Fault("ADAPTER_TENSORS", message, file=file))
     if bare := targets - set(parts):
         faults.append(Fault("ADAPTER_TENSORS", f"Targets without tensors: {shown_some(bare)}.", file=file))
-    met = {ending for name in targets for ending in _endings(name)}
+    met = {ending for name in targets for ending in endings(name)}
     if unmet := {target for target in lora.targets - met if not _is_left_out(lora, target)}:
         where = "in the base" if modules is not None else "among the tensors"
         faults.append(Fault("ADAPTER_TENSORS", f"Targets without a module {where}: {shown_some(unmet)}.", file=file))
@@ -93,7 +93,7 @@ def _shapes(tensors: Mapping[str, tuple[int, ...]]) -> str:
 
 def _is_target(lora: Lora, module: str) -> bool:
     """Whether peft would put LoRA on this module of the base: a target is a whole name or its end."""
-    if _is_left_out(lora, module) or lora.targets.isdisjoint(_endings(module)):
+    if _is_left_out(lora, module) or lora.targets.isdisjoint(endings(module)):
         return False
     if module in lora.targets or not lora.layers:
         return True
@@ -105,10 +105,10 @@ def _is_target(lora: Lora, module: str) -> bool:
 
 def _is_left_out(lora: Lora, module: str) -> bool:
     """Whether a module is excluded by name, or part of a head that is saved whole."""
-    return not lora.excluded.isdisjoint(_endings(module)) or not lora.heads.isdisjoint(module.split("."))
+    return not lora.excluded.isdisjoint(endings(module)) or not lora.heads.isdisjoint(module.split("."))
 
 
-def _endings(module: str) -> list[str]:
+def endings(module: str) -> list[str]:
     """`a.b.c`, `b.c` and `c` for the module `a.b.c`."""
     parts = module.split(".")
     return [".".join(parts[start:]) for start in range(len(parts))]
@@ -116,5 +116,5 @@ def _endings(module: str) -> list[str]:
 
 def _rank(lora: Lora, module: str) -> int:
     """The rank of a module: that of the first pattern, in the order of the file, that its name ends with."""
-    endings = frozenset(_endings(module))
-    return next((rank for pattern, rank in lora.ranks.items() if pattern in endings), lora.rank)
+    ends = frozenset(endings(module))
+    return next((rank for pattern, rank in lora.ranks.items() if pattern in ends), lora.rank)

@@ -1,7 +1,7 @@
 """Check the files of a submission before anything loads them: every static fault of a model and of an adapter."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Literal
 from runner.artifacts import config
 from runner.artifacts.adapter import WEIGHTS, Lora, read_adapter
 from runner.artifacts.adapter_effect import no_effect_faults
-from runner.artifacts.adapter_tensors import tensor_faults
+from runner.artifacts.adapter_tensors import endings, tensor_faults
 from runner.artifacts.config import FAMILIES, read_config
 from runner.artifacts.config_keys import unknown_keys
 from runner.artifacts.extra_tensors import computed_tensors, extra_faults
@@ -104,6 +104,20 @@ def check_model(folder: Path, *, chat: bool = True) -> tuple[tuple[Fault, ...], 
         files=tree.used(),
     )
     return tuple(faults), facts
+
+
+def unknown_modules(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of `names` that are no module of the model in `folder`, nor the end of one's name; and what there is.
+
+    What there is are the last parts of the names of the modules. Nothing is unknown where the names in the file may not
+    be the model's, or cannot be read. `lm_head` is not looked for: tied to the embeddings it is in no file.
+    """
+    _, facts = check_model(folder, chat=False)
+    if facts is None or facts.modules is None:
+        return [], []
+    known = {ending for module in facts.modules for ending in endings(module)}
+    last = sorted({module.rpartition(".")[2] for module in facts.modules})
+    return [name for name in names if name not in known and name != "lm_head"], last
 
 
 def check_adapter(

@@ -51,7 +51,8 @@ class PrivateView:
         """Bind the files of `folder`; without `weights` only what a tokenizer needs.
 
         `before` is what `stat_files` saw before the files were checked: what is bound is that, or `BYTES_CHANGED`.
-        Raises `InvalidInput` with the faults of the folder, `OutputError` if a copy cannot be written.
+        Raises `InvalidInput` with the faults of the folder, `OutputError` (OUTPUT_UNWRITABLE) if the folder, a copy or
+        a link cannot be made.
         """
         faults, tree = walk(folder, kind)
         raise_faults(faults)
@@ -59,11 +60,13 @@ class PrivateView:
         try:
             self._root, self._lock = make_private_folder(_PREFIX)
         except OSError as error:
-            message = f"There is no place for a private folder: {error.strerror}."
-            raise InvalidInput(Fault("FILE_UNREADABLE", message, file=error.filename)) from None
+            raise _unwritable("A private folder cannot be made", error, error.filename) from None
         try:
             self.folder = self._root / kind
-            self.folder.mkdir()
+            try:
+                self.folder.mkdir()
+            except OSError as error:
+                raise _unwritable("A private folder cannot be made", error, self.folder) from None
             seen = None if before is None else {stat[0]: stat for stat in before}
             names = [name for name in tree.used() if weights or not name.endswith(_WEIGHTS)]
             self.files = [self._bind(tree, name, seen) for name in names]
@@ -96,11 +99,14 @@ class PrivateView:
 
     def _link(self, tree: Tree, name: str, handle: int) -> None:
         """A link to an open handle, which leads to the file itself whatever its name comes to mean."""
-        if sys.platform != "linux":
-            (self.folder / name).symlink_to(tree.path(name).resolve())
-            return
-        self._handles.append(os.dup(handle))
-        (self.folder / name).symlink_to(_HANDLES / str(self._handles[-1]))
+        target = tree.path(name).resolve()
+        if sys.platform == "linux":
+            self._handles.append(os.dup(handle))
+            target = _HANDLES / str(self._handles[-1])
+        try:
+            (self.folder / name).symlink_to(target)
+        except OSError as error:
+            raise _unwritable(f"The private link to {name} cannot be made", error, self.folder) from None
 
     def _write_settings(self, tree: Tree, kind: Kind) -> None:
         """Write the settings anew, from the bytes that were bound and the keys that are known."""
@@ -113,13 +119,11 @@ class PrivateView:
                 self._write(name, json.dumps(known, sort_keys=True).encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        """Write a file of the view; a full disk is no fault of the file that was read."""
+        """Write a file of the view."""
         try:
             (self.folder / name).write_bytes(data)
         except OSError as error:
-            message = f"The private copy of {name} cannot be written: {error.strerror or error}."
-            hint = "Make room there, or set TMPDIR to a folder on another disk."
-            raise OutputError(Fault("OUTPUT_UNWRITABLE", message, file=str(self.folder), hint=hint)) from None
+            raise _unwritable(f"The private copy of {name} cannot be written", error, self.folder) from None
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +140,13 @@ class PrivateView:
             shutil.rmtree(self._root, ignore_errors=True)
             os.close(self._lock)
         self._lock = -1
+
+
+def _unwritable(what: str, error: OSError, place: Path | str | None) -> OutputError:
+    """A disk that is full or closed to us is no fault of the file that was read."""
+    hint = "Make room there, or set TMPDIR to a folder on another disk."
+    file = None if place is None else str(place)
+    return OutputError(Fault("OUTPUT_UNWRITABLE", f"{what}: {error.strerror or error}.", file=file, hint=hint))
 
 
 def _reduce(name: str, document: Mapping[str, Any], bound: Tree, tree: Tree) -> dict[str, Any]:

@@ -46,11 +46,56 @@ data_dir = click.option(
     metavar="DIR",
     help="Folder of the data files. [default: that of `benchmark data fetch`]",
 )
+
+
+def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completion of the names of suites, tasks or splits that the benchmark of the command line has."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+        from runner.config.benchmark import load_benchmark
+        from runner.core.errors import UserError
+
+        try:
+            known = load_benchmark(benchmark_path(context.params.get("benchmark_file")))
+        except UserError:
+            return []
+        suite = known.suites.get(context.params.get("suite") or "")
+        names = {
+            "suite": list(known.suites),
+            "task": list(known.tasks if suite is None else suite.datasets),
+            "split": [
+                split
+                for dataset in (known.datasets if suite is None else dict.fromkeys(suite.datasets.values()))
+                for split in known.datasets[dataset].splits
+            ],
+        }
+        return [name for name in dict.fromkeys(names[kind]) if name.startswith(incomplete)]
+
+    return complete
+
+
 suite = click.option(
-    "--suite", default=None, metavar="NAME", help="Set of tasks to run. [default: full, or the only suite]"
+    "--suite",
+    default=None,
+    metavar="NAME",
+    help="Set of tasks to run. [default: full, or the only suite]",
+    shell_complete=_complete("suite"),
 )
-tasks = click.option("--task", "tasks", multiple=True, metavar="NAME", help="Use this task only; may repeat.")
-split = click.option("--split", default=None, metavar="NAME", help="Split to score. [default: the suite's]")
+tasks = click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    help="Use this task only; may repeat.",
+    shell_complete=_complete("task"),
+)
+split = click.option(
+    "--split",
+    default=None,
+    metavar="NAME",
+    help="Split to score. [default: the suite's]",
+    shell_complete=_complete("split"),
+)
 limit = click.option(
     "--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Use the first N items only; not comparable."
 )
@@ -113,6 +158,11 @@ _API: dict[str, dict[str, Any]] = {
     "--api-key-file": {"metavar": "FILE", "type": FILE, "help": "File with the service's key."},
     "--api-concurrency": {"metavar": "N", "type": click.IntRange(1, 256), "help": "Concurrent requests. [8]"},
     "--api-attempts": {"metavar": "N", "type": click.IntRange(1, 20), "help": "Attempts per request. [6]"},
+    "--api-max-cost": {
+        "metavar": "AMOUNT",
+        "type": click.FloatRange(min=0, min_open=True),
+        "help": "Stop when answers have cost this much, by the submission's price; the run can be resumed.",
+    },
     "--api-allow-http": {
         "metavar": "HOST",
         "help": "Allow prompts to travel unencrypted to this host, which the submission names.",
@@ -126,10 +176,10 @@ _API: dict[str, dict[str, Any]] = {
 api = _all(*(click.option(name, default=None, **settings) for name, settings in _API.items()))
 elicitation = click.option(
     "--elicitation",
-    type=click.Choice(["logprob", "verbalized"]),
+    type=click.Choice(["logprob", "verbalized", "sampled"]),
     default="logprob",
     show_default=True,
-    help="Read log-probabilities, or let the model write the distribution: two tracks.",
+    help="Read log-probabilities, let the model write the distribution, or draw answers and count: three tracks.",
 )
 
 engine = _all(
@@ -218,6 +268,7 @@ def access(
     api_key_file: Path | None,
     api_concurrency: int | None,
     api_attempts: int | None,
+    api_max_cost: float | None,
     api_unanswered: int | None,
 ) -> "Access | None":
     """The options of `api` as the value the runner takes; None where none of them is given."""
@@ -226,6 +277,7 @@ def access(
     values = {
         "base_url": api_base_url,
         "http_host": api_allow_http,
+        "max_cost": api_max_cost,
         "key_variable": api_key_env,
         "key_file": api_key_file,
         "concurrency": api_concurrency,

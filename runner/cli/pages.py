@@ -1,5 +1,6 @@
 """Commands that show finished scorecards to others: report, export."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,13 +92,16 @@ def report(
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["eee", "hf-eval-results", "csv"]),
+    type=click.Choice(["eee", "hf-eval-results", "csv", "latex", "mlflow"]),
     required=True,
-    help="Every Eval Ever, the Hub's .eval_results, or a CSV table.",
+    help="Every Eval Ever, the Hub's .eval_results, a CSV or LaTeX table, or MLflow's file store.",
 )
 @options.keyring
 @_UNVERIFIED
+@click.option("--force", is_flag=True, help="Also export cards that may not be compared.")
+@click.option("--items", is_flag=True, help="eee: also a row per item; needs predictions and data.")
 @options.benchmark
+@options.data_dir
 @click.option(
     "--dataset-id", default=None, metavar="OWNER/NAME", help="hf-eval-results: the benchmark's dataset on the Hub."
 )
@@ -108,7 +112,7 @@ def report(
     type=options.FILE,
     default=None,
     metavar="PATH",
-    help="csv: a file [default: standard output]; otherwise a folder [default: export].",
+    help="csv, latex: a file [default: standard output]; otherwise a folder [default: export].",
 )
 @options.quiet
 def export(
@@ -116,7 +120,10 @@ def export(
     target: str,
     keyring: Path | None,
     unverified: bool,
+    force: bool,
+    items: bool,
     benchmark_file: Path | None,
+    data_dir: Path | None,
     dataset_id: str | None,
     source_url: str | None,
     output: Path | None,
@@ -133,20 +140,40 @@ def export(
 
     if target == "hf-eval-results" and dataset_id is None:
         raise click.UsageError("--to hf-eval-results needs --dataset-id: a result there belongs to a benchmark.")
+    if items and target != "eee":
+        raise click.UsageError("--items is for --to eee.")
     trusted = None if unverified else options.trusted_keys(keyring)
     cards = [open_card(path, trusted, benchmark_file) for path in scorecards]
-    if target == "csv":
-        _tell(formats.TABLE_LOST, quiet)
-        _write(formats.table(cards), output or Path("-"))
+    if not force:
+        formats.refuse_not_comparable(cards)
+    if target in ("csv", "latex"):
+        make, lost = (formats.table, formats.TABLE_LOST) if target == "csv" else (formats.latex, formats.LATEX_LOST)
+        _tell(lost, quiet)
+        _write(make(cards), output or Path("-"))
         return
-    if target == "eee":
-        files = [formats.every_eval_ever(opened, int(time.time())) for opened in cards]
-    else:
-        files = [formats.eval_results(opened, dataset_id or "", source_url) for opened in cards]
+    files: list[formats.Exported] = []
+    if target == "mlflow":
+        files = formats.mlflow(cards)
+    for opened in cards if target != "mlflow" else ():
+        if target == "hf-eval-results":
+            files.append(formats.eval_results(opened, dataset_id or "", source_url))
+        else:
+            record = formats.every_eval_ever(opened, int(time.time()))
+            files += formats.with_items(record, opened, benchmark_file, data_dir) if items else [record]
+    folder = output or Path("export")
     formats.refuse_equal_paths(files)
     _tell(tuple(dict.fromkeys(sentence for file in files for sentence in file.lost)), quiet)
     for file in files:
-        _write(file.content, (output or Path("export")) / file.path)
+        _write(file.content, folder / file.path, say=target != "mlflow")
+    if target == "mlflow":
+        store = folder / "mlruns"
+        click.echo(store)
+        look = "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri mlruns"
+        _tell((f"Look at it with: cd {shlex.quote(str(folder))} && {look}",), quiet)
+    if target == "eee":
+        paths = " ".join(shlex.quote(str(file.path)) for file in files)
+        check = f"cd {shlex.quote(str(folder))} && python -m every_eval_ever validate {paths}"
+        _tell((f"Check them where they lie, with the format's own program (Python 3.12 or newer): {check}",), quiet)
 
 
 def _tell(lost: "tuple[str, ...]", quiet: bool) -> None:
@@ -170,7 +197,7 @@ def _shares(
         return {}, error.faults[0].message
 
 
-def _write(text: str, path: Path) -> None:
+def _write(text: str, path: Path, *, say: bool = True) -> None:
     from runner.core.files import write_whole
     from runner.evaluation.run_dir import unwritable
 
@@ -182,4 +209,5 @@ def _write(text: str, path: Path) -> None:
         write_whole(path, text.encode())
     except OSError as problem:
         raise unwritable(path, problem) from None
-    click.echo(path)
+    if say:
+        click.echo(path)

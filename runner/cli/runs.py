@@ -1,5 +1,6 @@
 """Commands that check or measure: validate, evaluate, merge, score."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,7 @@ from runner.cli import options
 
 if TYPE_CHECKING:
     from runner.evaluation.shards import Shard
+    from runner.tasks.selection import RunConfig
 
 
 @click.command()
@@ -108,6 +110,9 @@ def _shard(context: click.Context, _parameter: click.Parameter, value: str | Non
     is_eager=True,
     help="Run nothing; print a Slurm script that runs this command line in parts and merges them.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what a run would ask and take: prompts, tokens, time, memory, money."
+)
 @options.api
 @options.nonce
 @options.key
@@ -127,6 +132,7 @@ def evaluate(
     engine: str,
     ray_address: str | None,
     script: str | None,
+    dry_run: bool,
     nonce: str | None,
     key_file: Path | None,
     quiet: bool,
@@ -137,6 +143,11 @@ def evaluate(
     tokens = options.token_count(batch_tokens)
     if script is not None:
         click.echo(_sbatch_script(submission), nl=False)
+        return
+    if dry_run:
+        selected = {name: value for name, value in more.items() if not name.startswith("api_")}
+        config = options.choice(**selected, prompts=prompts, elicitation=elicitation)
+        _dry_run(submission, config, output_dir, dtype, quiet)
         return
     from runner.evaluation import evaluate as walk
     from runner.models.base import LoadOptions
@@ -157,6 +168,21 @@ def evaluate(
     if not quiet:
         terminal.print_card(card, every_metric=verbose)
     click.echo(folder)
+
+
+def _dry_run(submission: Path, config: "RunConfig", output_dir: Path, dtype: str | None, quiet: bool) -> None:
+    """Print what a run would take, one line for each amount; under --quiet as one JSON object."""
+    from dataclasses import asdict
+
+    from runner.evaluation.dry_run import estimate
+    from runner.report.estimate import lines
+
+    result = estimate(submission, config, output_dir, dtype)
+    if quiet:
+        click.echo(json.dumps(asdict(result), allow_nan=False))
+        return
+    for line in lines(result):
+        click.echo(line)
 
 
 @click.command()

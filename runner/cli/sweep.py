@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 @options.elicitation
 @options.output_dir
 @click.option("--archive", default=None, metavar="ARCHIVE", help="Add the cards to this archive, and rank all in it.")
+@click.option(
+    "--include-trial", is_flag=True, help="Also rank runs of a suite for trying things, and runs with --limit."
+)
 @click.option("--baseline", default=None, metavar="NAME", help="Compare every submission with this one.")
 @click.option(
     "--cache/--no-cache",
@@ -48,6 +51,7 @@ def sweep(
     elicitation: str,
     output_dir: Path,
     archive: str | None,
+    include_trial: bool,
     baseline: str | None,
     cache: bool,
     cache_dir: Path | None,
@@ -113,7 +117,13 @@ def sweep(
         hint = "Run the same command again to go on from there."
         raise Interrupted(Fault("INTERRUPTED", message, str(output_dir), hint=hint))
     ranked = board.rank(
-        output_dir, records, trusted, archive=archive, benchmark_file=benchmark_file, data_dir=config.data_dir
+        output_dir,
+        records,
+        trusted,
+        archive=archive,
+        benchmark_file=benchmark_file,
+        data_dir=config.data_dir,
+        include_trial=include_trial,
     )
     compare = partial(board.compare_with, benchmark_file=benchmark_file, data_dir=config.data_dir)
     compared = [] if spec.baseline is None else compare(output_dir, records, spec.baseline, trusted)

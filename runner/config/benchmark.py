@@ -142,6 +142,7 @@ def _task(name: str, value: dict[str, Any]) -> Task:
         prompts=tuple(value["prompts"]),
         strata=tuple(value.get("strata", ())),
         verbalized=tuple(value.get("verbalized", ())),
+        sampled=tuple(value.get("sampled", ())),
         ordinal=bool(value.get("ordinal", False)),
     )
 
@@ -177,6 +178,10 @@ def _prompt(name: str, value: dict[str, Any]) -> PromptSpec:
         shorten=value.get("shorten"),
         max_new_tokens=int(value["max_new_tokens"]) if "max_new_tokens" in value else None,
         zero_percent=float(value["zero_percent"]) if "zero_percent" in value else None,
+        samples=int(value["samples"]) if "samples" in value else None,
+        temperature=float(value.get("temperature", 1.0)),
+        top_p=float(value.get("top_p", 1.0)),
+        few_shot=int(value.get("few_shot", 0)),
     )
 
 

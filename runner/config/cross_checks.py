@@ -122,7 +122,7 @@ def _task(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     path: JsonPath = ("tasks", name)
     task = document.value["tasks"][name]
     prompts = _section(document, "prompts")
-    for key, elicitation in (("prompts", "logprob"), ("verbalized", "verbalized")):
+    for key, elicitation in (("prompts", "logprob"), ("verbalized", "verbalized"), ("sampled", "sampled")):
         for number, prompt in enumerate(task.get(key, ()) if prompts is not None else ()):
             at: JsonPath = (*path, key, number)
             if prompts is None or prompt not in prompts:
@@ -220,7 +220,7 @@ def _prompt(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     path: JsonPath = ("prompts", name)
     prompt = document.value["prompts"][name]
     tasks = _section(document, "tasks")
-    yield from _surface_forms(document, path, prompt["options"])
+    yield from _surface_forms(document, path, prompt["options"], whole=prompt["elicitation"] == "sampled")
     yield from _elicitation(document, path, prompt)
     if tasks is None:
         return
@@ -232,9 +232,12 @@ def _prompt(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
         yield from _templates(document, path, prompt, task["labels"], list(task["item"]["fields"]))
 
 
-def _surface_forms(document: Document, path: JsonPath, options: list[list[str]]) -> Iterator[Fault]:
+def _surface_forms(
+    document: Document, path: JsonPath, options: list[list[str]], *, whole: bool = False
+) -> Iterator[Fault]:
     """No form may be given twice or begin another: what counts for one answer would also count for the other.
 
+    Where answers are drawn a form is the `whole` line, and may begin another.
     Forms of different answers must also differ by more than blanks around them, which chat templates may strip.
     """
     forms = [(number, index, form) for number, group in enumerate(options) for index, form in enumerate(group)]
@@ -242,7 +245,7 @@ def _surface_forms(document: Document, path: JsonPath, options: list[list[str]])
         for other_number, _, other in forms[:position]:
             if form == other:
                 message = f"The answer {shown(form)} is given twice."
-            elif form.startswith(other) or other.startswith(form):
+            elif not whole and (form.startswith(other) or other.startswith(form)):
                 message = f"Of the answers {shown(other)} and {shown(form)} one begins the other."
             elif number != other_number and form.strip() == other.strip():
                 message = f"The answers {shown(other)} and {shown(form)} of two options differ only in blanks."
@@ -253,15 +256,17 @@ def _surface_forms(document: Document, path: JsonPath, options: list[list[str]])
 
 def _elicitation(document: Document, path: JsonPath, prompt: Mapping[str, Any]) -> Iterator[Fault]:
     """What a written answer needs, and nothing of it where none is written."""
-    written = prompt["elicitation"] == "verbalized"
-    for key in ("max_new_tokens", "zero_percent"):
-        if written and key not in prompt:
-            message = f"A prompt with the elicitation 'verbalized' needs {key!r}."
+    kind = prompt["elicitation"]
+    for key, (needed, taken) in _WRITTEN_KEYS.items():
+        if kind in needed and key not in prompt:
+            message = f"A prompt with the elicitation {kind!r} needs {key!r}."
             yield fault_at(document, "ELICITATION", (*path, "elicitation"), message, key=True)
-        elif not written and key in prompt:
-            message = f"{key!r} is for prompts with the elicitation 'verbalized'."
+        elif kind not in taken and key in prompt:
+            message = f"{key!r} is for prompts with the elicitation {' or '.join(map(repr, taken))}."
             yield fault_at(document, "ELICITATION", (*path, key), message, key=True)
-    if not written:
+    if kind == "sampled":
+        yield from _drawn(document, path, prompt)
+    if kind != "verbalized":
         return
     for number, forms in enumerate(prompt["options"]):
         if len(forms) != 1 or _NAME.fullmatch(forms[0]) is None:
@@ -271,6 +276,29 @@ def _elicitation(document: Document, path: JsonPath, prompt: Mapping[str, Any]) 
         if cue != cue.rstrip(" "):
             message = "The cue ends with a blank, which a tokenizer would put before the answer's first word."
             yield fault_at(document, "CUE", (*path, "cue", kind), message)
+
+
+_BOTH, _SAMPLED = ("verbalized", "sampled"), ("sampled",)
+_WRITTEN_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "max_new_tokens": (_BOTH, _BOTH),
+    "zero_percent": (("verbalized",), ("verbalized",)),
+    "samples": (_SAMPLED, _SAMPLED),
+    "temperature": ((), _SAMPLED),
+    "top_p": ((), _SAMPLED),
+}
+"""Key to the elicitations that need it, and those that take it."""
+
+
+def _drawn(document: Document, path: JsonPath, prompt: Mapping[str, Any]) -> Iterator[Fault]:
+    """What answers that are drawn need: a sample in each order, and answers that are lines without blanks around."""
+    if "samples" in prompt and prompt["samples"] % len(prompt["orders"]):
+        message = f"{prompt['samples']} samples cannot be shared by {len(prompt['orders'])} orders alike."
+        yield fault_at(document, "SAMPLES", (*path, "samples"), message, "Give a multiple of the number of orders.")
+    for number, forms in enumerate(prompt["options"]):
+        for index, form in enumerate(forms):
+            if form != form.strip() or "\n" in form:
+                message = f"The answer {shown(form)} is compared with a line without blanks around it."
+                yield fault_at(document, "OPTIONS", (*path, "options", number, index), message, "Leave the blanks out.")
 
 
 def _labels(document: Document, path: JsonPath, prompt: Mapping[str, Any], labels: list[str]) -> Iterator[Fault]:

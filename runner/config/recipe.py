@@ -58,12 +58,17 @@ def _disagreements(document: Document, sound: _Sound) -> Iterator[Fault]:
     def fault(message: str, *path: str, hint: str | None = None) -> Fault:
         return fault_at(document, "RECIPE", path, message, hint, key=True)
 
-    base, training, method, objective, data = map(part, ("base", "training", "method", "objective", "data"))
+    names = ("base", "training", "method", "objective", "data", "evaluation")
+    base, training, method, objective, data, evaluation = map(part, names)
     if "backend" in base:
         yield from (fault(message, *path) for message, *path in _wrong_for_backend(base, training, objective, data))
     if training and ("epochs" in training) == ("steps" in training):
         which = "both 'epochs' and 'steps'" if "steps" in training else "neither 'epochs' nor 'steps'"
         yield fault(f"There is {which}, exactly one was expected.", "training")
+    if "epochs" not in training and evaluation.get("every", 0) > training.get("steps", float("inf")):
+        message = f"Every {evaluation['every']} steps is never: the training has {training['steps']}."
+        hint = "Write a number up to `training.steps`, or leave it out to evaluate at the end only."
+        yield fault(message, "evaluation", "every", hint=hint)
     if method.get("kind") == "lora":
         for key in (key for key in _LORA if key not in method):
             yield fault(f"The method lora needs {key!r}.", "method", "kind")

@@ -8,7 +8,7 @@ from runner.core.benchmark_types import Benchmark
 RELEASED: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("moral-ambiguity", "1.0.0"): "sha256:90a34f1c9c352cce836338657380b31f3b5c7e587ae98d2a2890eedb7d339308",
-        ("moral-ambiguity", "2.0.0"): "sha256:171dba26fa42295df76954e0854c9cb084850ff522bb8f3eb3503d353232c7b5",
+        ("moral-ambiguity", "2.0.0"): "sha256:09c7060ee0a4ac11592eb9084132c595c73ee7472309b592589d2fa12ea38b93",
     }
 )
 

@@ -11,7 +11,7 @@ from runner.config.service import DEFAULT_BASE_URL, base_url_fault, normal_base_
 from runner.config.source import SUBMISSION_BYTES, Document, JsonPath, fault_at, read
 from runner.core import canonical
 from runner.core.errors import Fault, raise_faults
-from runner.core.types import AdapterRef, HeadSpec, ModelRef, Price, ServiceRef, Submission
+from runner.core.types import AdapterRef, HeadSpec, ModelRef, Price, ServiceRef, Submission, Thinking
 
 _PLACE = frozenset({"path", "repository", "revision", "digest"})
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -21,9 +21,14 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """By backend: the keys that its model must have."""
 _TAKEN: Mapping[str, frozenset[str]] = {
-    "causal": _PLACE | {"format", "template_arguments", "dtype", "quantization"},
+    "causal": _PLACE | {"format", "template_arguments", "dtype", "quantization", "thinking", "system_prompt"},
     "encoder": _PLACE | {"dtype", "head"},
-    "api": frozenset({"api", "model", "base_url", "api_version", "top_logprobs", "echo", "price", "parameters"}),
+    "api": frozenset(
+        {
+            *("api", "model", "base_url", "api_version", "top_logprobs", "echo", "price", "parameters"),
+            *("thinking", "system_prompt"),
+        }
+    ),
 }
 """By backend: the keys that its model may have, besides `backend` itself."""
 _TEMPLATE_NAMES = frozenset(
@@ -67,6 +72,7 @@ def submission_faults(document: Document) -> tuple[Fault, ...]:
             backend = usable.get("backend")
             wrong = list(_key_faults(document, section, backend)) if backend is not None else []
             wrong += _argument_faults(document, part, usable)
+            wrong += _system_faults(document, part, usable)
             if isinstance(head := section.get("head"), dict) and "kind" in head and sound(("model", "head", "kind")):
                 wrong += _head_faults(document, head)
             faults += wrong
@@ -108,6 +114,13 @@ def _argument_faults(document: Document, part: str, model: Mapping[str, Any]) ->
             message = f"The chat template is given {name!r} by the benchmark."
             hint = "Give only arguments of the template's own, such as `enable_thinking`."
             yield fault_at(document, "SCHEMA", (part, "template_arguments", name), message, hint, key=True)
+
+
+def _system_faults(document: Document, part: str, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """A turn of the system where there are no turns."""
+    if "system_prompt" in model and (model.get("format") == "plain" or model.get("api") == "completions"):
+        message = "Plain text has no turns, so there is none of the system either."
+        yield fault_at(document, "SCHEMA", (part, "system_prompt"), message, "Delete the key.", key=True)
 
 
 def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) -> Iterator[Fault]:
@@ -246,6 +259,8 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
         price=None if price is None else Price(price["currency"], float(price["input"]), float(price["output"])),
         api_version=model.get("api_version"),
         max_tokens_name=parameters.get("max_tokens_name"),
+        thinking=_thinking(model["thinking"]) if "thinking" in model else None,
+        system_prompt=model.get("system_prompt"),
         omitted=tuple(sorted(name for name, value in parameters.items() if value is None)),
     )
 
@@ -253,6 +268,7 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
 def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
     """The model that a file in the folder `home` describes by the value `model`."""
     quantization = model.get("quantization", "none")
+    place = _place(home, model)
     return ModelRef(
         backend=model["backend"],
         format=_format(model),
@@ -260,7 +276,12 @@ def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
         quantization=None if quantization == "none" else quantization,
         head=_head(model["head"]) if "head" in model else None,
         template_arguments=model.get("template_arguments", {}),
-        **_place(home, model),
+        thinking=_thinking(model["thinking"]) if "thinking" in model else None,
+        system_prompt=model.get("system_prompt"),
+        path=place["path"],
+        repository=place["repository"],
+        revision=place["revision"],
+        digest=place["digest"],
     )
 
 
@@ -268,6 +289,10 @@ def _format(model: Mapping[str, Any]) -> str | None:
     if model["backend"] == "encoder":
         return None
     return str(model.get("format") or ("chat" if model.get("api") == "chat" else "plain"))
+
+
+def _thinking(value: Mapping[str, Any]) -> Thinking:
+    return Thinking(value["open"], value["close"], int(value["max_thought_tokens"]))
 
 
 def _head(value: Mapping[str, Any]) -> HeadSpec:

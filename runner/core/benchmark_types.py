@@ -128,6 +128,8 @@ class Task:
     """How items are grouped for reporting."""
     verbalized: tuple[str, ...] = ()
     """Prompts after which the model writes the distribution."""
+    sampled: tuple[str, ...] = ()
+    """Prompts after which answers are drawn."""
     ordinal: bool = False
     """Whether the labels have an order, that of `labels`."""
 
@@ -141,7 +143,7 @@ class PromptSpec:
     task: str
     """Name of its task."""
     elicitation: str
-    """logprob or verbalized."""
+    """logprob, verbalized or sampled."""
     orders: tuple[tuple[str, ...], ...]
     """Permutations of the labels; under `order`, option j stands for the label `order[j]`."""
     shows: Mapping[str, str]
@@ -159,9 +161,17 @@ class PromptSpec:
     shorten: str | None
     """The one field whose end may be cut to meet `max_tokens`."""
     max_new_tokens: int | None = None
-    """Most tokens that a model writes; None unless verbalized."""
+    """Most tokens that a model writes; None unless verbalized or sampled."""
     zero_percent: float | None = None
     """What a written 0 counts as, in percent; None unless verbalized."""
+    samples: int | None = None
+    """Answers that are drawn of an item, in all orders together; None unless sampled."""
+    temperature: float = 1.0
+    """Divides the logits of what is drawn from."""
+    top_p: float = 1.0
+    """Least probability of the likeliest tokens that are drawn from."""
+    few_shot: int = 0
+    """Answered items of the split `train` that stand before the question."""
 
 
 @dataclass(frozen=True, slots=True)

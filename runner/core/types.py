@@ -58,6 +58,18 @@ class HeadSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """How a model thinks before it answers, where answers are drawn."""
+
+    open: str
+    """What a thought begins with."""
+    close: str
+    """What a thought ends with."""
+    max_thought_tokens: int
+    """Tokens that a thought may have beside those of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """Which model, and how it is asked."""
 
@@ -81,6 +93,10 @@ class ModelRef:
     """What an encoder answers; None for others."""
     template_arguments: Mapping[str, str | bool | float] = field(default_factory=dict)
     """Arguments of the chat template."""
+    thinking: Thinking | None = None
+    """How the model thinks before it answers; None where the submission does not say that it does."""
+    system_prompt: str | None = None
+    """What the model is told before the question, in a turn of the system; None by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,10 @@ class ServiceRef:
     """What the service calls the limit of written tokens; None: as its address tells."""
     omitted: tuple[str, ...] = ()
     """Parameters that are not sent, since the service refuses them: temperature, top_p."""
+    thinking: Thinking | None = None
+    """How the model thinks before answers that are drawn; None where the submission does not say that it does."""
+    system_prompt: str | None = None
+    """What the model is told before the question; None by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +208,22 @@ class VerbalizedFormat:
     """Most tokens that are written."""
 
 
+@dataclass(frozen=True, slots=True)
+class SamplingFormat:
+    """How answers are drawn from a model, and which texts count for which label."""
+
+    answers: tuple[tuple[str, ...], ...]
+    """Texts that count for each label, in label order."""
+    samples: int
+    """How many answers are drawn in this order of presentation."""
+    temperature: float
+    """Divides the logits."""
+    top_p: float
+    """Least probability of the likeliest tokens that are drawn from; 1 for all."""
+    max_new_tokens: int
+    """Most tokens of an answer, its thought aside."""
+
+
 class PromptKey(NamedTuple):
     """What tells one prompt of a run from another, and which answer is its own."""
 
@@ -236,7 +272,14 @@ class Prompt:
     shown: tuple[str, ...] = ()
     """Text that stands for each label in the prompt; empty where none does."""
     writing: VerbalizedFormat | None = None
-    """How the distribution is written; None where options are scored."""
+    """How the distribution is written; None unless it is."""
+    sampling: SamplingFormat | None = None
+    """How answers are drawn; None unless they are."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether options are scored: nothing is written."""
+        return self.writing is None and self.sampling is None
 
     @property
     def key(self) -> PromptKey:
@@ -254,7 +297,7 @@ class Prediction:
     """Id of the item."""
     log_scores: tuple[float, ...] | None
     """One unnormalised natural-log score per label, in label order; None only where a written answer cannot be
-    parsed."""
+    parsed, or more drawn answers failed than could be read."""
     split: str | None = None
     """Name of the split."""
     prompt_id: str | None = None
@@ -287,6 +330,12 @@ class Prediction:
     """What a service says answered."""
     system_fingerprint: str | None = None
     """What a service says of its set-up."""
+    samples: Mapping[str, int] | None = None
+    """How often each label was drawn, by name in label order; None unless answers were drawn."""
+    failures: int | None = None
+    """Drawn answers that could not be read; None unless answers were drawn."""
+    failed: tuple[str, ...] | None = None
+    """Last lines of the first of these."""
 
     @property
     def key(self) -> PromptKey:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from runner.core import clock, environment
 from runner.core.canonical import digest
 from runner.core.errors import BackendError, Fault, Interrupted, InvalidInput, raise_faults
 from runner.core.files import write_whole
-from runner.core.types import Prediction, Prompt, Submission
+from runner.core.types import Prediction, Prompt, PromptKey, Submission
 from runner.evaluation import result_cache, run_dir
 from runner.evaluation.batching import plan_steps
 from runner.evaluation.open_submission import OpenedSubmission, open_submission, resolve_folders, stat_submission
@@ -29,6 +29,8 @@ from runner.models.cluster import check_ray
 from runner.models.worker import device_names
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
+from runner.tasks import sampled
+from runner.tasks.sampled import united
 from runner.tasks.selection import RunConfig, Selection, align_predictions, prompts, select_for
 
 Progress = Callable[[str, int, int], None]
@@ -226,7 +228,7 @@ def _answer_prompts(
     predict_seconds, answered, resumed = 0.0, 0, 0
     with _resumable(run, len(run_prompts)):
         if cached.answers is None:
-            predict_seconds, answered = _predict(opened, batches, run, progress)
+            predict_seconds, answered = _predict(opened, batches, run, settings, progress)
             resumed = len(run_prompts) - answered
         answers = list(cached.answers or _in_order(run_prompts, run.journal.done))
         checked = dict(cached.self_check or self_check(answers))
@@ -293,40 +295,87 @@ def _resumable(run: RunDir, total: int) -> Iterator[None]:
 
 
 def _predict(
-    opened: OpenedSubmission, steps: Sequence[Sequence[Prompt]], run: RunDir, progress: Progress
+    opened: OpenedSubmission,
+    steps: Sequence[Sequence[Prompt]],
+    run: RunDir,
+    settings: Settings,
+    progress: Progress,
 ) -> tuple[float, int]:
     """Answer every prompt that the journal does not hold; seconds taken and prompts answered now.
 
     Raises `InvalidInput` (BYTES_CHANGED) once a loaded file was written to.
     """
-    known = {answer.key for answer in run.journal.done}
-    total, done, answered = sum(map(len, steps)), len(known), 0
+    known: dict[PromptKey, list[Prediction]] = {}
+    for answer in run.journal.done:
+        known.setdefault(answer.key, []).append(answer)
+    open_steps = [questions for step in steps if (questions := _open_questions(step, known))]
+    total, answered = sum(map(len, steps)), 0
+    done = total - sum(map(len, open_steps))
     started = time.monotonic()
     progress("predict", done, total)
-    unanswered = ([prompt for prompt in step if prompt.key not in known] for step in steps)
-    for members, predictions in opened.backend.share([step for step in unanswered if step]):
+    one_by_one = opened.submission.service is not None and any(prompt.sampling for step in steps for prompt in step)
+    most = None if settings.access is None else settings.access.max_cost
+    for members, predictions in opened.backend.share(open_steps):
+        if most is not None:
+            _stop_at_cost(opened.submission, run, most)
         answers: list[Prediction] = []
         try:
             for answer in predictions:
                 answers.append(answer)
+                if one_by_one:  # each is paid for, and there may be many to a prompt
+                    run.journal.append([answer])
         except BaseException:
-            if answers:  # those that a service gave before it failed, or we were stopped, are paid for
+            if answers and not one_by_one:  # those that a service gave before it failed, or we were stopped, are paid
                 run.journal.append(answers)
             raise
-        if [answer.key for answer in answers] != [prompt.key for prompt in members]:
+        if list(dict.fromkeys(answer.key for answer in answers)) != [prompt.key for prompt in members]:
             raise BackendError(Fault("RUN_INCONSISTENT", "The backend did not answer each prompt once, in order."))
         opened.raise_if_modified()
-        run.journal.append(answers)
+        if not one_by_one:
+            run.journal.append(answers)
         done += len(members)
         answered += len(members)
         progress("predict", done, total)
     return time.monotonic() - started, answered
 
 
+def _stop_at_cost(submission: Submission, run: RunDir, most: float) -> None:
+    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `most` or more; they are kept.
+
+    Raises `BackendError` (API_NO_USAGE) where the service does not count its tokens, so that nobody knows.
+    """
+    price = submission.service.price if submission.service is not None else None
+    if price is None:
+        return
+    usage = [answer.usage for answer in run.journal.done]
+    if None in usage:
+        message = "The service does not count tokens, so that --api-max-cost cannot hold."
+        raise BackendError(Fault("API_NO_USAGE", message, hint="Leave it out to go on; what was answered is kept."))
+    cost = sum(one[0] * price.input + one[1] * price.output for one in usage if one is not None) / 1e6
+    if cost >= most:
+        message = f"The answers have cost {cost:,.4g} {price.currency}, {most:g} are allowed; they are kept."
+        hint = "Run the same command with a larger --api-max-cost to go on from there."
+        raise Interrupted(Fault("API_MAX_COST", message, str(run.path), hint=hint))
+
+
 def _in_order(questions: Sequence[Prompt], answers: Sequence[Prediction]) -> list[Prediction]:
     """Answers in the order of the questions; `KeyError` if one is missing would be our bug."""
-    by_key = {answer.key: answer for answer in answers}
-    return [by_key[question.key] for question in questions]
+    by_key: dict[PromptKey, list[Prediction]] = {}
+    for answer in answers:
+        by_key.setdefault(answer.key, []).append(answer)
+    return [united(by_key[question.key]) for question in questions]
+
+
+def _open_questions(step: Sequence[Prompt], done: Mapping[PromptKey, Sequence[Prediction]]) -> list[Prompt]:
+    """The prompts of a step that the journal does not answer; of drawn answers, as many as are still to be drawn."""
+    questions = []
+    for prompt in step:
+        rows = done.get(prompt.key, ())
+        if not rows:
+            questions.append(prompt)
+        elif prompt.sampling is not None and (missing := prompt.sampling.samples - sum(map(sampled.answered, rows))):
+            questions.append(replace(prompt, sampling=replace(prompt.sampling, samples=missing)))
+    return questions
 
 
 def _digest_of(questions: Sequence[Prompt]) -> str:

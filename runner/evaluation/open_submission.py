@@ -148,6 +148,9 @@ def _open_service(service: ServiceRef, load: LoadOptions, access: Access | None)
     if unused := [name for name, value in options.items() if value is not None]:
         raise InvalidInput(Fault("OPTION", f"The option --{unused[0]} is for models, this submission names a service."))
     access = access or Access()
+    if access.max_cost is not None and service.price is None:
+        message = "--api-max-cost needs the price of a million tokens, which the submission does not give."
+        raise InvalidInput(Fault("OPTION", message, hint="Write `price: {currency: …, input: …, output: …}` in it."))
     return open_service(service, allowed_key(service, access), access)
 
 

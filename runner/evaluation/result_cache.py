@@ -1,7 +1,9 @@
 """Answers of finished runs, by the digest of all that determines them, so that an equal run need not compute them.
 
-An entry is not trusted: its name is the digest of its own key, the answers have a digest in it, and whoever takes them
-asks the model some prompts again (`run_self_check`). Who may write into the folder is trusted as far as that goes.
+An entry is a line with its key and the sha256 of the rest, which are the rows of predictions.jsonl. It is not trusted:
+the line has a checksum, its key must be the one that was looked for, the answers must have that sha256, and whoever
+takes them asks the model some prompts again (`run_self_check`). Who may write into the folder is trusted as far as that
+goes.
 """
 
 import json
@@ -14,6 +16,7 @@ from runner.core import environment, strict_json
 from runner.core.canonical import digest, sha256_bytes
 from runner.core.files import read_whole, write_whole
 from runner.core.types import Prediction, Prompt, Submission
+from runner.evaluation.journal import decode_record, encode_record
 from runner.tasks.predictions import from_row, to_line
 
 _MAX_BYTES = 4 << 30
@@ -66,9 +69,9 @@ def load_answers(folder: Path, key: Mapping[str, Any], prompts: Sequence[Prompt]
     except OSError as problem:
         return CachedAnswers(None, damage=f"it cannot be read: {problem.strerror}")
     try:
-        header = strict_json.parse(header_line)
+        header = decode_record(header_line + b"\n")
         if not isinstance(header, dict) or set(header) != _FIELDS or header["schema_version"] != "1":
-            return CachedAnswers(None, damage="it is no entry of this version")
+            return CachedAnswers(None, damage="its first line is not that of an entry of this version")
         if digest(header["key"]) != digest(key) or not isinstance(header["run"], str):
             return CachedAnswers(None, damage="it is the entry of something else")
         if header["predictions"] != {"sha256": sha256_bytes(rows), "rows": len(prompts)}:
@@ -129,7 +132,7 @@ def _store_answers(folder: Path, key: Mapping[str, Any], run: str, answers: Sequ
     predictions = {"sha256": sha256_bytes(rows), "rows": len(answers)}
     header = {"schema_version": "1", "key": dict(key), "run": run, "predictions": predictions}
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(_entry(folder, key), json.dumps(header, allow_nan=False).encode() + b"\n" + rows)
+    write_whole(_entry(folder, key), encode_record(json.dumps(header, allow_nan=False)) + rows)
 
 
 def _entry(folder: Path, key: Mapping[str, Any]) -> Path:

@@ -19,10 +19,22 @@ def run_self_check(
     """Ask a few prompts again: alone, in another order together, and with the adapter off.
 
     Differences are the largest over the chosen prompts and labels, in nats of log-score; of written answers that are
-    the same text, in nats per token, while `changed_texts` counts those that are another text. A backend without a
+    the same text, in nats per token, while `changed_texts` counts those that are another text, or whose drawn answers
+    are others. A backend without a
     dtype is a service, whose differences are told and held against nothing. An adapter that changes nothing is refused
     (`ADAPTER_NO_EFFECT`): what was scored then was the bare base model.
     """
+    dtype = backend.describe()["dtype"]
+    drawn = any(question.sampling is not None for question in questions)
+    if drawn and dtype is None:
+        return {
+            "prompts": 0,
+            "largest_difference": {"alone": 0.0, "shuffled": 0.0},
+            "tolerance": None,
+            "passed": None,
+            "adapter_effect": None,
+            "reason": "a service draws other answers each time",
+        }
     count = min(scoring.self_check_prompts, len(questions))
     step = len(questions) / count
     numbers = [int(number * step) for number in range(count)]
@@ -31,11 +43,10 @@ def run_self_check(
     first = [answers[number] for number in numbers]
     alone = [next(iter(backend.predict([question]))) for question in sample]
     shuffled = list(backend.predict(sample[::-1]))[::-1]
-    dtype = backend.describe()["dtype"]
     tolerance = scoring.self_check_tolerance.get(str(dtype))
     differences = {"alone": _largest_difference(first, alone), "shuffled": _largest_difference(first, shuffled)}
     changed = max(_changed_texts(first, again) for again in (alone, shuffled))
-    written = any(answer.text is not None for answer in first)
+    written = drawn or any(answer.text is not None for answer in first)
     without_adapter = backend.without_adapter()
     adapter_effect = None
     if without_adapter is not None:
@@ -70,6 +81,8 @@ def _largest_difference(first: Sequence[Prediction], second: Sequence[Prediction
 
 def _comparable(first: Prediction, second: Prediction) -> Iterator[tuple[float, float]]:
     """Pairs of numbers that should be equal; of two different texts there are none."""
+    if first.samples is not None:
+        return
     if first.text is None:
         yield from zip(first.log_scores or (), second.log_scores or (), strict=True)
     elif first.text == second.text and first.text_log_prob is not None and second.text_log_prob is not None:
@@ -77,4 +90,6 @@ def _comparable(first: Prediction, second: Prediction) -> Iterator[tuple[float, 
 
 
 def _changed_texts(first: Sequence[Prediction], second: Sequence[Prediction]) -> int:
-    return sum(before.text != after.text for before, after in zip(first, second, strict=True))
+    """Prompts with another text, or other drawn answers, the second time."""
+    pairs = zip(first, second, strict=True)
+    return sum((before.text, before.samples) != (after.text, after.samples) for before, after in pairs)

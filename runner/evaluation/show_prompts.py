@@ -51,6 +51,11 @@ def rows(choice: RunConfig, submission_path: Path | None) -> Iterator[dict[str, 
 
 def _answer(prompt: Prompt) -> dict[str, Any]:
     """The texts that count for each label, or how the distribution is to be written."""
+    if prompt.sampling is not None:
+        sampling = prompt.sampling
+        answers = dict(zip(prompt.labels, map(list, sampling.answers), strict=True))
+        settings = {"samples": sampling.samples, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        return {"drawn": {"answers": answers, **settings, "max_new_tokens": sampling.max_new_tokens}}
     if prompt.writing is None:
         return {"options": dict(zip(prompt.labels, map(list, prompt.options), strict=True))}
     names = {

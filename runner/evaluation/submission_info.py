@@ -1,6 +1,7 @@
 """What a card says of who was measured: names, pins, digests of every file, and what a service said of itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def describe(
             "backend": model.backend,
             "format": model.format,
             **({"template_arguments": dict(model.template_arguments)} if model.template_arguments else {}),
+            **({} if model.thinking is None else {"thinking": asdict(model.thinking)}),
+            **({} if model.system_prompt is None else {"system_prompt": model.system_prompt}),
             "dtype": model.dtype or None,
             "quantization": model.quantization,
             "facts": {**facts, **_said(submission, answers)},

@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.artifacts import check_submission_files, list_ignored
+from runner.artifacts.check import unknown_modules
 from runner.config.benchmark import load_benchmark
 from runner.config.detect import check_file, kind_of
 from runner.config.recipe import base_of, load_recipe
-from runner.config.source import BENCHMARK_BYTES, read
+from runner.config.scalars import shown
+from runner.config.schema import did_you_mean
+from runner.config.source import BENCHMARK_BYTES, fault_at, read
 from runner.config.submission import load_submission
 from runner.core import resources
 from runner.core.benchmark_types import Benchmark
 from runner.core.errors import Fault, InvalidInput, UserError
+from runner.core.recipe_types import Recipe
 from runner.core.text import printable
 from runner.core.types import Submission
 from runner.tasks.data.load import find_file, load_items
@@ -40,11 +44,31 @@ def check(path: Path, data_dir: Path | None = None, *, probe: bool = True) -> tu
                 return faults
             return tuple(replace(fault, file=fault.file or str(path)) for fault in probe_prompts(submission))
         case "recipe":
-            return check_submission_files(base_of(load_recipe(path)))
+            recipe = load_recipe(path)
+            return check_submission_files(base_of(recipe)) or _target_faults(recipe, path)
         case "benchmark":
             return () if data_dir is None else _row_faults(load_benchmark(path), data_dir)
         case "sweep":
             return ()
+
+
+def _target_faults(recipe: Recipe, path: Path) -> tuple[Fault, ...]:
+    """Target modules of a recipe that the model beside it lacks; nothing of a model that is not on this machine."""
+    folder, targets = recipe.base.path, recipe.method.target_modules
+    if folder is None or not targets:
+        return ()
+    unknown, known = unknown_modules(Path(folder), targets)
+    document = read(path, BENCHMARK_BYTES)
+    return tuple(
+        fault_at(
+            document,
+            "RECIPE",
+            ("method", "target_modules", targets.index(name)),
+            f"The model has no module {shown(name)}.",
+            did_you_mean(name, known),
+        )
+        for name in unknown
+    )
 
 
 def _row_faults(benchmark: Benchmark, data_dir: Path) -> tuple[Fault, ...]:
@@ -73,7 +97,9 @@ def probe_prompts(submission: Submission) -> tuple[Fault, ...]:
     from runner.models.worker import show_tokens_isolated
     from runner.tasks.selection import RunConfig, prompts, select_for
 
-    config = RunConfig(resources.benchmark_file(), suite="sample", limit=_PROBED_ITEMS)
+    # A model that thinks first has no options to be scored: answers are drawn from it.
+    elicitation = "logprob" if submission.model.thinking is None else "sampled"
+    config = RunConfig(resources.benchmark_file(), suite="sample", limit=_PROBED_ITEMS, elicitation=elicitation)
     try:
         questions = prompts(select_for(submission, config))
         for _ in show_tokens_isolated(submission, Path(folder), questions):

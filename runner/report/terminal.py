@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runner.core.text import is_unseen
 from runner.report.console import screen
 from runner.scorecard import isolation
 
@@ -31,7 +32,7 @@ _HEADLINE = (
 def printable(value: Any) -> Any:
     """A card's texts without what could move a cursor or hide a line: they are a signer's, not ours."""
     if isinstance(value, str):
-        return "".join(letter if letter.isprintable() else "\ufffd" for letter in value)
+        return "".join(letter if letter.isprintable() and not is_unseen(letter) else "\ufffd" for letter in value)
     if isinstance(value, Mapping):
         return {printable(name): printable(inner) for name, inner in value.items()}
     return [printable(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -75,7 +76,10 @@ def print_card(card: Json, *, every_metric: bool = False, console: Console | Non
     for name, task in card["tasks"].items():
         console.print()
         synthetic = ", synthetic votes" if task["synthetic"] else ""
-        synthetic += ", written distributions" if task.get("elicitation") == "verbalized" else ""
+        if task.get("elicitation") == "verbalized":
+            synthetic += ", written distributions"
+        elif task.get("elicitation") == "sampled" and task.get("sampling"):
+            synthetic += f", {task['sampling']['samples']} answers drawn of each"
         console.print(
             Text.assemble((str(name), "bold cyan"), f"  {task['items']:,} items of {task['split']}{synthetic}")
         )
@@ -155,11 +159,16 @@ def _notes(task: Json) -> Iterator[str]:
         yield f"scored at a limit ({', '.join(names)}): {reason}"
     if (skill := task["metrics"].get("skill", {})).get("zero") == "uniform" and skill["value"] is not None:
         yield "skill is 0 at equal probabilities, which are better here than the label shares"
-    if (failures := task.get("failures")) and failures["rows"]:
+    if (failures := task.get("failures")) and failures["rows"] and failures["examples"]:
         first = failures["examples"][0]
         yield (
             f"{failures['rows']:,} of {failures['asked']:,} written answers ({failures['rate']:.1%}) could not be "
             f"read, so {failures['items']:,} items are left out; the first: {first['text']!r} ({first['reason']})"
+        )
+    if (sampling := task.get("sampling")) and sampling["standard_error"] is not None:
+        yield (
+            f"drawing answers has a standard error of {sampling['standard_error']:.4f}, which is in every interval, "
+            f"and a bias of about {sampling['bias']:+.4f}"
         )
     mass, order = task["answer_mass"], task["order"]
     if mass["mean"] is not None:

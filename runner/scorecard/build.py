@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from runner.core.benchmark_types import Benchmark, ScoringSpec, Task
+from runner.core.benchmark_types import Benchmark, PromptSpec, ScoringSpec, Task
 from runner.core.canonical import digest
 from runner.scorecard import diagnostics, parse_failures
-from runner.scorecard.estimates import baseline_means, skills, summarise
+from runner.scorecard.estimates import baseline_means, sampling, skills, summarise
 from runner.scorecard.panel import panel_row
 from runner.scorecard.references import References, ceilings, references_of
 from runner.scorecard.strata import by_stratum
@@ -84,7 +84,11 @@ def _other_ways_of_asking(benchmark: Benchmark, tasks: Json) -> list[str]:
         used_views = {(view["prompt_id"], view["order"]) for view in task["views"]}
         own = [
             {(prompt, order) for prompt in prompts for order in range(len(benchmark.prompts[prompt].orders))}
-            for prompts in (benchmark.tasks[name].prompts, benchmark.tasks[name].verbalized)
+            for prompts in (
+                benchmark.tasks[name].prompts,
+                benchmark.tasks[name].verbalized,
+                benchmark.tasks[name].sampled,
+            )
         ]
         if used_views not in own and any(prompt is not None for prompt, _ in used_views):
             listing = ", ".join(f"{prompt}/{order}" for prompt, order in sorted(used_views))
@@ -119,10 +123,19 @@ def _prompt_digests(benchmark: Benchmark, task: Task, views: Sequence[View]) -> 
                 "elicitation": specs[name].elicitation,
                 "max_new_tokens": specs[name].max_new_tokens,
                 "zero_percent": specs[name].zero_percent,
+                **_drawing(specs[name]),
             }
         )
         for name in names
     }
+
+
+def _drawing(spec: PromptSpec) -> Json:
+    """How answers are drawn and which examples are shown; nothing for prompts with neither: their digests stay."""
+    shown = {"few_shot": spec.few_shot} if spec.few_shot else {}
+    if spec.samples is None:
+        return shown
+    return {**shown, "samples": spec.samples, "temperature": spec.temperature, "top_p": spec.top_p}
 
 
 def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
@@ -171,7 +184,7 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
         "prompts": _prompt_digests(benchmark, part.task, task_answers.views),
         "views": [{"prompt_id": prompt_id, "order": order} for prompt_id, order in task_answers.views],
         "failures": parse_failures.failures(benchmark, part.task, task_answers)
-        if elicitation == "verbalized"
+        if elicitation in ("verbalized", "sampled")
         else None,
         "ties": {
             "human": int(rules.tied(counts).sum()),
@@ -186,6 +199,7 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
         "prior_method": prior_method,
         "truncated": len(task_answers.truncated),
         **results,
+        **({"sampling": sampling(task_answers, measured, scoring)} if task_answers.samples is not None else {}),
         **({} if service is None else {"service": service.to_json()}),
     }
 

@@ -138,7 +138,7 @@ def _comparable(a: Report, b: Report) -> list[str]:
             faults.append(Fault("NOT_COMPARABLE", message, str(b.folder)))
         tracks = [task.get("elicitation", "logprob") for task in (first, second)]
         if None not in tracks and tracks[0] != tracks[1]:
-            hint = "Log-probabilities and written distributions are two tracks; evaluate both with one --elicitation."
+            hint = "Log-probabilities, written distributions and drawn answers are tracks; give both one --elicitation."
             differ(f"elicitation of {name}", tracks[0], tracks[1], hint)
             continue
         views = [_asked(task) for task in (first, second)]
@@ -303,6 +303,9 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
         if any(failures["rows"] for failures in unread):
             a, b = (failures["items"] for failures in unread)
             notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
+    told = [(report.card["submission"]["model"] or {}).get("system_prompt") for report in reports]
+    if told[0] != told[1]:
+        notes.append("A and B were told different things before the questions (system_prompt).")
     for label, report in zip("AB", reports, strict=True):
         missing = [name for name in report.card["tasks"] if name not in tasks]
         if missing:

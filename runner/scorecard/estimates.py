@@ -14,6 +14,8 @@ from runner.scoring import entropy_correlation as entropies
 from runner.scoring import f1, intervals
 from runner.scoring.dependence import Dependence
 from runner.scoring.metrics import METRICS, gap_to_ceiling, has_skill, skill, skill_draws
+from runner.tasks.answers import Answers
+from runner.tasks.sampled import PRIOR
 
 Json = dict[str, Any]
 
@@ -47,13 +49,22 @@ class _Block:
     """Per-item columns with their bootstrap means: held together because they share their resampled items."""
 
     def __init__(
-        self, matrix: Array, index: Mapping[str, slice], shared: Dependence | None, scoring: ScoringSpec
+        self,
+        matrix: Array,
+        index: Mapping[str, slice],
+        shared: Dependence | None,
+        scoring: ScoringSpec,
+        redrawn: Array | None = None,
     ) -> None:
         self.matrix, self.columns, self.shared = matrix, index, shared
         spec = scoring.intervals
         self.drawn = intervals.bootstrap_means(matrix, spec.draws, spec.seed, shared)
+        if redrawn is not None:
+            self.drawn = self.drawn + intervals.second_stage(redrawn, spec.draws, spec.seed)
         self.level, self.method = spec.level, spec.method
         self.errors = intervals.standard_error(matrix, shared)
+        if redrawn is not None and self.errors is not None:
+            self.errors = np.hypot(self.errors, intervals.error_of_drawing(redrawn))
 
     def mean(self, name: str) -> float:
         return float(self.matrix[:, self.columns[name].start].mean())
@@ -98,6 +109,26 @@ def _block(
     chosen: NDArray[np.bool_],
 ) -> _Block:
     """Columns of each metric, of what a skill is computed from (`prior/NAME` …), and of what is no mean over items."""
+    parts = _parts(measured, references, names, with_skill, chosen)
+    columns_of, at = {}, 0
+    for name, part in parts.items():
+        columns_of[name] = slice(at, at + part.shape[1])
+        at += part.shape[1]
+    shared = measured.shared if chosen.all() or measured.shared is None else measured.shared.subset(chosen)
+    redrawn = None
+    if measured.redrawn:
+        again = [_parts(other, references, names, with_skill, chosen) for other in measured.redrawn]
+        redrawn = np.stack([np.hstack([other[name] for name in parts]) for other in again])
+    return _Block(np.hstack(list(parts.values())), columns_of, shared, scoring, redrawn)
+
+
+def _parts(
+    measured: TaskMetrics,
+    references: References | None,
+    names: tuple[str, ...],
+    with_skill: tuple[str, ...],
+    chosen: NDArray[np.bool_],
+) -> dict[str, Array]:
     columns = {name: measured.values[name] for name in names if name in measured.values}
     for name in with_skill if references is not None else ():
         base = METRICS[name].base or name
@@ -117,12 +148,7 @@ def _block(
     parts["confusion"] = f1.confusion_columns(measured.predicted[chosen], measured.majority[chosen], labels)
     if measured.entropies is not None and measured.entropies.columns is not None:
         parts["entropies"] = measured.entropies.columns[chosen]
-    columns_of, at = {}, 0
-    for name, part in parts.items():
-        columns_of[name] = slice(at, at + part.shape[1])
-        at += part.shape[1]
-    shared = measured.shared if chosen.all() or measured.shared is None else measured.shared.subset(chosen)
-    return _Block(np.hstack(list(parts.values())), columns_of, shared, scoring)
+    return parts
 
 
 def _estimate(name: str, block: _Block, measured: TaskMetrics, scoring: ScoringSpec) -> Json:
@@ -187,6 +213,25 @@ def _entropy_correlation(block: _Block, measured: TaskMetrics) -> Json:
 
 def _missing(reason: str) -> Json:
     return {"value": None, "standard_error": None, "confidence_interval": None, "reason": reason}
+
+
+def sampling(answers: Answers, measured: TaskMetrics | None, scoring: ScoringSpec) -> Json | None:
+    """What drawing adds to the error of the primary metric, and its bias; None unless answers were drawn.
+
+    `bias` is how much the metric changes, on average, when the answers are drawn again from those that were drawn: an
+    estimate of what it changes by when answers are drawn at all instead of the probabilities being known.
+    """
+    if answers.samples is None or answers.failures is None:
+        return None
+    samples = (answers.samples.sum(axis=(1, 2)) + answers.failures.sum(axis=1))[0]
+    summary: Json = {"samples": int(samples), "prior": PRIOR, "standard_error": None, "bias": None}
+    values = [] if measured is None else [other.values.get(scoring.primary) for other in measured.redrawn]
+    if measured is None or scoring.primary not in measured.values or any(value is None for value in values):
+        return {**summary, "reason": "the primary metric was not measured"}
+    redrawn = np.stack([value for value in values if value is not None])
+    own = measured.values[scoring.primary]
+    error = float(intervals.error_of_drawing(redrawn[:, :, None])[0])
+    return {**summary, "standard_error": error, "bias": float(redrawn.mean() - own.mean())}
 
 
 def baseline_means(measured: TaskMetrics, scoring: ScoringSpec) -> Json:

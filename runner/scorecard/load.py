@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.config.benchmark import load_benchmark
 from runner.core import resources, strict_json
+from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, VerificationError
 from runner.core.files import read_regular
@@ -26,7 +27,7 @@ class OpenCard:
     file: Path
     """Where it was read."""
     card: Mapping[str, Any]
-    """Its content."""
+    """Its content, tasks in the benchmark's own order where the benchmark is at hand."""
     sha256: str
     """Of the file's bytes."""
     report: Report | None
@@ -35,6 +36,8 @@ class OpenCard:
     """The benchmark's primary metric; None where no benchmark file with the card's digest is at hand."""
     environment: Mapping[str, Any] | None
     """The file beside the card, if it is there and has the digest that the card says."""
+    split: str | None = None
+    """The split that the card's suite scores unless told otherwise; None where the benchmark is not at hand."""
 
     @property
     def folder(self) -> Path:
@@ -55,13 +58,21 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
     else:
         report = verify(file.parent if path.is_dir() else file, keyring)
         data, card = read_regular(file, strict_json.MAX_BYTES), report.card
+    benchmark = _benchmark(card, file.parent, benchmark_file)
+    suite = None if benchmark is None else benchmark.suites.get(card["suite"])
+    if benchmark is not None:
+        # A signed card's keys are in the order of the alphabet.
+        order = {name: number for number, name in enumerate(benchmark.tasks)}
+        tasks = sorted(card["tasks"].items(), key=lambda entry: order.get(entry[0], len(order)))
+        card = {**card, "tasks": dict(tasks)}
     return OpenCard(
         file=file,
         card=card,
         sha256=sha256_bytes(data),
         report=report,
-        primary=_primary(card, file.parent, benchmark_file),
+        primary=None if benchmark is None else benchmark.scoring.primary,
         environment=_environment(card, file.parent),
+        split=None if suite is None else suite.split,
     )
 
 
@@ -93,10 +104,10 @@ def _unverified(file: Path) -> tuple[bytes, Mapping[str, Any]]:
     return data, value
 
 
-def _primary(card: Mapping[str, Any], folder: Path, benchmark_file: Path | None) -> str | None:
-    """The primary metric of the benchmark with the card's digest; one that was named has to have it."""
+def _benchmark(card: Mapping[str, Any], folder: Path, benchmark_file: Path | None) -> Benchmark | None:
+    """The benchmark with the card's digest; one that was named has to have it."""
     try:
-        return load_benchmark(benchmark_of(card, folder, benchmark_file)).scoring.primary
+        return load_benchmark(benchmark_of(card, folder, benchmark_file))
     except (InvalidInput, VerificationError):
         if benchmark_file is not None:
             raise

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.core.benchmark_types import Benchmark, ScoringSpec, Task
+from runner.core.types import Array
 from runner.scoring.metrics import METRICS
 from runner.tasks import verbalized
 from runner.tasks.answers import Answers
@@ -17,7 +18,10 @@ _REASON = "no item has answers that could all be read"
 
 
 def elicitation(benchmark: Benchmark, task: Task, answers: Answers) -> str | None:
-    """How the answers were had: `logprob` or `verbalized`, or None where their rows name no prompt of the benchmark."""
+    """How the answers were had: `logprob`, `verbalized` or `sampled`.
+
+    None where their rows name no prompt of the benchmark.
+    """
     specs = [benchmark.prompts.get(prompt_id or "") for prompt_id, _ in answers.views]
     kinds = {None if spec is None or spec.task != task.name else spec.elicitation for spec in specs}
     return kinds.pop() if len(kinds) == 1 else None
@@ -28,6 +32,8 @@ def failures(benchmark: Benchmark, task: Task, answers: Answers) -> Json:
 
     `items` have at least one such row, and are left out of the metrics; `rate` is by rows.
     """
+    if answers.samples is not None and answers.failures is not None:
+        return _drawn(answers, answers.samples, answers.failures)
     total = answers.log_probs.shape[0] * len(answers.views)
     return {
         "asked": total,
@@ -47,6 +53,31 @@ def failures(benchmark: Benchmark, task: Task, answers: Answers) -> Json:
     }
 
 
+def _drawn(answers: Answers, samples: Array, failures: Array) -> Json:
+    """The same of answers that were drawn: each is one of those asked for.
+
+    `items` are those of which, in some view, more answers failed than could be read.
+    """
+    total = int(samples.sum() + failures.sum())
+    texts = [(row, text) for row in answers.failed for text in row.failed or ("",)]
+    return {
+        "asked": total,
+        "rows": int(failures.sum()),
+        "rate": float(failures.sum()) / total,
+        "items": int((~answers.read()).sum()),
+        "examples": [
+            {
+                "item_id": row.item_id,
+                "prompt_id": row.prompt_id,
+                "order": row.order,
+                "text": text[:_SHOWN],
+                "reason": "The last line is none of the answers.",
+            }
+            for row, text in texts[:_EXAMPLES]
+        ],
+    }
+
+
 def _reason(benchmark: Benchmark, task: Task, prompt_id: str | None, order: int, text: str) -> str:
     writing = writing_of(benchmark.prompts[prompt_id or ""], task.labels, order)
     try:
@@ -57,12 +88,23 @@ def _reason(benchmark: Benchmark, task: Task, prompt_id: str | None, order: int,
 
 
 def reasons(tasks: Mapping[str, Any]) -> list[str]:
-    """Why a card with such answers is not comparable: its numbers are over other items than those of other cards."""
+    """Why a card with such answers is not comparable: its numbers are over other items than those of other cards.
+
+    A drawn answer that could not be read leaves no item out as long as most of the item's answers could be.
+    """
     return [
         f"{name}: {task['failures']['rows']:,} of {task['failures']['asked']:,} written answers could not be read"
         for name, task in sorted(tasks.items())
-        if task.get("failures") is not None and task["failures"]["rows"]
+        if left_out(task)
     ]
+
+
+def left_out(task: Mapping[str, Any]) -> bool:
+    """Whether items of a card's task are left out since answers to them could not be read."""
+    failures = task.get("failures")
+    if not failures:
+        return False
+    return bool(failures["items" if task.get("elicitation") == "sampled" else "rows"])
 
 
 def nothing_measured(scoring: ScoringSpec) -> Json:

@@ -1,6 +1,6 @@
 """One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,9 +13,13 @@ from runner.scoring import calibration, rules
 from runner.scoring.dependence import Dependence, dependence
 from runner.scoring.entropy_correlation import EntropyCorrelation, entropy_columns
 from runner.scoring.metrics import METRICS
+from runner.tasks.answers import Answers
+from runner.tasks.sampled import log_posterior_mean
 from runner.tasks.selection import TaskAnswers, TaskData
 
 CALIBRATED = "_calibrated"
+REDRAWS = 20
+"""How often the answers of each item are drawn again, to know what drawing them adds to the error."""
 PMI = "_pmi"
 ORDINAL = ("wasserstein",)
 """Metrics that have a meaning only where the labels have an order."""
@@ -70,6 +74,8 @@ class TaskMetrics:
     """What the correlation of entropies is computed from; None where it is not asked for."""
     shared: Dependence | None = None
     """Which items are not independent; None that all are."""
+    redrawn: tuple["TaskMetrics", ...] = ()
+    """The same with each item's answers drawn again from those that were drawn; empty unless answers were drawn."""
 
 
 def counts_of(items: tuple[Item, ...]) -> Array:
@@ -97,7 +103,30 @@ def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
     masses = (np.exp(scored.log_probs) * mass[:, :, None]).mean(axis=1)
     in_part = "some rows do not say how much probability was on the options" if 0 < unknown.mean() < 1 else None
     metrics = _values(log_probs, counts, masses, fitted, scoring, ordinal=part.task.ordinal, unknown_masses=in_part)
-    return replace(metrics, entropies=_entropies(part, log_probs, counts, scoring), shared=shared_by(part, scoring))
+    redrawn = []
+    for again in redraw(scored, REDRAWS, scoring.intervals.seed):
+        other = _values(again, counts, np.exp(again), fitted, scoring, ordinal=part.task.ordinal)
+        redrawn.append(replace(other, entropies=_entropies(part, again, counts, scoring)))
+    return replace(
+        metrics,
+        entropies=_entropies(part, log_probs, counts, scoring),
+        shared=shared_by(part, scoring),
+        redrawn=tuple(redrawn),
+    )
+
+
+def redraw(scored: Answers, times: int, seed: int) -> Iterator[Array]:
+    """(items, labels) log-probabilities of as many answers again, drawn from those of each item; nothing unless drawn.
+
+    The second stage of a bootstrap over items and their answers.
+    """
+    if scored.samples is None:
+        return
+    counts = scored.samples.sum(axis=1)
+    generator = np.random.default_rng(seed)
+    totals = counts.sum(axis=1).astype(np.int64)
+    for _ in range(times):
+        yield log_posterior_mean(generator.multinomial(totals, counts / totals[:, None]).astype(np.float64))
 
 
 def shared_by(part: TaskData, scoring: ScoringSpec) -> Dependence | None:

@@ -65,6 +65,35 @@ def bootstrap_means(losses: ArrayLike, draws: int, seed: int, shared: Dependence
     return np.asarray((means.T / totals).T)
 
 
+def second_stage(redrawn: Array, draws: int, seed: int) -> Array:
+    """(draws, metrics) changes of the means where each item's answers are drawn again.
+
+    `redrawn` (times, items, metrics) are the items' values for answers that were drawn again some times. Each draw
+    takes one of those times for each item, as its difference from the item's mean over them: drawing again widens the
+    bootstrap of `bootstrap_means`, and does not move it.
+    """
+    noise = redrawn - redrawn.mean(axis=0)
+    # The spread within a few times is too small by (times − 1) / times.
+    noise *= np.sqrt(len(noise) / (len(noise) - 1))
+    times, items, metrics = noise.shape
+    generator = np.random.default_rng([seed, 1])
+    changes = np.empty((draws, metrics))
+    block = max(1, _BLOCK // items)
+    for start in range(0, draws, block):
+        rows = min(block, draws - start)
+        picked = generator.integers(0, times, size=(rows, items), dtype=np.int16)
+        changes[start : start + rows] = (
+            np.sum([(picked == time).astype(np.float64) @ noise[time] for time in range(times)], axis=0) / items
+        )
+    return changes
+
+
+def error_of_drawing(redrawn: Array) -> Array:
+    """(metrics,) standard error of the means that comes from drawing the items' answers, of `redrawn` as above."""
+    variances = redrawn.var(axis=0, ddof=1)
+    return np.asarray(np.sqrt(variances.sum(axis=0)) / redrawn.shape[1])
+
+
 def percentile_interval(draws: ArrayLike, level: float, shared: Dependence | None = None) -> tuple[Array, Array]:
     """Lower and upper end of the central `level` of the draws, over the first axis.
 

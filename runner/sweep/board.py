@@ -36,11 +36,12 @@ def rank(
     archive: str | None = None,
     benchmark_file: Path | None = None,
     data_dir: Path | None = None,
+    include_trial: bool = False,
 ) -> Leaderboard | None:
     """The leaderboard of a sweep's cards; with `archive`, which they are added to, of all that are in it.
 
     None where there is no card. Its `archive` is empty where none is kept. `benchmark_file` is that of a benchmark of
-    one's own. Raises what `add` does.
+    one's own; `include_trial` is that of `leaderboard`. Raises what `add` does.
     """
     cards = [folder / record.run for record in records if record.state == "done" and record.run]
     if not cards:
@@ -49,7 +50,7 @@ def rank(
     with tempfile.TemporaryDirectory(prefix="benchmark-sweep-") as moment:
         store = open_store(archive or moment)
         add(store, cards, keyring, benchmark_file=benchmark_file)
-        board = leaderboard(store, keyring, benchmark=benchmark, data_dir=data_dir)
+        board = leaderboard(store, keyring, benchmark=benchmark, data_dir=data_dir, include_trial=include_trial)
     return board if archive else replace(board, archive="")
 
 

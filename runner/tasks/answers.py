@@ -11,6 +11,7 @@ from scipy.special import log_softmax, logsumexp
 from runner.core.errors import Fault, InvalidInput
 from runner.core.types import Array, Item, Prediction
 from runner.tasks.api_usage import ApiUsage, summarize_usage
+from runner.tasks.sampled import counts_by_label, log_posterior_mean
 
 _MAX_FAULTS = 20
 
@@ -35,7 +36,13 @@ class Answers:
     served: ApiUsage | None = None
     """Sums over the answers of a service; None without one."""
     unread: tuple[Prediction, ...] = ()
-    """Rows, in item order, whose text could not be parsed."""
+    """Rows, in item order, whose text could not be parsed, or of which more samples failed than could be read."""
+    samples: Array | None = None
+    """(items, views, labels) how often each label was drawn; None unless answers were drawn."""
+    failures: Array | None = None
+    """(items, views) drawn answers that could not be read; None unless answers were drawn."""
+    failed: tuple[Prediction, ...] = ()
+    """Rows, in item order, with a drawn answer that could not be read."""
 
     def read(self) -> NDArray[np.bool_]:
         """(items,) whether every view of an item has an answer that could be read."""
@@ -45,11 +52,24 @@ class Answers:
         """The answers to the items of `where` (items,)."""
         own = None if self.concentration is None else self.concentration[where]
         return replace(
-            self, log_probs=self.log_probs[where], answer_mass=self.answer_mass[where], concentration=own, unread=()
+            self,
+            log_probs=self.log_probs[where],
+            answer_mass=self.answer_mass[where],
+            concentration=own,
+            unread=(),
+            samples=None if self.samples is None else self.samples[where],
+            failures=None if self.failures is None else self.failures[where],
         )
 
     def averaged(self) -> Array:
-        """(items, labels) log-probabilities: the views averaged as probabilities."""
+        """(items, labels) log-probabilities: the views averaged as probabilities; of drawn answers their counts added.
+
+        The score of drawn answers is the posterior mean of all of them under one Dirichlet(½): an average of the
+        views' own posterior means would count the prior once for each view.
+        """
+        if self.samples is not None:
+            pooled: Array = log_posterior_mean(self.samples.sum(axis=1))
+            return pooled
         mean: Array = logsumexp(self.log_probs, axis=1) - math.log(len(self.views))
         return mean
 
@@ -72,7 +92,10 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
     concentration = np.full(shape, np.nan)
     answered = np.zeros(shape, dtype=bool)
     cut: set[str] = set()
+    drawn = np.zeros((*shape, len(labels)))
+    failures = np.zeros(shape)
     unread: list[tuple[tuple[int, int], Prediction]] = []
+    failed: list[tuple[tuple[int, int], Prediction]] = []
     problems: list[str] = []
     for row in rows:
         where = f"item {row.item_id!r}"
@@ -94,6 +117,11 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
             unread.append((at, row))
         else:
             scores[at] = row.log_scores
+        if row.samples is not None:
+            drawn[at] = counts_by_label(row, labels)
+            failures[at] = row.failures or 0
+            if row.failures:
+                failed.append((at, row))
         mass[at] = np.nan if row.answer_mass is None else row.answer_mass
         concentration[at] = np.nan if row.concentration is None else row.concentration
         if row.truncated:
@@ -103,6 +131,8 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         problems.append(f"some rows name a prompt ({min(filter(None, prompts))!r}), others none")
     if 0 < (written := sum(row.text is not None for row in rows)) < len(rows):
         problems.append(f"{written:,} of {len(rows):,} rows have a text, all or none were expected")
+    if 0 < (with_samples := sum(row.samples is not None for row in rows)) < len(rows):
+        problems.append(f"{with_samples:,} of {len(rows):,} rows have samples, all or none were expected")
     present = ~np.isnan(concentration[answered])
     if present.any() and not present.all():
         problems.append(f"{present.sum():,} of {present.size:,} rows have a concentration, all or none were expected")
@@ -124,6 +154,9 @@ def align(items: Sequence[Item], labels: Sequence[str], rows: Iterable[Predictio
         truncated=tuple(item.id for item in items if item.id in cut),
         served=summarize_usage(rows),
         unread=tuple(row for _, row in sorted(unread, key=lambda entry: entry[0])),
+        samples=drawn if with_samples else None,
+        failures=failures if with_samples else None,
+        failed=tuple(row for _, row in sorted(failed, key=lambda entry: entry[0])),
     )
 
 

@@ -57,7 +57,7 @@ def summarize_usage(rows: Iterable[Prediction]) -> ApiUsage | None:
         rows=len(own),
         bounded_rows=sum(number > 0 for number in bounded),
         bounded_scores=sum(bounded),
-        unanswered_rows=sum(number == len(row.log_scores or ()) for number, row in zip(bounded, own, strict=True)),
+        unanswered_rows=sum(0 < number == len(row.log_scores or ()) for number, row in zip(bounded, own, strict=True)),
         input_tokens=sum(tokens for tokens, _ in usage) if counted else None,
         output_tokens=sum(tokens for _, tokens in usage) if counted else None,
         model_versions=Counter(row.model_version for row in own if row.model_version is not None),

@@ -32,6 +32,9 @@ code masks, whose mean over items would mean nothing and whose differences would
 _MAX_CONCENTRATION = 1e9
 MAX_TEXT = 1000
 """Longest written answer that is kept, in characters; a line of 64 options is no longer."""
+MOST_FAILED_TEXTS = 3
+"""Failed answers of a row whose texts are kept."""
+_MAX_LABELS = 64
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
 _TOLD = re.compile(r"[ -~]{1,200}")
@@ -66,6 +69,8 @@ def from_row(row: Any) -> Prediction:
     for name, value in row.items():
         if name == "log_scores" and value is None and row.get("text") is not None:
             continue  # a written answer that could not be read
+        if name == "log_scores" and value is None and row.get("samples") is not None:
+            continue  # more drawn answers failed than could be read
         if problem := _problem(name, value):
             raise ValueError(f"{name}: {problem}, found {_kind(value)}")
     if row["log_scores"] is not None:
@@ -73,7 +78,7 @@ def from_row(row: Any) -> Prediction:
     for name in _INTERNED:
         if isinstance(row.get(name), str):
             row[name] = sys.intern(row[name])
-    for name in ("token_counts", "bounded", "usage"):
+    for name in ("token_counts", "bounded", "usage", "failed"):
         if row.get(name) is not None:
             row[name] = tuple(row[name])
     return Prediction(**row)
@@ -113,7 +118,15 @@ def _problem(name: str, value: Any) -> str | None:
         case "text_log_prob":
             good = _is_number(value) and -_MAX_SCORE <= value <= 0.001
             return None if good else f"a natural log between -{_MAX_SCORE:,.0f} and 0 is needed"
-        case "order" | "prompt_tokens" | "text_tokens":
+        case "samples":
+            good = isinstance(value, dict) and 2 <= len(value) <= _MAX_LABELS
+            good = good and all(len(name) <= _MAX_NAME and _is_count(number) for name, number in value.items())
+            return None if good else "label names with counts of samples are needed"
+        case "failed":
+            good = isinstance(value, list) and 1 <= len(value) <= MOST_FAILED_TEXTS
+            good = good and all(isinstance(text, str) and len(text) <= MAX_TEXT for text in value)
+            return None if good else f"a list of at most {MOST_FAILED_TEXTS} texts is needed"
+        case "order" | "prompt_tokens" | "text_tokens" | "failures":
             return None if _is_count(value) else "a whole number from 0 is needed"
         case "truncated":
             return None if isinstance(value, bool) else "true or false is needed"

@@ -13,11 +13,14 @@ from runner.config.released import claims_release, is_released, unreleased
 from runner.core.benchmark_types import Benchmark, Dataset, Suite, Task
 from runner.core.errors import MOST_FAULTS, Fault, InvalidInput, UserError, raise_faults
 from runner.core.types import Item, Prediction, Prompt, Submission
-from runner.tasks import verbalized
+from runner.tasks import sampled, verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
 from runner.tasks.data.locate import default_data_dir, is_file, places
-from runner.tasks.prompts import all_prompts, writing_of
+from runner.tasks.prompts import all_prompts, sampling_of, writing_of
+
+EXAMPLES = "train"
+"""The split that items are taken from to be shown with their answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class RunConfig:
     prompts: tuple[str, ...] = ()
     """Names of the prompts that replace a task's own of that elicitation; empty for these."""
     elicitation: str = "logprob"
-    """`logprob` or `verbalized`."""
+    """`logprob`, `verbalized` or `sampled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class TaskData:
     """Items of the calibration split that the model answers."""
     skipped: int
     """Rows of the scored split that are not scored."""
+    examples: tuple[Item, ...] = ()
+    """Items of the split `train` that prompts show with their answers, as many as the one that shows most."""
 
     def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
         """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
@@ -114,7 +119,11 @@ class Selection:
 
     def only(self, parts: tuple[TaskData, ...]) -> "Selection":
         """The same run over fewer tasks; data that no task uses any more is dropped."""
-        used = {f"{part.dataset}/{split}" for part in parts for split in (part.split, part.fitting_split)}
+        used = {
+            f"{part.dataset}/{split}"
+            for part in parts
+            for split in (part.split, part.fitting_split, *([EXAMPLES] if part.examples else []))
+        }
         return replace(self, tasks=parts, data={name: entry for name, entry in self.data.items() if name in used})
 
 
@@ -159,7 +168,7 @@ def select(choice: RunConfig) -> Selection:
 def select_for(submission: Submission, choice: RunConfig) -> Selection:
     """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
 
-    Only causal language models are asked to write: `ELICITATION` for any other.
+    Only causal language models write a distribution, and encoders draw no answers: `ELICITATION` for any other.
     """
     head = submission.model.head
     if head is not None and (other := [name for name in choice.tasks if name != head.task]):
@@ -167,28 +176,34 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
     selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
     prompt_specs = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
-    if submission.model.backend != "causal" and any(spec.elicitation == "verbalized" for spec in prompt_specs):
-        message = f"A model with the backend {submission.model.backend!r} is not asked to write a distribution."
+    asked = {spec.elicitation for spec in prompt_specs}
+    unable = {"encoder": {"verbalized", "sampled"}, "api": {"verbalized"}}.get(submission.model.backend, set())
+    if asked & unable:
+        what = "to write a distribution" if "verbalized" in asked else "for answers that are drawn"
+        message = f"A model with the backend {submission.model.backend!r} is not asked {what}."
         raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
     return selection
 
 
 def _elicitation_faults(benchmark: Benchmark, choice: RunConfig, names: Sequence[str]) -> Iterator[Fault]:
-    """Tasks that cannot be asked in the wanted way: the two ways are two tracks, and no run mixes them."""
+    """Tasks that cannot be asked in the wanted way: the ways are tracks, and no run mixes them."""
     kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
-    if len(kinds) > 1 or (choice.elicitation == "verbalized" and kinds == {"logprob"}):
-        message = "Prompts that read log-probabilities and prompts for written distributions need runs of their own."
+    if len(kinds) > 1 or (choice.elicitation != "logprob" and kinds and kinds != {choice.elicitation}):
+        message = "Prompts of two elicitations need runs of their own."
         yield Fault("ELICITATION", message, str(choice.benchmark), hint="Choose --prompt of one kind.")
-    if choice.elicitation == "verbalized" and not choice.prompts:
+    lists = {"verbalized": "for a written distribution", "sampled": "after which answers are drawn"}
+    if choice.elicitation in lists and not choice.prompts:
         for name in dict.fromkeys(names):
-            if not benchmark.tasks[name].verbalized:
-                message = f"Task {name!r} has no prompt for a written distribution."
+            task = benchmark.tasks[name]
+            if not (task.verbalized if choice.elicitation == "verbalized" else task.sampled):
+                message = f"Task {name!r} has no prompt {lists[choice.elicitation]}."
                 yield Fault("ELICITATION", message, str(choice.benchmark), path=f"$.tasks.{name}")
 
 
 def _with_prompts(benchmark: Benchmark, task: Task, choice: RunConfig) -> Task:
     own = tuple(name for name in choice.prompts if benchmark.prompts[name].task == task.name)
-    return replace(task, prompts=own or (task.verbalized if choice.elicitation == "verbalized" else task.prompts))
+    listed = {"verbalized": task.verbalized, "sampled": task.sampled}
+    return replace(task, prompts=own or listed.get(choice.elicitation, task.prompts))
 
 
 def _load(
@@ -207,7 +222,15 @@ def _load(
         data[f"{dataset_name}/{name}"] = {"sha256": loaded.sha256, "rows": loaded.rows}
         return loaded
 
+    shots = max((benchmark.prompts[name].few_shot for name in task.prompts), default=0)
+    if shots and (EXAMPLES not in dataset.splits or EXAMPLES in (split, fit.split)):
+        message = f"Prompts of {task.name!r} show examples of the split {EXAMPLES!r}, "
+        other = EXAMPLES in dataset.splits
+        message += "which is scored or fitted on itself." if other else f"which {dataset_name!r} does not have."
+        raise InvalidInput(Fault("FEW_SHOT", message, str(choice.benchmark)))
     split_names = _splits(dataset, split, fit.split)
+    if shots and EXAMPLES not in split_names:
+        split_names.append(EXAMPLES)
     loaded: dict[str, LoadedSplit] = {}
     faults: list[Fault] = []
     for name in split_names:
@@ -228,6 +251,7 @@ def _load(
         fitting=fitting,
         asked_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
         skipped=len(scored.skipped),
+        examples=_seeded_part(loaded[EXAMPLES].items, shots, fit.seed) if shots else (),
     )
 
 
@@ -309,8 +333,10 @@ def prompts(selection: Selection) -> list[Prompt]:
     selected_prompts: list[Prompt] = []
     for part in selection.tasks:
         specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
-        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored))
-        selected_prompts.extend(all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting))
+        selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored, part.examples))
+        selected_prompts.extend(
+            all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting, part.examples)
+        )
     return selected_prompts
 
 
@@ -344,10 +370,14 @@ def _text_faults(selection: Selection, rows: Iterable[Prediction], file: str | N
     for number, row in enumerate(rows, start=1):
         spec = specs.get(row.prompt_id or "")
         if spec is None or spec.task != row.task or spec.task not in labels or row.order >= len(spec.orders):
-            writing = None
+            writing = sampling = None
         else:
             writing = writing_of(spec, labels[row.task], row.order)
-        problem = verbalized.disagreement(row, writing, selection.benchmark.scoring.recompute_tolerance)
+            sampling = sampling_of(spec, labels[row.task], row.order)
+        tolerance = selection.benchmark.scoring.recompute_tolerance
+        problem = verbalized.disagreement(row, writing, tolerance)
+        if problem is None:
+            problem = sampled.disagreement(row, sampling, labels.get(row.task, ()), tolerance)
         if problem is not None and len(faults) < MOST_FAULTS:
             faults.append(Fault("PREDICTION_TEXT", f"Item {row.item_id!r} {problem}.", file, number))
     return faults

@@ -1,5 +1,6 @@
 """The walk from a recipe to a submission that can be evaluated; the file of this room to read first."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from runner.artifacts import PrivateView, check_folders, stat_files
+from runner.artifacts import PrivateView, changed_files, check_folders, raise_if_modified, stat_files
 from runner.config.recipe import base_of, load_recipe
 from runner.core import environment
 from runner.core.canonical import digest, manifest_digest, sha256_file
@@ -49,82 +50,97 @@ class Settings:
 def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plot) -> tuple[Path, dict[str, Any]]:
     """Train by a recipe and leave a submission; its folder, and the record in it (training.json).
 
-    Raises `InvalidInput` before any work (LEAK: an item to train on is scored), `BackendError` when the model or
-    device fails, `Interrupted` when stopped: the same call goes on from the last evaluation.
+    Raises `InvalidInput` before any work (LEAK: an item to train on is scored) or once a file of the base has changed
+    (BYTES_CHANGED), `BackendError` when the model or device fails, `Interrupted` when stopped: the same call goes on
+    from the last evaluation.
     """
     recipe = load_recipe(recipe_path)
     folder = settings.output_dir / recipe.name
-    with output.open_work(folder, recipe) as work:
-        observe("prepare", 0, 0, None)
-        material = gather(recipe, settings.data_dir)
-        submission = base_of(recipe)
-        base = resolve_model(recipe.base)
-        before = stat_files((base, "model"))
-        raise_faults(check_folders(submission, base, None))
-        device = _device(settings.device)
-        with (
-            PrivateView(base, "model", before) as view,
-            capped(recipe.training.memory_gib, device),
-            _resumable(folder),
-        ):
-            files = view.files
-            trainee = open_trainable(recipe, view.folder, device)
-            examples = trainee.examples(list(material.prompts(material.parts)))
-            content = {
-                "recipe": recipe.digest,
-                "base": manifest_digest(files),
-                "data": material.data,
-                "examples": _digest_of(examples),
-                "versions": environment.versions(),
-                "device": devices.describe(device),
-            }
-            output.settle(work, content, resume=settings.resume)
-
-            written = trainee.examples(list(material.prompts(material.interim_written)))
-
-            def ask() -> dict[str, float]:
-                losses = evaluation.interim(trainee.backend(), material)
-                if not written:
-                    return {**losses, "selection": evaluation.mean(losses)}
-                text = evaluation.text_loss(trainee, written, recipe.training.batch_size)
-                return {**losses, "text": text, "selection": text}
-
-            trained = train(recipe, trainee, examples, _concentrations(recipe, material), work, ask, observe)
-            observe("evaluate", 0, 0, None)
-            tasks = evaluation.final(trainee.backend(), material.evaluation)
-            lines = evaluation.final(trainee.backend(), material.written) if material.written else None
-            trainee.save(folder / trainee.subfolder)
-        write_whole(folder / output.RECIPE, recipe.source)
-        rows = curve.rows_of(work / curve.NAME)
-        write_whole(folder / curve.NAME, b"".join(map(curve.line, rows)))
-        write_whole(folder / "loss.svg", plot(rows))
-        record = {
-            "schema_version": "1",
-            "name": recipe.name,
-            **content,
-            "benchmark": {
-                "name": material.benchmark.name,
-                "version": material.benchmark.version,
-                "digest": material.benchmark.digest,
-            },
-            "base": _base(recipe, files),
-            **_counts(material, examples),
-            "leaks": material.leaks,
-            "training": {**asdict(trained), "peak_memory_bytes": _peak(device)},
-            "before": rows[0]["evaluation"],
-            "evaluation": {"split": recipe.data.evaluate, "tasks": tasks, "verbalized": lines},
-            "files": {
-                path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
-                for path in sorted(
-                    [*(folder / trainee.subfolder).iterdir(), folder / output.RECIPE, folder / curve.NAME]
-                )
-            },
-            "environment": environment.describe(),
-        }
-        output.write_json(folder / output.RECORD, record)
-        write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder, trainee))
-    shutil.rmtree(work)
+    with output.open_work(folder, recipe, resume=settings.resume) as work:
+        if output.is_finished(folder):  # killed after the last write: nothing is left to do but to clean up
+            record: dict[str, Any] = json.loads((folder / output.RECORD).read_bytes())
+        else:
+            record = _train(recipe, settings, folder, work, observe, plot)
+        shutil.rmtree(work)
     return folder, record
+
+
+def _train(
+    recipe: Recipe, settings: Settings, folder: Path, work: Path, observe: Observer, plot: Plot
+) -> dict[str, Any]:
+    """Train, and write the result beside `work`, the submission last; the record."""
+    observe("prepare", 0, 0, None)
+    material = gather(recipe, settings.data_dir)
+    submission = base_of(recipe)
+    base = resolve_model(recipe.base)
+    before = stat_files((base, "model"))
+    raise_faults(check_folders(submission, base, None))
+    device = _device(settings.device)
+    with (
+        PrivateView(base, "model", before) as view,
+        capped(recipe.training.memory_gib, device),
+        _resumable(folder),
+    ):
+        files = view.files
+        trainee = open_trainable(recipe, view.folder, device)
+        examples = trainee.examples(list(material.prompts(material.parts)))
+        content = {
+            "recipe": recipe.digest,
+            "base": manifest_digest(files),
+            "data": material.data,
+            "examples": _digest_of(examples),
+            "versions": environment.versions(),
+            "device": devices.describe(device),
+        }
+        output.settle(work, content, resume=settings.resume)
+
+        written = trainee.examples(list(material.prompts(material.interim_written)))
+
+        def ask() -> dict[str, float]:
+            raise_if_modified(before)  # so that no checkpoint is kept of other weights
+            losses = evaluation.interim(trainee.backend(), material)
+            if not written:
+                return {**losses, "selection": evaluation.mean(losses)}
+            text = evaluation.text_loss(trainee, written, recipe.training.batch_size)
+            return {**losses, "text": text, "selection": text}
+
+        trained = train(recipe, trainee, examples, _concentrations(recipe, material), work, ask, observe)
+        observe("evaluate", 0, 0, None)
+        tasks = evaluation.final(trainee.backend(), material.evaluation)
+        lines = evaluation.final(trainee.backend(), material.written) if material.written else None
+        raise_if_modified(before)
+        if changed := changed_files(base, "model", files):
+            output.clear(work)  # no training may go on from weights that nobody knows
+            raise_faults(changed)
+        trainee.save(folder / trainee.subfolder)
+    write_whole(folder / output.RECIPE, recipe.source)
+    rows = curve.rows_of(work / curve.NAME)
+    write_whole(folder / curve.NAME, b"".join(map(curve.line, rows)))
+    write_whole(folder / "loss.svg", plot(rows))
+    record = {
+        "schema_version": "1",
+        "name": recipe.name,
+        **content,
+        "benchmark": {
+            "name": material.benchmark.name,
+            "version": material.benchmark.version,
+            "digest": material.benchmark.digest,
+        },
+        "base": _base(recipe, files),
+        **_counts(material, examples),
+        "leaks": material.leaks,
+        "training": {**asdict(trained), "peak_memory_bytes": _peak(device)},
+        "before": rows[0]["evaluation"],
+        "evaluation": {"split": recipe.data.evaluate, "tasks": tasks, "verbalized": lines},
+        "files": {
+            path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
+            for path in sorted([*(folder / trainee.subfolder).iterdir(), folder / output.RECIPE, folder / curve.NAME])
+        },
+        "environment": environment.describe(),
+    }
+    output.write_json(folder / output.RECORD, record)
+    write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder, trainee))
+    return record
 
 
 def _device(name: str | None) -> torch.device:

@@ -26,19 +26,20 @@ _KEY = "run.json"
 
 
 @contextmanager
-def open_work(folder: Path, recipe: Recipe) -> Iterator[Path]:
+def open_work(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[Path]:
     """The place beside the result in which the training keeps what it goes on from; locked for this process.
 
-    Raises `InvalidInput`: OUTPUT_EXISTS where a result is there already or another recipe lies there, OUTPUT_BUSY
+    With `resume` a result of the same recipe passes that was ended after its last write: its place is still there, and
+    `is_finished` says so. Raises `InvalidInput`: OUTPUT_EXISTS where another result or recipe is there, OUTPUT_BUSY
     where another process is at it; `OutputError` where nothing can be written.
     """
-    if (folder / SUBMISSION).exists():
+    work = folder / WORK
+    if is_finished(folder) and not (resume and work.is_dir() and (folder / RECIPE).is_file()):
         message = "There is a submission already; it is not written over."
         raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(folder), hint="Move it away, or give another name."))
     if (folder / RECIPE).exists() and (folder / RECIPE).read_bytes() != recipe.source:
         message = "There is another recipe in the folder of the result."
         raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(folder), hint="Give another name, or --output-dir."))
-    work = folder / WORK
     check_writable(work)
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("ab") as lock:
@@ -48,6 +49,11 @@ def open_work(folder: Path, recipe: Recipe) -> Iterator[Path]:
             message = "Another process is training into this folder."
             raise InvalidInput(Fault("OUTPUT_BUSY", message, str(folder))) from None
         yield work
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the submission, which is written last, is there."""
+    return (folder / SUBMISSION).exists()
 
 
 def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
@@ -67,12 +73,17 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
         message = f"An unfinished training is here that differs in: {', '.join(names)}."
         hint = "Go on with what it was begun with, or give --no-resume to begin anew."
         raise InvalidInput(Fault("OUTPUT_EXISTS", message, str(work.parent), hint=hint))
+    clear(work)
+    write_whole(path, json.dumps({"key": key, "content": dict(content)}, indent=2).encode())
+
+
+def clear(work: Path) -> None:
+    """Remove what was kept of a training, and not the lock."""
     for old in work.iterdir():
         if old.is_dir():
             shutil.rmtree(old)
         elif old.name != "lock":
             old.unlink()
-    write_whole(path, json.dumps({"key": key, "content": dict(content)}, indent=2).encode())
 
 
 def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> bytes:

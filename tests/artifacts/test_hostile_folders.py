@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import factories, special_files
+from support import attack_groups, factories, special_files
 from support import hostile_submissions as hostile
 
 # What is tried from inside lies beside the tests of the process.
 from support import sandbox_probes as hostile_code
+from support.paths import ROOT
 
 from runner.artifacts import (
     Kind,
@@ -410,7 +411,11 @@ def page(folder: Path) -> str:
     ]
     parts = [INTRODUCTION, yaml, rows(hostile.ATTACKS), NEVER_LOADED, rows(hostile.HARMLESS)]
     parts += [IN_A_RUN, rows(hostile.DYNAMIC), answers, IN_ITS_PROCESS]
-    parts += [rows(hostile.MISBEHAVIOUR), TRIES, stopped, SPECIAL, special, END, [""]]
+    groups = [
+        f"| {number} | {group.before} | {group.now} | {', '.join(f'`{each}`' for each in group.shown_by)} |"
+        for number, group in enumerate(attack_groups.GROUPS, 1)
+    ]
+    parts += [rows(hostile.MISBEHAVIOUR), TRIES, stopped, SPECIAL, special, MENDED, groups, END, [""]]
     return "\n".join(line for part in parts for line in part)
 
 
@@ -509,6 +514,16 @@ SPECIAL = (
     "| in the place of | refused by |",
     "| --- | --- |",
 )
+MENDED = (
+    "",
+    "## What attacks found, and what shows that it is mended",
+    "",
+    "Twelve groups of faults were found by attacking earlier states of this program. Each has fixtures of the tables",
+    "above, or tests that `pytest NAME` runs (`tests/support/attack_groups.py`).",
+    "",
+    "| group | before | now | shown by |",
+    "| --- | --- | --- | --- |",
+)
 END = (
     "",
     "No check of files or processes finds a model that was trained on the test rows.",
@@ -518,6 +533,14 @@ END = (
 @pytest.mark.parametrize("name", YAML)
 def test_yaml_that_is_listed_is_refused_before_any_folder_is_opened(name: str, tmp_path: Path) -> None:
     assert check_file(example(name, tmp_path))
+
+
+@pytest.mark.parametrize("group", attack_groups.GROUPS, ids=lambda group: group.before[:30])
+def test_what_is_said_to_show_a_mended_fault_exists(group: attack_groups.Group) -> None:
+    fixtures = {attack.name for attack in (*hostile.ATTACKS, *hostile.HARMLESS, *hostile.DYNAMIC)}
+    for each in group.shown_by:
+        file, _, name = each.partition("::")
+        assert f"\ndef {name}(" in ROOT.joinpath(file).read_text(encoding="utf-8") if name else file in fixtures, each
 
 
 def test_the_page_lists_every_attack(request: pytest.FixtureRequest, tmp_path: Path) -> None:

@@ -192,6 +192,21 @@ def test_bash_completes_commands_options_and_choices(command: Command) -> None:
     assert complete(command, "benchmark", "evaluate", "x.yaml", "--dtype", "b") == ["bfloat16"]
 
 
+def test_bash_completes_the_names_of_the_benchmark(command: Command, root: Path) -> None:
+    assert complete(command, "benchmark", "evaluate", "x.yaml", "--suite", "") == ["full", "sample"]
+    assert complete(command, "benchmark", "evaluate", "x.yaml", "--suite", "sample", "--task", "a") == [
+        "anecdotes",
+        "anecdotes-binary",
+    ]
+    assert complete(command, "benchmark", "score", "x.jsonl", "--split", "") == ["train", "dev", "test"]
+    own = root / "tests" / "benchmarks" / "anecdotes60.yaml"
+    assert complete(command, "benchmark", "score", "--benchmark", str(own), "--task", "") == [
+        "anecdotes",
+        "anecdotes-binary",
+    ]
+    assert complete(command, "benchmark", "score", "--benchmark", "nowhere.yaml", "--task", "") == []
+
+
 # --- files that are wrong ------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import make_vectors
 import pytest
+from support.paths import GOLDEN
 
 from runner.core.errors import InvalidInput, VerificationError
 from runner.core.resources import schema_folder
@@ -71,6 +72,30 @@ def test_keyring_verdict(entry: dict[str, Any]) -> None:
         load_keyring(HERE / entry["file"])
     assert sorted({fault.code for fault in caught.value.faults}) == entry["codes"]
     assert all(str(fault).isprintable() for fault in caught.value.faults)
+
+
+def _read(entry: dict[str, Any], keyring: Keyring) -> None:
+    if "codes" in entry:
+        load_keyring(HERE / entry["file"])
+    else:
+        verify_bundle(_bytes(entry), keyring, _expectations(entry), schema=SCHEMA)
+
+
+def test_what_is_said_of_every_refused_vector(keyring: Keyring, request: pytest.FixtureRequest) -> None:
+    """The golden is what people read, to be read before a change of it is committed: code, place and words."""
+    lines = []
+    for entry in [*INDEX["bundles"], *INDEX["keyrings"]]:
+        if entry.get("verdict") == "accept":
+            continue
+        with pytest.raises((InvalidInput, VerificationError)) as caught:
+            _read(entry, keyring)
+        said = [f"  {fault.code} {fault.path or '–'}: {fault.message}" for fault in caught.value.faults]
+        lines += [f"{entry['file']}", *said, ""]
+    text = "\n".join(lines)
+    golden = GOLDEN / "refusals.txt"
+    if request.config.getoption("--update-golden"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
 
 
 def test_every_step_has_a_vector() -> None:

@@ -78,7 +78,7 @@ def test_a_card_covers_the_task_of_the_head(runs: dict[str, Path], command: Comm
         command("verify", run, "--recompute")
         command("report", run, "--output", run.parent / "page.html")
         for form in ("eee", "csv"):
-            command("export", run, "--to", form, "--output", run.parent / form)
+            command("export", run, "--to", form, "--force", "--output", run.parent / form)
 
 
 def test_each_view_of_an_item_has_the_same_answer(runs: dict[str, Path]) -> None:

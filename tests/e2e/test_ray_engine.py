@@ -4,14 +4,14 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command import Command
-from support.ray_nodes import RayNodes, wait_for
+from support.ray_nodes import RayNodes, listening, processes_with, wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,14 +36,23 @@ def alone(command: Any, submissions: Any, tmp_path_factory: pytest.TempPathFacto
 
 
 class Driver:
-    """`benchmark evaluate --engine ray` on two replicas, which can be disturbed while it runs."""
+    """`benchmark evaluate --engine ray` on two replicas, which can be disturbed while it runs; without `nodes` on a
+    cluster of its own."""
 
-    def __init__(self, command: Command, nodes: RayNodes, submission: Path, output: Path, device: str = "cpu,cpu"):
-        engine = ("--engine", "ray", "--ray-address", nodes.address, "--device", device)
+    def __init__(
+        self,
+        command: Command,
+        nodes: RayNodes | None,
+        submission: Path,
+        output: Path,
+        device: str = "cpu,cpu",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        engine = ("--engine", "ray", "--device", device, *(("--ray-address", nodes.address) if nodes else ()))
         self.output = output
         self.process = subprocess.Popen(
             [*command.program, "evaluate", submission, *STEPS, *engine, "-o", output],
-            env=command.environment(nodes.variables),
+            env=command.environment(nodes.variables if nodes else variables),
             cwd=command.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -133,3 +142,23 @@ def test_a_node_with_another_version_is_refused_with_both_named(
     assert "NODES_DIFFER" in errors
     assert "rfc8785 is 0.0.1 on node 127.0.0.1" in errors
     assert version("rfc8785") in errors
+
+
+def test_a_cluster_of_its_own_is_reached_from_this_machine_alone_and_goes_with_the_run(
+    installed: Command, submissions: Any, alone: bytes, tmp_path: Path
+) -> None:
+    """Whoever reaches Ray's ports runs code: each listens on the loopback, and asks for a token."""
+    mark = f"OF_TEST={tmp_path}\0"
+    driver = Driver(installed, None, submissions.lora, tmp_path, "cpu", {"OF_TEST": str(tmp_path)})
+    driver.wait_for_answers(2)
+    ours = processes_with(mark)
+    with_token = {number for number, _ in ours} & {number for number, _ in processes_with("RAY_AUTH_MODE=token")}
+    assert len(with_token) >= 3
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    addresses = listening([number for number, _ in ours])
+    assert addresses
+    assert addresses <= loopback
+    run = driver.run_folder()
+    assert (run / "predictions.jsonl").read_bytes() == alone
+    assert all_protected(run)
+    wait_for(lambda: processes_with(mark) == [], "end of the cluster")

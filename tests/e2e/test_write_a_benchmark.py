@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ def test_the_commands_of_the_page_lead_to_a_leaderboard(tmp_path: Path, record_p
         (tmp_path / folder).symlink_to(ROOT / folder)
     home = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    begin = time.monotonic()
+    begin, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         ["bash", "-c", "set -e\n" + "\n".join(blocks)],
         cwd=tmp_path,
@@ -34,7 +35,9 @@ def test_the_commands_of_the_page_lead_to_a_leaderboard(tmp_path: Path, record_p
         check=False,
         timeout=300,
     )
-    record_property("from a CSV to a leaderboard", f"{time.monotonic() - begin:.0f} s and 4 texts by hand")
+    seconds, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    record_property("from a CSV to a site", f"{seconds:.0f} s, {processor:.0f} s of processor time, 4 texts by hand")
     assert done.returncode == 0, done.stderr
     assert sum(block.count("sed -i") for block in blocks) == 4
     written = (tmp_path / "sandwich" / "benchmark.yaml").read_text(encoding="utf-8")
@@ -44,6 +47,12 @@ def test_the_commands_of_the_page_lead_to_a_leaderboard(tmp_path: Path, record_p
     assert "not a released benchmark" in board
     assert board.index("tiny-llama") < board.index("ceiling") < board.index("prior") < board.index("uniform")
     assert "question: B is better by" in done.stdout
+    site = tmp_path / "sandwich" / "site"
+    assert "not a released benchmark" in (site / "index.html").read_text(encoding="utf-8")
+    assert all(list((site / folder).rglob("*.html")) for folder in ("boards", "cards", "comparisons"))
+    items = "".join(page.read_text(encoding="utf-8") for page in (site / "items").rglob("*.html"))
+    with (TESTS / "benchmarks" / "sandwiches.csv").open(encoding="utf-8", newline="") as file:
+        assert sum(row["thing"] in items for row in csv.DictReader(file)) >= 32
 
 
 @pytest.mark.parametrize(

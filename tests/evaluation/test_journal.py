@@ -37,6 +37,7 @@ def written(folder: Path, content: list[list[Prediction]]) -> bytes:
         for batch in content:
             open_journal.append(batch)
         assert open_journal.done == [row for batch in content for row in batch]
+        assert (open_journal.path, open_journal.header) == (folder / NAME, HEADER)
     return (folder / NAME).read_bytes()
 
 
@@ -170,7 +171,7 @@ def test_a_run_that_was_finished_between_opening_and_locking_is_not_gone_on_with
         lock(stream, how)
 
     monkeypatch.setattr(journal.fcntl, "flock", finish_first)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=NAME):
         Journal.resume(tmp_path)
 
 
@@ -234,6 +235,24 @@ def test_a_folder_that_another_began_to_rename_is_kept(tmp_path, monkeypatch):
     made.close()
     assert folder.name == "run-2"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_where_every_name_is_taken_the_name_is_said_and_nothing_is_left(tmp_path):
+    taken = {"run", *(f"run-{number}" for number in range(2, 1000))}
+    for name in taken:
+        (tmp_path / name).mkdir()
+    with pytest.raises(FileExistsError) as refused:
+        create_run_dir(tmp_path, "run", HEADER)
+    assert refused.value.filename == str(tmp_path / "run")
+    assert {path.name for path in tmp_path.iterdir()} == taken
+
+
+def test_what_cannot_be_swept_hinders_no_run(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".begun-link").symlink_to(tmp_path / "elsewhere")  # which is no folder to be removed
+    folder, made = create_run_dir(tmp_path, "run", HEADER)
+    made.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", ".begun-link", folder.name}
 
 
 # --- whole files --------------------------------------------------------------------------------------------------

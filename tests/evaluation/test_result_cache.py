@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import tiny_submission
 
 from runner.core.canonical import sha256_bytes
 from runner.core.types import Prediction, Prompt
 from runner.evaluation import result_cache
+from runner.evaluation.journal import encode_record
 from runner.evaluation.result_cache import CachedAnswers, cache_key, checked_answers, finish, load_answers
 
 PASSED, FAILED = {"passed": True}, {"passed": False}
@@ -92,9 +95,19 @@ def other_answers(data: bytes) -> bytes:
 def with_a_right_digest(data: bytes) -> bytes:
     """As somebody would who wants other answers to be taken: they are, unless the self-check tells them apart."""
     header, _, rows = other_answers(data).partition(b"\n")
-    value = json.loads(header)
+    value = json.loads(header.partition(b" ")[2])
     value["predictions"]["sha256"] = sha256_bytes(rows)
-    return json.dumps(value).encode() + b"\n" + rows
+    return encode_record(json.dumps(value)) + rows
+
+
+def with_a_right_checksum(**changes: Any) -> Callable[[bytes], bytes]:
+    """Another first line, with the checksum that belongs to it."""
+
+    def change(data: bytes) -> bytes:
+        header, _, rows = data.partition(b"\n")
+        return encode_record(json.dumps(json.loads(header.partition(b" ")[2]) | changes)) + rows
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -105,9 +118,12 @@ def with_a_right_digest(data: bytes) -> bytes:
         lambda data: b"",
         lambda data: b"\xff" + data,
         lambda data: data + data.splitlines(keepends=True)[-1],
-        lambda data: data.replace(b'"schema_version": "1"', b'"schema_version": "2"'),
-        lambda data: data.replace(b"sha256:3", b"sha256:4"),
-        lambda data: data.replace(b'"run": "run-1"', b'"run": 1'),
+        with_a_right_checksum(schema_version="2"),
+        with_a_right_checksum(key={}),
+        with_a_right_checksum(key={"infinite": 2**60}),
+        with_a_right_checksum(run=1),
+        with_a_right_checksum(more=1),
+        with_a_right_checksum(predictions=None),
     ],
 )
 def test_an_entry_that_is_not_as_it_was_written_is_not_used(damage: Callable[[bytes], bytes], stored: Path) -> None:
@@ -119,6 +135,19 @@ def test_an_entry_that_is_not_as_it_was_written_is_not_used(damage: Callable[[by
     assert (noted["state"], noted["prompts"]) == ("stored", 0)
     assert "not used" in noted["reason"]
     assert load_answers(stored, KEY, PROMPTS).answers == ANSWERS
+
+
+@given(st.data())
+def test_a_changed_byte_is_seen(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    finish(folder, KEY, CachedAnswers(None), "run-1", ANSWERS, PASSED)
+    whole = entry(folder).read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    other = data.draw(st.integers(0, 255).filter(lambda byte: byte != whole[place]))
+    entry(folder).write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
+    cached = load_answers(folder, KEY, PROMPTS)
+    assert cached.answers is None
+    assert cached.damage
 
 
 def test_answers_with_a_right_digest_are_still_held_against_the_model(stored: Path) -> None:

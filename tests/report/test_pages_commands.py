@@ -62,28 +62,50 @@ def test_nothing_is_made_of_a_card_that_does_not_verify(run: Path, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["altered.json"]
     command("report", altered, "--unverified")
     assert "Nobody checked who signed this card." in (tmp_path / "invented.html").read_text(encoding="utf-8")
-    assert ",unverified," in command("export", "--to", "csv", "--unverified", altered).stdout
+    assert ",unverified," in command("export", "--to", "csv", "--unverified", altered, "--force").stdout
 
 
 def test_export_writes_where_it_is_told(run: Path, other_run: Path, tmp_path: Path) -> None:
-    done = command("export", "--to", "eee", run, other_run, "-o", "out")
+    assert "--force" in command("export", "--to", "eee", run, other_run, "-o", "out", code=4).stderr
+    assert not (tmp_path / "out").exists()
+    done = command("export", "--to", "eee", run, other_run, "-o", "out", "--force")
     made = done.stdout.splitlines()
     assert len(made) == 2
     assert all(json.loads((tmp_path / path).read_text(encoding="utf-8"))["schema_version"] == "0.3.0" for path in made)
     assert "eee has no place for the signature" in done.stderr
     assert done.stderr.count("eee has no place for the signature") == 1
-    table = command("export", "--to", "csv", run, "-q")
+    assert f"cd out && python -m every_eval_ever validate {made[0].removeprefix('out/')}" in done.stderr
+    table = command("export", "--to", "csv", run, "-q", "--force")
     assert table.stdout.startswith("submission,")
     assert table.stderr == ""
-    command("export", "--to", "csv", run, "-o", "scores.csv")
+    command("export", "--to", "csv", run, "-o", "scores.csv", "--force")
     assert (tmp_path / "scores.csv").read_bytes().decode() == table.stdout_bytes.decode()
+
+
+def test_export_with_rows_per_item(run: Path, tmp_path: Path) -> None:
+    command("export", "--to", "csv", run, "--force", "--items", code=2)
+    made = command("export", "--to", "eee", run, "-o", "out", "--force", "--items").stdout.splitlines()
+    assert [path.endswith("_samples.jsonl") for path in made] == [False, True]
+    log = json.loads((tmp_path / made[0]).read_text(encoding="utf-8"))
+    assert log["detailed_evaluation_results"]["file_path"] == made[1].removeprefix("out/")
+
+
+def test_export_to_a_paper_and_to_mlflow(run: Path, other_run: Path, tmp_path: Path) -> None:
+    done = command("export", "--to", "latex", run, other_run, "--force")
+    assert done.stdout.count("\\begin{tabular}") == 1
+    assert "booktabs" in done.stderr
+    done = command("export", "--to", "mlflow", run, other_run, "--force", "-o", "out")
+    assert done.stdout == "out/mlruns\n"
+    assert "cd out && MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri mlruns" in done.stderr
+    (experiment,) = (tmp_path / "out" / "mlruns").iterdir()
+    assert len([path for path in experiment.iterdir() if path.is_dir()]) == 2
 
 
 def test_export_to_the_hub_needs_to_know_where(run: Path) -> None:
     assert "--dataset-id" in command("export", "--to", "hf-eval-results", run, code=2).stderr
     done = command("export", "--to", "hf-eval-results", run, "--dataset-id", "a/b", code=4)
     assert "NOT_COMPARABLE" in done.stderr
-    done = command("export", "--to", "eee", run, run, code=1)
+    done = command("export", "--to", "eee", run, run, "--force", code=1)
     assert "SAME_FILE" in done.stderr
 
 

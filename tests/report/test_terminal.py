@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 from support import factories
 from support.paths import GOLDEN
+from support.unseen import UNSEEN
 
 from runner.core.types import Check
 from runner.evaluation.ceilings import of_tasks
@@ -384,7 +385,7 @@ def test_the_rule_is_the_last_line(comparison, capsys):
 
 # --- texts of strangers -------------------------------------------------------------------------------------------
 
-HOSTILE = "\x1b[2J\x1b]0;title\x07\r[red]x[/red][/]\u202e\u0000"
+HOSTILE = "\x1b[2J\x1b]0;title\x07\r[red]x[/red][/]\u202e\u0000" + UNSEEN
 
 
 def test_a_signers_words_cannot_steer_the_terminal(card, comparison, capsys):
@@ -406,4 +407,5 @@ def test_a_signers_words_cannot_steer_the_terminal(card, comparison, capsys):
     ):
         text = said(capsys, show, value)
         assert not [letter for letter in text if not letter.isprintable() and letter != "\n"]
+        assert not set(text) & set(UNSEEN)
         assert "[red]x[/red][/]" in text.replace("\n", "")

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from runner import __version__
 
@@ -116,8 +118,17 @@ def test_the_dockerfile_pins_one_base_and_says_this_version(root: Path) -> None:
     assert f"ARG VERSION={__version__}\n" in text
 
 
-def test_torch_has_one_version_everywhere(root: Path) -> None:
-    files = ("pyproject.toml", "Makefile", ".ci/image-test", "requirements/constraints.txt", "requirements/cuda.lock")
+def test_torch_has_one_version_wherever_it_is_pinned(root: Path) -> None:
+    files = ("Makefile", ".ci/image-test", "requirements/constraints.txt", "requirements/cuda.lock")
     for file in files:
         found = set(re.findall(r"torch(?:==|-| )(\d+\.\d+\.\d+)", (root / file).read_text(encoding="utf-8")))
         assert found == {"2.13.0"}, file
+    # Outside the images the package can stand beside other programs: pyproject.toml has a range that holds the pin.
+    (wanted,) = [
+        Requirement(line)
+        for line in tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+        if line.startswith("torch")
+    ]
+    assert wanted.specifier.contains("2.13.0")
+    assert wanted.specifier.contains("2.12.1")
+    assert not wanted.specifier.contains("3.0.0")

@@ -9,6 +9,7 @@ from runner.core.errors import InvalidInput
 
 ROWS = ROOT / "submissions"
 MODELS = ("llama-3.1-8b-instruct", "zephyr-7b-beta", "mistral-7b-instruct-v0.3")
+SAMPLED = ("gpt-5", "claude-sonnet-4.5", "gemini-2.5-flash", "reasoning-vllm")
 ENCODERS = ("bert-large", "roberta-large")
 RECIPES = [f"{name}-lora" for name in MODELS] + [
     f"{name}-{task}" for name in ENCODERS for task in ("dilemmas", "anecdotes")
@@ -46,4 +47,5 @@ def test_every_row_is_documented_with_its_commands():
     for name in RECIPES:
         assert f"`benchmark finetune submissions/{name}/recipe.yaml`" in page
     folders = {path.name for path in ROWS.iterdir() if path.is_dir()}
-    assert folders == {*MODELS, *RECIPES, "gpt-4o", "tiny-llama", "tiny-llama-lora", "smollm2-135m-instruct"}
+    others = {"tiny-llama", "tiny-llama-lora", "smollm2-135m-instruct", *SAMPLED}
+    assert folders == {*MODELS, *RECIPES, "gpt-4o", *others}

@@ -31,6 +31,7 @@ from runner.signing.keyring import (
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FIELD = 2**255 - 19
+WEAK = keys.public_pem(Ed25519PublicKey.from_public_bytes(b"\x01" + bytes(31)))
 
 
 def _entry(**changes: Any) -> dict[str, Any]:
@@ -104,6 +105,23 @@ def test_all_faults_are_told_at_once() -> None:
         ],
         key=str,
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "place"),
+    [
+        ({"pem": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"}, "KEYRING_PEM", ".pem"),
+        ({"scheme": "ecdsa-p256-sha256"}, "KEYRING_SCHEME", ".scheme"),
+        ({"pem": WEAK}, "KEYRING_WEAK", ".pem"),
+        ({"keyid": "0" * 64}, "KEYRING_KEYID", ".keyid"),
+        ({"role": "judge"}, "KEYRING_SCHEMA", ".role"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_fault_of_one_key_hides_none_of_the_next(changes: dict[str, Any], code: str, place: str) -> None:
+    document = _ring(_entry(**changes), _entry(keyid="f" * 64))
+    expected = {(code, f"$.keys[0]{place}"), ("KEYRING_KEYID", "$.keys[1].keyid")}
+    assert expected <= set(_codes(document))
 
 
 def test_a_private_key_in_a_keyring_is_called_what_it_is() -> None:

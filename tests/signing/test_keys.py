@@ -68,8 +68,9 @@ def test_a_key_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match="KEY_UNWRITABLE"):
+    with pytest.raises(OutputError, match="KEY_UNWRITABLE") as caught:
         keys.new_key(tmp_path / "key.pem")
+    assert [fault.file for fault in caught.value.faults] == [str(tmp_path / "key.pem")]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,18 +146,25 @@ def test_what_is_no_ed25519_key_is_told_apart(tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     good = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     cases = {
-        b"": "KEY_FORMAT",
-        b"junk": "KEY_FORMAT",
-        b"\xff\x00" * 50: "KEY_FORMAT",
-        good[:60]: "KEY_FORMAT",
-        good.replace(b"M", b"!", 1): "KEY_FORMAT",
-        keys.public_pem(key).encode(): "KEY_FORMAT",
-        key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()): "KEY_FORMAT",
-        good + b"#" * 70_000: "KEY_FORMAT",
-        _pkcs8(ec.generate_private_key(ec.SECP256R1())): "KEY_TYPE",
-        _pkcs8(rsa.generate_private_key(65537, 2048)): "KEY_TYPE",
+        b"": ("KEY_FORMAT", "is not PEM;"),
+        b"junk": ("KEY_FORMAT", "is not PEM;"),
+        b"\xff\x00" * 50: ("KEY_FORMAT", "is not PEM;"),
+        good.replace(b"-----BEGIN", b"BEGIN"): ("KEY_FORMAT", "is not PEM;"),
+        good[:60]: ("KEY_FORMAT", "is damaged;"),
+        good.replace(b"M", b"!", 1): ("KEY_FORMAT", "is damaged;"),
+        keys.public_pem(key).encode(): ("KEY_FORMAT", "is a public key;"),
+        key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()): ("KEY_FORMAT", "is an OpenSSH key;"),
+        good + b"#" * 70_000: ("KEY_FORMAT", "is too large "),
+        _pkcs8(ec.generate_private_key(ec.SECP256R1())): ("KEY_TYPE", "is a key of type EC;"),
+        _pkcs8(rsa.generate_private_key(65537, 2048)): ("KEY_TYPE", "is a key of type RSA;"),
     }
-    assert {data: _code(lambda: keys.load_key(path)) for data in cases if _write(path, data)} == cases
+    for data, (code, words) in cases.items():
+        _write(path, data)
+        with pytest.raises(InvalidInput) as caught:
+            keys.load_key(path)
+        [fault] = caught.value.faults
+        assert (fault.code, fault.file) == (code, str(path))
+        assert fault.message.startswith(words)
 
 
 def test_a_missing_key_and_a_folder_are_told_apart(tmp_path: Path) -> None:

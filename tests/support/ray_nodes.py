@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 # Ray takes the loopback for a mistake on Linux, and puts another address in its place.
@@ -29,10 +29,34 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = _SECON
         time.sleep(0.01)
 
 
-class RayNodes:
-    """Holds a head and its further nodes, each with one core; `close` ends all of them."""
+def processes_with(mark: str) -> list[tuple[int, bytes]]:
+    """Number and command line of each process but this one that has `mark` in its environment."""
+    marked = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                marked.append((int(folder.name), (folder / "cmdline").read_bytes()))
+        except OSError:
+            continue
+    return marked
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+
+def listening(processes: Sequence[int]) -> set[str]:
+    """Addresses on which any of the processes listens for TCP, as the kernel writes them: `0100007F` is 127.0.0.1."""
+    sockets = set()
+    for number in processes:
+        with contextlib.suppress(OSError):
+            for handle in Path(f"/proc/{number}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    sockets.add(str(handle.readlink()))
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
+class RayNodes:
+    """Holds a head and a further node, each with one core, or nodes of so many `cores`; `close` ends all of them."""
+
+    def __init__(self, environment: Mapping[str, str], cores: Sequence[int] = (1, 1)) -> None:
         # Sockets are named in it, and names of sockets are short.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._token = secrets.token_hex(32)
@@ -50,8 +74,9 @@ class RayNodes:
         self._nodes: list[subprocess.Popen[bytes]] = []
         try:
             head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self._folder}")
-            self._start(*head)
-            self.add()
+            self._start(*head, cores=cores[0])
+            for count in cores[1:]:
+                self._start(f"--address={self.address}", cores=count)
         except BaseException:
             self.close()
             raise
@@ -72,10 +97,6 @@ class RayNodes:
         """Process numbers of the actors that hold workers, on all nodes of this cluster."""
         return [number for number, words in self._processes() if words.startswith(b"ray::NodeProcess")]
 
-    def raylets(self) -> int:
-        """How many nodes have begun to serve."""
-        return sum(b"/raylet/raylet" in words.split(b"\0")[0] for _, words in self._processes())
-
     def close(self) -> None:
         while self._nodes:
             self.remove(self._nodes[-1])
@@ -84,21 +105,13 @@ class RayNodes:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _processes(self) -> list[tuple[int, bytes]]:
-        """Number and command line of each process of this cluster, and of no other on this machine."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._token.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                    found.append((int(folder.name), (folder / "cmdline").read_bytes()))
-            except OSError:
-                continue
-        return found
+        return processes_with(self._token)
 
-    def _start(self, *options: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def _start(self, *options: str, cores: int = 1, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         said = (self._folder / f"node-{len(self._nodes)}-{secrets.token_hex(2)}.txt").open("w+b")
         node = subprocess.Popen(
             [
-                *(sys.executable, "-c", _START, "start", *options, "--num-cpus=1", "--num-gpus=0"),
+                *(sys.executable, "-c", _START, "start", *options, f"--num-cpus={cores}", "--num-gpus=0"),
                 *("--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--block"),
             ],
             env={**self._environment, **(more or {})},

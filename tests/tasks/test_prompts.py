@@ -126,7 +126,13 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
             asked.count(value) == 1 for key, value in fields.items() if key != "title" or "$title" in spec.template
         )
         assert all(asked.count(f": {shown}") == 1 for label, shown in spec.shows.items() if "$" not in shown)
-        if spec.elicitation == "verbalized":
+        if spec.elicitation == "sampled":
+            assert prompt.options == ()
+            assert prompt.sampling is not None
+            assert prompt.sampling.samples * len(spec.orders) == spec.samples
+            for label, forms in zip(task.labels, prompt.sampling.answers, strict=True):
+                assert forms == spec.options[spec.orders[prompt.order].index(label)]
+        elif spec.elicitation == "verbalized":
             assert prompt.options == ()
             names = tuple(name for (name,) in spec.options)
             assert form(names) in asked.splitlines(), "the question shows the line that is read"
@@ -140,4 +146,25 @@ def test_every_prompt_of_the_benchmark_shows_each_label_and_each_text(name):
             assert sorted(map(str, prompt.options)) == sorted(map(str, spec.options))
     # Over the orders of a prompt with letters, each label has been shown under more than one.
     if len(found) > 1:
-        assert (found[0].options, found[0].writing) != (found[1].options, found[1].writing)
+        assert found[0].options != found[1].options or not found[0].scored
+        assert (found[0].writing, found[0].sampling) != (found[1].writing, found[1].sampling) or found[0].scored
+
+
+@pytest.mark.parametrize("name", ["dilemmas-letters", "dilemmas-written", "dilemmas-sampled"])
+def test_examples_stand_before_the_question_in_its_order_with_the_answer_of_most(name):
+    known = factories.benchmark()
+    spec = replace(known.prompts[name], few_shot=1)
+    example = Item("e", {"first": "paying $5", "second": "running"}, (1, 4), None, None)
+    item = Item("i", {"first": "eating", "second": "sleeping"}, (3, 2), None, None)
+    alone = list(all_prompts([spec], LABELS, "dev", [item]))
+    shown = list(all_prompts([spec], LABELS, "dev", [item], [example, example]))
+    for order, (bare, full) in enumerate(zip(alone, shown, strict=True)):
+        begun = text(full).removesuffix(text(bare))
+        assert begun.count("paying $5") == 1
+        answer = {
+            "dilemmas-letters": "BA"[order],
+            "dilemmas-written": ("A: 20%, B: 80%", "A: 80%, B: 20%")[order],
+            "dilemmas-sampled": "BA"[order],
+        }[name]
+        assert begun.endswith(f"\nAnswer: {answer}\n\n")
+        assert prompt_sha256(full) != prompt_sha256(bare)

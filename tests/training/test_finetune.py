@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.evaluation.validate import check
 from runner.training import objectives, trainer
 from runner.training.curve import rows_of
-from runner.training.finetune import _device
+from runner.training.finetune import Settings, _device, finetune
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -209,6 +210,63 @@ def test_an_unfinished_training_of_something_else_is_not_gone_on_with(workshop: 
     assert fault.code == "OUTPUT_EXISTS"
     assert fault.message == "An unfinished training is here that differs in: examples, recipe."
     workshop.train()
+
+
+def test_a_training_that_was_killed_after_its_last_write_is_finished(workshop: Workshop) -> None:
+    folder, record = workshop.train()
+    result = {path: path.read_bytes() for path in folder.rglob("*.*")}
+
+    def kill_while_cleaning_up() -> None:
+        (folder / ".training" / "checkpoint-6").mkdir(parents=True)
+        (folder / ".training" / "lock").touch()
+
+    kill_while_cleaning_up()
+    stages: list[str] = []
+    again, read = workshop.train(observe=lambda stage, *_: stages.append(stage))
+    assert (again, read, stages) == (folder, json.loads(json.dumps(record)), [])
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == result
+    assert not (folder / ".training").exists()
+    # Anything else is there already, as before.
+    assert [fault.code for fault in faults(workshop)] == ["OUTPUT_EXISTS"]
+    kill_while_cleaning_up()
+    assert [fault.code for fault in faults(workshop, training={"seed": 4})] == ["OUTPUT_EXISTS"]
+    with pytest.raises(InvalidInput, match="OUTPUT_EXISTS"):
+        finetune(workshop.recipe(), Settings(workshop.home / "out", resume=False), lambda *_: None, lambda _: b"")
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")}.items() <= result.items()
+
+
+@pytest.mark.parametrize(
+    ("watched", "moment", "again"),
+    [
+        (True, ("train", 5), [4, 5, 6]),
+        (True, ("evaluate", 0), []),
+        # Nobody knows since when: nothing is gone on from.
+        (False, ("evaluate", 0), [1, 2, 3, 4, 5, 6]),
+    ],
+    ids=["watched, training", "watched, at the end", "only hashed again"],
+)
+def test_a_base_that_changes_meanwhile_is_in_no_result(
+    workshop: Workshop, watched: bool, moment: tuple[str, int], again: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = workshop.home / "model" / "model.safetensors"
+    before = weights.read_bytes()
+    if not watched:
+        monkeypatch.setattr(sys.modules[finetune.__module__], "raise_if_modified", lambda _: None)
+
+    def change(stage: str, step: int, *_: object) -> None:
+        if (stage, step) == moment and weights.read_bytes() == before:
+            weights.write_bytes(before[:-4] + b"\0\0\0\0")
+
+    folder = workshop.home / "out" / "made"
+    with pytest.raises(InvalidInput) as refused:
+        workshop.train(observe=change)
+    assert {fault.code for fault in refused.value.faults} == {"BYTES_CHANGED"}
+    assert [fault.file for fault in refused.value.faults] == [str(weights)]
+    assert {path.name for path in folder.iterdir()} == {".training"}
+    weights.write_bytes(before)
+    steps: list[int] = []
+    workshop.train(observe=lambda stage, step, *_: steps.append(step) if stage == "train" else None)
+    assert steps == again
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from runner.core.benchmark_types import Benchmark
 from runner.core.canonical import sha256_bytes, to_bytes
 from runner.core.errors import UserError, VerificationError
 from runner.scorecard import isolation
+from runner.scorecard.parse_failures import left_out
 from runner.signing.keyring import Keyring
 from runner.signing.verifier import ASSURANCE, read_signed
 from runner.tasks.api_usage import model_name
@@ -22,7 +23,7 @@ from runner.tasks.selection import trial_reasons
 
 Json = Mapping[str, Any]
 
-_SETTINGS = ("format", "template_arguments", "dtype", "quantization")
+_SETTINGS = ("format", "template_arguments", "thinking", "system_prompt", "dtype", "quantization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +186,11 @@ def _against(benchmark: Benchmark, card: Json, task: str, own: str | None, *, tr
     if pinned is None or (pinned.sha256 is not None and pinned.sha256 != data_sha256):
         yield f"its {split} data is not the pinned one"
     prompts = result.get("prompts")
-    if (failures := result.get("failures")) and failures.get("rows"):
-        yield f"{failures['rows']} written answers could not be read, so its numbers are over other items"
+    if left_out(result):
+        yield f"{result['failures']['rows']} written answers could not be read, so its numbers are over other items"
     declared = benchmark.tasks[task]
-    if prompts is not None and set(prompts) not in (set(declared.prompts), set(declared.verbalized)):
+    tracks = (declared.prompts, declared.verbalized, declared.sampled)
+    if prompts is not None and set(prompts) not in map(set, tracks):
         yield f"prompts chosen by hand: {', '.join(map(str, prompts))}"
 
 
@@ -224,6 +226,7 @@ def _candidate(
             views=() if prompts is None else tuple(sorted(map(_view, _take(result, list, "views")))),
             limit=card["run"]["limit"],
             trial=trial,
+            system_prompt=None if model is None else _system_prompt(model),
         ),
         assurance="",
         name=name,
@@ -250,6 +253,10 @@ def _candidate(
         benchmark_file=benchmark_file,
         unprotected=isolation.missing(card),
     )
+
+
+def _system_prompt(model: Json) -> str | None:
+    return None if model.get("system_prompt") is None else _take(model, str, "system_prompt")
 
 
 def _view(view: Any) -> str:

@@ -184,7 +184,12 @@ def _measures(group: Group) -> str:
         f"{'' if group.measures.limit is None else f', first {group.measures.limit:,} items only'}"
         f"{'' if group.released else ', not a released benchmark'} ({group.measures.benchmark_digest[:15]}…), "
         f"data {group.measures.data_sha256[:8]}…, {prompts}"
+        f"{_system(group.measures.system_prompt)}"
     )
+
+
+def _system(prompt: str | None) -> str:
+    return "" if prompt is None else f", told before: {plain(prompt[:80])}{'…' if len(prompt) > 80 else ''}"
 
 
 def _ranks(row: Row) -> str:

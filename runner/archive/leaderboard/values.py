@@ -103,7 +103,8 @@ class ComparisonKey:
 
     `prompts` maps each prompt to its digest, None for predictions from files that name none; `views` are the prompts
     with the orders of presentation in which each item was asked (`letters/0`). `trial` marks runs that show nothing but
-    that the machinery works: on a suite for trying things, or on the first `limit` items.
+    that the machinery works: on a suite for trying things, or on the first `limit` items. `system_prompt` is what the
+    models were told before each question.
     """
 
     benchmark: str
@@ -120,6 +121,7 @@ class ComparisonKey:
     views: tuple[str, ...]
     limit: int | None = None
     trial: bool = False
+    system_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class Access:
     """Maximum of attempts for a request."""
     unanswered: int = 0
     """Maximum of prompts that may stay unanswered."""
+    max_cost: float | None = None
+    """What a run's answers may cost, in the currency of the submission's price."""
     http_host: str | None = None
     """A host, besides this machine, that prompts and a key may be sent to unencrypted."""
 

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.core.types import Thinking
+from runner.tasks.sampled import final_answer
+
 _UNTOLD = -9999.0
 """What the official service puts for a token that is too unlikely for it to tell."""
 _ROUNDING = 1e-6
@@ -14,6 +17,8 @@ _SAME = 0.01
 _MOST_TOLD = 256
 _THOUGHTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<|channel|>", "<|START_THINKING|>", "[THINK]")
 """What models of the field begin a thought with."""
+_MOST_ANSWER = 4000
+"""Letters of an answer that are kept until it is read, from its end."""
 _PIECE = 3
 """Letters from which a token counts as the first piece of such a mark."""
 
@@ -228,6 +233,40 @@ def echoed(reply: Any, prompt: str, form: str) -> tuple[float, int]:
         message = f"a token spans the end of the prompt and the beginning of the option {form!r}"
         raise Unusable("API_JOIN", message, again=False)
     return math.fsum(_log_prob(value) for _, value in inside), len(inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One answer of a service."""
+
+    answer: str | None
+    """What follows the thought; None where that was not ended."""
+
+
+def drawn_of(reply: Any, asked: int, thinking: Thinking | None, *, line: bool) -> list[Drawn]:
+    """The answers in a reply to a request for `asked`, at least one and no more than these; raises `Unusable`.
+
+    A thought is what the service keeps apart, or what stands before the mark that ends one; it is dropped. What a
+    filter held back, and an answer of nothing, are answers: they count as failures. `line` ends each at a newline.
+    """
+    _choice(reply)
+    drawn = []
+    for choice in reply["choices"][:asked]:
+        if not isinstance(choice, dict):
+            raise _malformed("a choice is no object")
+        message = choice.get("message")
+        text = message.get("content") if isinstance(message, dict) else choice.get("text")
+        if text is not None and not isinstance(text, str):
+            raise _malformed("the text of a choice is no text")
+        if text is None and "text" not in choice and not isinstance(message, dict):
+            raise _malformed("a choice has neither a message nor a text")
+        answer = final_answer(text or "", thinking)
+        if not text and thought_of(choice):
+            answer = None
+        elif answer is not None and line and answer == text:
+            answer = answer.partition("\n")[0]
+        drawn.append(Drawn(None if answer is None else answer[-_MOST_ANSWER:]))
+    return drawn
 
 
 def usage_of(reply: Any) -> tuple[int, int] | None:

@@ -24,15 +24,12 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
     Temperature 1 and top-p 1 leave the distribution as it is, also where a service tells the one that it draws from.
     """
     sent = asked(prompt, keep)
-    # The official service has renamed the limit for all its models; the servers that follow it know the old name.
-    limit_name = "max_tokens"
-    if service.api == "chat" and service.base_url == DEFAULT_BASE_URL:
-        limit_name = "max_completion_tokens"
-    limit_name = service.max_tokens_name or limit_name
+    if prompt.sampling is not None:
+        return [sampling_question(service, prompt, prompt.sampling.samples, keep)]
     shape = {name: 1 for name in ("temperature", "top_p") if name not in service.omitted}
-    fixed: dict[str, Any] = {"model": service.model, **shape, "n": 1, limit_name: 1}
+    fixed: dict[str, Any] = {"model": service.model, **shape, "n": 1, _limit_name(service): 1}
     if service.api == "chat":
-        messages = [{"role": "user", "content": sent}]
+        messages = _messages(service, sent)
         return [{**fixed, "messages": messages, "logprobs": True, "top_logprobs": service.top_logprobs}]
     if service.echo:
         return [
@@ -43,8 +40,46 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
     return [{**fixed, "prompt": sent, "logprobs": service.top_logprobs}]
 
 
+def sampling_question(service: ServiceRef, prompt: Prompt, answers: int, keep: int | None = None) -> dict[str, Any]:
+    """The parameters of a request for some answers to `prompt`, with room for a thought before each.
+
+    In completions an answer is one line. `system_prompt` and the names of parameters are those of the submission.
+    """
+    assert prompt.sampling is not None
+    form = prompt.sampling
+    thought = 0 if service.thinking is None else service.thinking.max_thought_tokens
+    shape: dict[str, Any] = {"temperature": form.temperature, "top_p": form.top_p}
+    fixed: dict[str, Any] = {
+        "model": service.model,
+        **{name: value for name, value in shape.items() if name not in service.omitted},
+        "n": answers,
+        _limit_name(service): form.max_new_tokens + thought,
+    }
+    if service.api == "chat":
+        return {**fixed, "messages": _messages(service, asked(prompt, keep))}
+    # A thought has lines of its own.
+    stop = {} if service.thinking is not None else {"stop": ["\n"]}
+    return {**fixed, "prompt": asked(prompt, keep), **stop}
+
+
+def _limit_name(service: ServiceRef) -> str:
+    """What the service calls the limit of written tokens.
+
+    The official service has renamed it for all its models; the servers that follow it know the old name.
+    """
+    renamed = service.api == "chat" and service.base_url == DEFAULT_BASE_URL
+    return service.max_tokens_name or ("max_completion_tokens" if renamed else "max_tokens")
+
+
+def _messages(service: ServiceRef, text: str) -> list[dict[str, str]]:
+    system = [] if service.system_prompt is None else [{"role": "system", "content": service.system_prompt}]
+    return [*system, {"role": "user", "content": text}]
+
+
 def option_faults(service: ServiceRef, prompt: Prompt) -> Iterator[Fault]:
     """`API_OPTIONS` where the first token cannot tell an option, `JOIN_AMBIGUOUS` where one begins another."""
+    if prompt.sampling is not None:
+        return
     if not prompt.options:
         message = (
             f"The prompt {prompt.prompt_id} has no options: services are asked for log-probabilities of options only."

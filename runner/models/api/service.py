@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -13,10 +13,11 @@ from runner.config.service import travels_in_clear
 from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
-from runner.models.api.answers import Scored, Unusable, echoed, log_sum, name_of, score, told_of, usage_of
+from runner.models.api.answers import Scored, Unusable, drawn_of, echoed, log_sum, name_of, score, told_of, usage_of
 from runner.models.api.client import Client, Stopped
-from runner.models.api.questions import asked, option_faults, questions
+from runner.models.api.questions import asked, option_faults, questions, sampling_question
 from runner.tasks.prompts import prompt_sha256, text
+from runner.tasks.sampled import answered, count, log_scores
 
 _MOST_CUTS = 6
 _SAYS_NOTHING = frozenset(
@@ -39,6 +40,15 @@ class _Told:
     """Fingerprint of the service's set-up."""
 
 
+class _Partly(Exception):
+    """Some of a prompt's answers were drawn before the service failed, or the run was stopped."""
+
+    def __init__(self, rows: Sequence[Prediction], error: BackendError) -> None:
+        super().__init__(str(error))
+        self.rows = rows
+        self.error = error
+
+
 class Service:
     """Asks a service, several questions at once; see `runner.models.base.Backend`.
 
@@ -53,6 +63,8 @@ class Service:
         self._counting = threading.Lock()
         self._usage = (0, 0)
         self._unanswered = 0
+        # Whether the service gave fewer answers to a request than it was asked for.
+        self._single = False
         in_clear = "; prompts and answers travelled unencrypted" if travels_in_clear(service.base_url) else ""
         self.isolation: Mapping[str, str] = {
             "submitted_code": "none to isolate: a service runs the model, and no file of the submission is loaded here",
@@ -78,29 +90,111 @@ class Service:
         raised with the faults of all that failed. Where `Access.unanswered` allows it, an answer that says nothing of
         the options is given as equal scores of which all are bounds.
         """
-        waiting = [self._start(prompt) for prompt in prompts]
+        waiting = [self._start(prompt) for prompt in prompts if prompt.sampling is None]
+        waiting += [self._start(prompt, part) for prompt in prompts for part in self._parts(prompt)]
         faults: list[Fault] = []
         for future in waiting:
             try:
-                yield future.result()
+                yield from future.result()
+            except _Partly as part:
+                yield from part.rows
+                faults += [fault for fault in part.error.faults if fault not in faults]
             except BackendError as problem:
                 faults += [fault for fault in problem.faults if fault not in faults]
         if faults:
             raise BackendError(*faults[:MOST_FAULTS])
 
-    def _start(self, prompt: Prompt) -> Future[Prediction]:
+    def _parts(self, prompt: Prompt) -> list[int]:
+        """How many answers each request for a prompt's drawn answers asks for: all, or one where `n` is refused."""
+        if prompt.sampling is None:
+            return []
+        alone = "n" in self._client.adjusted or self._single
+        return [1] * prompt.sampling.samples if alone else [prompt.sampling.samples]
+
+    def _start(self, prompt: Prompt, answers: int = 0) -> Future[list[Prediction]]:
         """Ask in a thread that does not outlive the run: an executor's would keep a stopped one until all answered."""
-        future: Future[Prediction] = Future()
+        future: Future[list[Prediction]] = Future()
 
         def ask() -> None:
             with self._places:
                 try:
-                    future.set_result(self._predict(prompt))
+                    future.set_result(self._draw(prompt, answers) if answers else [self._predict(prompt)])
                 except BaseException as problem:  # handed to the thread that waits for it
                     future.set_exception(problem)
 
         threading.Thread(target=ask, daemon=True, name="question").start()
         return future
+
+    def _draw(self, prompt: Prompt, answers: int) -> list[Prediction]:
+        """Rows that together hold `answers` drawn answers, one row for each request that was answered.
+
+        Raises `_Partly` with the rows of what was answered before a failure: it is paid for.
+        """
+        assert prompt.sampling is not None
+        rows: list[Prediction] = []
+        metadata = _Told()
+        keep: int | None = None
+        line = self._service.api == "completions"
+        try:
+            while (missing := answers - sum(map(answered, rows))) > 0:
+                # What a service gives one at a time is not asked for by the number any more.
+                metadata.usage, metadata.prompt_tokens = None, None
+                wanted = 1 if self._single else missing
+                question = sampling_question(self._service, prompt, wanted, keep)
+                drawn = self._client.ask(
+                    question,
+                    lambda reply, wanted=wanted: drawn_of(  # type: ignore[misc]
+                        self._noted(reply, metadata), wanted, self._service.thinking, line=line
+                    ),
+                )
+                self._single = self._single or len(drawn) < wanted
+                tokens = metadata.prompt_tokens
+                shorter = self._shorter(prompt, keep, tokens)
+                if shorter is not None and not rows:
+                    keep = shorter
+                    self._count(metadata)
+                    continue
+                rows.append(self._row(prompt, [one.answer for one in drawn], metadata, truncated=keep is not None))
+        except Stopped:
+            raise _Partly(rows, BackendError(Fault("API_STOPPED", "The run was stopped."))) from None
+        except Unusable as problem:
+            raise _Partly(rows, self._named(prompt, problem)) from None
+        except BackendError as problem:
+            raise _Partly(rows, problem) from None
+        return rows
+
+    def _row(self, prompt: Prompt, answers: Sequence[str | None], metadata: _Told, *, truncated: bool) -> Prediction:
+        assert prompt.sampling is not None
+        samples, failures, failed = count(answers, prompt.sampling, prompt.labels)
+        self._count(metadata)
+        return Prediction(
+            **prompt.key._asdict(),
+            prompt_sha256=prompt_sha256(prompt),
+            log_scores=log_scores(list(samples.values()), failures),
+            prompt_tokens=metadata.prompt_tokens,
+            truncated=truncated,
+            text_tokens=metadata.usage[1] if metadata.usage else None,
+            bounded=(),
+            usage=metadata.usage,
+            model_version=metadata.model,
+            system_fingerprint=metadata.fingerprint,
+            samples=samples,
+            failures=failures,
+            failed=tuple(self._client.told(text) or "nothing" for text in failed) or None,
+        )
+
+    def _count(self, metadata: _Told) -> None:
+        with self._counting:
+            tokens = metadata.usage or (0, 0)
+            self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
+
+    def _shorter(self, prompt: Prompt, keep: int | None, tokens: int | None) -> int | None:
+        """How much of the story to keep next where the prompt was too long; None where it fits or cannot be cut."""
+        if tokens is None or tokens <= prompt.max_tokens or prompt.shorten is None or keep == 0:
+            return None
+        length = len(prompt.values[prompt.shorten]) if keep is None else keep
+        # By the prompt's own characters per token, and a little more.
+        return max(0, length - math.ceil((tokens - prompt.max_tokens) * len(text(prompt, keep)) / tokens * 1.05) - 8)
 
     def _predict(self, prompt: Prompt) -> Prediction:
         metadata = _Told()
@@ -113,9 +207,7 @@ class Service:
         except Unusable as problem:
             scored = self._unanswerable(prompt, problem)
         finally:
-            with self._counting:
-                tokens = metadata.usage or (0, 0)
-                self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
+            self._count(metadata)
         return Prediction(
             **prompt.key._asdict(),
             prompt_sha256=prompt_sha256(prompt),
@@ -143,13 +235,10 @@ class Service:
             tokens = metadata.prompt_tokens
             if tokens is None or tokens <= prompt.max_tokens:
                 return scored, counts, keep
-            if prompt.shorten is None or keep == 0:
+            shorter = self._shorter(prompt, keep, tokens)
+            if shorter is None:
                 break
-            length = len(prompt.values[prompt.shorten]) if keep is None else keep
-            # By the prompt's own characters per token, and a little more.
-            keep = max(
-                0, length - math.ceil((tokens - prompt.max_tokens) * len(text(prompt, keep)) / tokens * 1.05) - 8
-            )
+            keep = shorter
         message = f"the prompt has {metadata.prompt_tokens:,} tokens, at most {prompt.max_tokens:,} were expected"
         raise Unusable("PROMPT_TOO_LONG", message, again=False)
 
@@ -195,6 +284,10 @@ class Service:
                 if self._unanswered <= self._access.unanswered:
                     labels = len(prompt.options)
                     return Scored((0.0,) * labels, tuple(range(labels)), 0.0)
+        raise self._named(prompt, problem) from None
+
+    def _named(self, prompt: Prompt, problem: Unusable) -> BackendError:
+        """What is wrong with one prompt's answer, with the prompt's name."""
         message = (
             f"Item {prompt.item_id} ({prompt.split}, {prompt.prompt_id}, order {prompt.order}): {problem.message}."
         )
@@ -203,7 +296,7 @@ class Service:
             hint += " --api-unanswered N lets so many prompts stay unanswered; the card is then not comparable."
         if problem.code == "API_THOUGHT":
             hint += " Models that think first are measured with --elicitation sampled."
-        raise BackendError(Fault(problem.code, message, hint=hint)) from None
+        return BackendError(Fault(problem.code, message, hint=hint))
 
     # --- the rest --------------------------------------------------------------------------------------------------
 
@@ -221,6 +314,8 @@ class Service:
             "api": service.api,
             "format": "chat" if service.api == "chat" else "plain",
             "scored_by": "echo" if service.echo else "first token",
+            **({} if service.system_prompt is None else {"system_prompt": service.system_prompt}),
+            **({} if service.thinking is None else {"thinking": asdict(service.thinking)}),
             "top_logprobs": None if service.echo else service.top_logprobs,
             **({"encrypted": False} if travels_in_clear(service.base_url) else {}),
             **({"adjusted_parameters": dict(self._client.adjusted)} if self._client.adjusted else {}),

@@ -125,6 +125,7 @@ class ClusterReplicas:
     def open(self) -> None:
         """Load the model in every replica; raises what the first that fails does."""
         list(self._on_each(lambda replica: [replica.open(lambda: self._ended)]))
+        self._check_processors()
 
     def nodes(self) -> list[dict[str, Any]]:
         """Kinds of nodes that replicas are on now, how many are on each, and how often any was started again."""
@@ -253,6 +254,22 @@ class ClusterReplicas:
             pool.give_back(held, reason, self._notify)
             if not replica.revive(pool.sample, lambda: pool.finished):
                 return
+            self._check_processors()
+
+    def _check_processors(self) -> None:
+        """`BackendError` (NODES_DIFFER) where the model runs on processors of two kinds, which may round differently.
+
+        CUDA devices say their kind in `describe`.
+        """
+        kinds: dict[str, str] = {}
+        for replica in self.replicas:
+            if replica.device == "cpu":
+                system = replica.facts["system"]
+                kinds.setdefault(f"{system['processor']} ({system['machine']})", replica.name)
+        if len(kinds) > 1:
+            (kind, name), (other_kind, other_name), *_ = kinds.items()
+            message = f"The processors differ: {kind} on {name}, {other_kind} on {other_name}."
+            raise BackendError(Fault("NODES_DIFFER", message, hint="Run on nodes of one kind; answers round by kind."))
 
     def _on_each(self, do: Callable[[Replica], Iterable[T]]) -> Iterator[T]:
         return each_in_a_thread(self.replicas, do, self._threads, self.end)

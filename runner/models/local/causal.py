@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.core.errors import BackendError, Fault
-from runner.core.types import Prediction, Prompt, Submission
+from runner.core.types import Prediction, Prompt, Submission, Thinking
 from runner.models.base import LoadOptions
 from runner.models.local import (
     devices,
@@ -26,6 +27,7 @@ from runner.models.local import (
     model_info,
     padded_batches,
     quantization,
+    sampling,
     to_prediction,
 )
 from runner.models.local.batch_sizes import default_sizes
@@ -61,7 +63,15 @@ def open_causal(
     if not loading.packed_limit(_base_of(model).config):
         general.check_head(_base_of(model))
     form: Format = "chat" if named.format == "chat" else "plain"
-    return wrap(model, tokenizer, form, load.batch_tokens, arguments=named.template_arguments)
+    return wrap(
+        model,
+        tokenizer,
+        form,
+        load.batch_tokens,
+        arguments=named.template_arguments,
+        thinking=named.thinking,
+        system_prompt=named.system_prompt,
+    )
 
 
 def wrap(
@@ -71,21 +81,25 @@ def wrap(
     batch_tokens: int | None = None,
     *,
     arguments: Mapping[str, Any] | None = None,
+    thinking: Thinking | None = None,
+    system_prompt: str | None = None,
 ) -> "Causal":
     """A model that is loaded already, with or without an adapter, asked in batches of the default size.
 
-    `arguments` are given to the chat template.
+    `arguments` and `system_prompt` are given to the chat template; `thinking` is how it thinks before drawn answers.
     Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
     LLM.int8() a batch is one prompt, whatever `batch_tokens` says.
     """
     if quantization.one_by_one(model):
         batch_tokens = 1
     if batch_tokens is not None:
-        return Causal(model, tokenizer, form, batch_tokens, arguments=arguments)
+        return Causal(
+            model, tokenizer, form, batch_tokens, arguments=arguments, thinking=thinking, system_prompt=system_prompt
+        )
     sizes = default_sizes(_base_of(model))
     # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
     lanes = sizes.lanes if loading.packed_limit(_base_of(model).config) else 1
-    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments)
+    return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments, thinking, system_prompt)
 
 
 class Causal:
@@ -104,6 +118,8 @@ class Causal:
         at_once: int = 1,
         lanes: int = 1,
         arguments: Mapping[str, Any] | None = None,
+        thinking: Thinking | None = None,
+        system_prompt: str | None = None,
     ) -> None:
         if batch_tokens < 1:
             raise BackendError(Fault("BATCH_TOKENS", f"A batch of {batch_tokens} tokens holds no prompt."))
@@ -111,6 +127,8 @@ class Causal:
         self._tokenizer = tokenizer
         self._form: Format = form
         self._arguments = arguments or {}
+        self._thinking = thinking
+        self._system_prompt = system_prompt
         self._batch_tokens = batch_tokens
         # What fits into memory, as far as is known: less once a batch did not.
         self._max_tokens_that_fit = batch_tokens
@@ -142,6 +160,7 @@ class Causal:
         return [
             *([number for batch in batches[at : at + step] for number in batch] for at in range(0, len(batches), step)),
             *generation.batches(prompts, encoded, self._max_tokens_that_fit),
+            *sampling.batches(prompts, encoded, self._max_tokens_that_fit, self._encoder.thought_tokens),
         ]
 
     def read(self, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
@@ -175,15 +194,20 @@ class Causal:
             for batch in generation.batches(prompts, encoded, self._max_tokens_that_fit):
                 for part in self._halving(write_one, [batch], encoded):
                     answers.update(part)
+            draw_one = partial(self._draw, prompts=prompts, encoded=encoded)
+            drawn = sampling.batches(prompts, encoded, self._max_tokens_that_fit, self._encoder.thought_tokens)
+            for batch in drawn:
+                for part in self._halving(draw_one, [batch], encoded):
+                    answers.update(part)
         yield from [answers[number] for number in range(len(prompts))]
 
     @cached_property
     def _encoder(self) -> PromptEncoder:
-        return PromptEncoder(self._tokenizer, self._form, self._arguments)
+        return PromptEncoder(self._tokenizer, self._form, self._arguments, self._thinking, self._system_prompt)
 
     def _batches(self, prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]) -> list[list[int]]:
         """Batches of the prompts whose options are read, each for one path; see `generation.batches` for the others."""
-        numbers = [number for number, prompt in enumerate(prompts) if prompt.writing is None]
+        numbers = [number for number, prompt in enumerate(prompts) if prompt.scored]
         in_rows = [number for number in numbers if self._in_rows(encoded[number])]
         packed = [number for number in numbers if not self._in_rows(encoded[number])]
         beginnings = [self._beginning(prompts[number], encoded[number]) for number in packed]
@@ -260,6 +284,24 @@ class Causal:
         return {
             number: to_prediction.from_text(prompts[number], encoded[number], answer)
             for number, answer in zip(batch, generations, strict=True)
+        }
+
+    def _draw(
+        self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
+    ) -> dict[int, Prediction]:
+        """The answers that are drawn after each prompt of a batch, counted."""
+        members = [prompts[number] for number in batch]
+        reading = sampling.Reading(
+            line=self._form == "plain", thinking=self._thinking, thought_begun=self._encoder.thought_begun
+        )
+        with self._tokenizing:
+            ends = generation.special_tokens(self._tokenizer, self._base.config)
+            drawn = sampling.draw(
+                self._base, self._tokenizer, members, [encoded[number] for number in batch], ends, reading
+            )
+        return {
+            number: to_prediction.from_samples(prompts[number], encoded[number], answers)
+            for number, answers in zip(batch, drawn, strict=True)
         }
 
     def _halving(
@@ -349,6 +391,8 @@ class Causal:
             "format": self._form,
             "chat_template_sha256": hashlib.sha256(rendered.encode()).hexdigest() if rendered is not None else None,
             **({"template_arguments": dict(self._arguments)} if self._arguments else {}),
+            **({"system_prompt": self._system_prompt} if self._system_prompt is not None else {}),
+            **({"thinking": asdict(self._thinking)} if self._thinking is not None else {}),
             **({"template_date": date} if (date := self._encoder.template_date) is not None else {}),
             "bos_token_id": self._tokenizer.bos_token_id,
             "first_prompt": {"first_token_ids": self._first_prompt_ids[0], "last_token_ids": self._first_prompt_ids[1]}

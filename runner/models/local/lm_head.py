@@ -81,6 +81,19 @@ def most_probable(head: nn.Module, states: Tensor, adjust: Adjustment = _unchang
     return tokens, best - total
 
 
+def logits(head: nn.Module, states: Tensor, adjust: Adjustment = _unchanged) -> Tensor:
+    """(states, vocabulary) float32 logits after each hidden state (states, hidden); computed as by `log_probs`."""
+    states = _beside(head, states).float()
+    if path_of(head) != "chunked":
+        return torch.cat([part for _, part in _whole(head, states, adjust)])
+    linear: Any = head
+    parts = []
+    for start, stop in _pieces(linear.weight):
+        bias = None if linear.bias is None else linear.bias[start:stop].float()
+        parts.append(adjust(nn.functional.linear(states, linear.weight[start:stop].float(), bias)))
+    return torch.cat(parts, dim=1)
+
+
 def _beside(head: nn.Module, states: Tensor) -> Tensor:
     """`states` where the head is: of a model over several devices that may be another than the last layer's."""
     return states.to(next(head.parameters()).device)

@@ -70,7 +70,7 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
     """
     need_libraries()
     from runner.models.local.loading import context_limit
-    from runner.models.tokenization import Format, encode_all, encode_texts
+    from runner.models.tokenization import Format, PromptEncoder, encode_texts, encode_with
 
     folder = resolve_model(submission.model, weights=False)
     if submission.model.head is not None:
@@ -87,9 +87,9 @@ def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[d
             }
         return
     form: Format = "chat" if submission.model.format == "chat" else "plain"
-    for encoded in encode_all(
-        prompts, load_tokenizer(folder), form, context_limit(folder), submission.model.template_arguments
-    ):
+    named = submission.model
+    encoder = PromptEncoder(load_tokenizer(folder), form, named.template_arguments, named.thinking, named.system_prompt)
+    for encoded in encode_with(encoder, prompts, context_limit(folder)):
         yield {
             "token_ids": encoded.prefix.tolist(),
             "tails": [

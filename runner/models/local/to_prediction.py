@@ -7,9 +7,11 @@ import numpy as np
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt
 from runner.models.local.generation import Generation
+from runner.models.local.sampling import Sample
 from runner.models.tokenization import EncodedPrompt
 from runner.tasks.predictions import MAX_TEXT
 from runner.tasks.prompts import prompt_sha256
+from runner.tasks.sampled import count, log_scores
 from runner.tasks.verbalized import scores_or_none
 
 
@@ -28,6 +30,23 @@ def from_text(prompt: Prompt, encoded: EncodedPrompt, generation: Generation) ->
         text=text,
         text_tokens=generation.tokens,
         text_log_prob=generation.log_prob,
+    )
+
+
+def from_samples(prompt: Prompt, encoded: EncodedPrompt, drawn: Sequence[Sample]) -> Prediction:
+    """From the answers that were drawn after a prompt to one prediction: their counts by label, and the failures."""
+    assert prompt.sampling is not None
+    samples, failures, failed = count([sample.answer for sample in drawn], prompt.sampling, prompt.labels)
+    return Prediction(
+        **prompt.key._asdict(),
+        log_scores=log_scores(list(samples.values()), failures),
+        prompt_sha256=prompt_sha256(prompt),
+        prompt_tokens=len(encoded.prefix),
+        truncated=encoded.truncated,
+        text_tokens=sum(sample.tokens for sample in drawn),
+        samples=samples,
+        failures=failures,
+        failed=failed or None,
     )
 
 

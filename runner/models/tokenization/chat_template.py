@@ -68,15 +68,20 @@ class TemplateFailed(Exception):
         self.fault = fault
 
 
-def render(tokenizer: Any, content: str, arguments: Mapping[str, Any]) -> str:
+def render(tokenizer: Any, content: str, arguments: Mapping[str, Any], system: str | None = None) -> str:
     """One message of the user as the tokenizer's template renders it; `TemplateFailed` if it cannot.
+
+    `system` is put before it in a message of the system.
 
     The same text as `apply_chat_template` of transformers gives, but for the date.
     """
     values = {
         **tokenizer.special_tokens_map,
         **arguments,
-        "messages": [{"role": "user", "content": content}],
+        "messages": [
+            *([] if system is None else [{"role": "system", "content": system}]),
+            {"role": "user", "content": content},
+        ],
         "tools": None,
         "documents": None,
         "add_generation_prompt": True,
@@ -129,7 +134,7 @@ def _to_json(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def find_scaffold(tokenizer: Any, arguments: Mapping[str, Any]) -> Scaffold:
+def find_scaffold(tokenizer: Any, arguments: Mapping[str, Any], system: str | None = None) -> Scaffold:
     """What the tokenizer's template writes around a message; `InvalidInput` if that is not one thing."""
     try:
         tokenizer.get_chat_template()
@@ -138,7 +143,9 @@ def find_scaffold(tokenizer: Any, arguments: Mapping[str, Any]) -> Scaffold:
         message = "The submission asks in the chat format, but the tokenizer has no default chat template."
         raise InvalidInput(Fault("CHAT_TEMPLATE_MISSING", message, hint=hint)) from None
     try:
-        scaffolds, again = ([render(tokenizer, probe, arguments).split(probe) for probe in _PROBES] for _ in range(2))
+        scaffolds, again = (
+            [render(tokenizer, probe, arguments, system).split(probe) for probe in _PROBES] for _ in range(2)
+        )
     except TemplateFailed as problem:
         raise InvalidInput(problem.fault) from None
     if scaffolds != again:
@@ -148,6 +155,10 @@ def find_scaffold(tokenizer: Any, arguments: Mapping[str, Any]) -> Scaffold:
     if scaffolds[0] != scaffolds[1]:
         raise InvalidInput(Fault("TEMPLATE_READS_TEXT", "What the chat template writes depends on the message."))
     before, after = scaffolds[0]
+    if system is not None and system.strip() not in before:
+        message = "The chat template does not show the system prompt before the message."
+        hint = "Leave out `system_prompt`, or submit the model with a template that has a turn for it."
+        raise InvalidInput(Fault("TEMPLATE_DROPS_TEXT", message, hint=hint))
     thought = open_thought(after)
     return Scaffold(before, after, thought, _closing(tokenizer, arguments) if thought else None)
 

@@ -114,7 +114,8 @@ def _encode_chunk(prompts: Sequence[Prompt], encoder: PromptEncoder, limit: int)
             yield texts
             continue
         try:
-            room = limit - (prompt.writing.max_new_tokens if prompt.writing else 0)
+            written = prompt.writing or prompt.sampling
+            room = limit - (written.max_new_tokens + encoder.thought_tokens if written else 0)
             most = min(room, prompt.max_tokens + encoder.overhead)
             yield _settle(prompt, texts, list(islice(ids, len(texts))), encoder, most)
         except PromptError as problem:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from runner.core.errors import Fault, InvalidInput
-from runner.core.types import Prompt
+from runner.core.types import Prompt, Thinking
 from runner.models.tokenization.chat_template import Scaffold, TemplateFailed, date_of, find_scaffold, render
 from runner.models.tokenization.item_text import TextTokenizer, added_tokens, make_text_tokenizer
 from runner.models.tokenization.token_text import MOST_LETTER_BYTES, Spelling
@@ -58,12 +58,21 @@ class PromptEncoder:
     Raises `InvalidInput` for a tokenizer or template that can read no prompt.
     """
 
-    def __init__(self, tokenizer: Any, form: Format, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        form: Format,
+        arguments: Mapping[str, Any] | None = None,
+        thinking: Thinking | None = None,
+        system_prompt: str | None = None,
+    ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise InvalidInput(Fault("TOKENIZER_KIND", "The tokenizer is not a fast one (it has no tokenizer.json)."))
         self._tokenizer = tokenizer
         self._form = form
         self._arguments = arguments or {}
+        self._thinking = thinking
+        self._system = system_prompt
         self._bos: int | None = tokenizer.bos_token_id
         backend = tokenizer.backend_tokenizer
         added = added_tokens(backend)
@@ -72,7 +81,7 @@ class PromptEncoder:
         self._name = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
         self._longest_name = max(map(len, names), default=0)
         self._special = frozenset(number for number, token in added.items() if token.special)
-        self._scaffold = find_scaffold(tokenizer, self._arguments) if form == "chat" else _NO_SCAFFOLD
+        self._scaffold = find_scaffold(tokenizer, self._arguments, self._system) if form == "chat" else _NO_SCAFFOLD
         before, after = _encode(backend, [self._scaffold.before, self._scaffold.after], split_special=False)
         # What the template itself brings, whatever the message, and then what is put before it.
         self._rendered = [*before, *after]
@@ -88,6 +97,16 @@ class PromptEncoder:
         return len(self._own) if self._form == "chat" else 0
 
     @property
+    def thought_tokens(self) -> int:
+        """Tokens that a thought may have before an answer that is drawn."""
+        return 0 if self._thinking is None else self._thinking.max_thought_tokens
+
+    @property
+    def thought_begun(self) -> bool:
+        """Whether the chat template itself begins a thought before an answer that is drawn."""
+        return self._form == "chat" and self._scaffold.thought is not None
+
+    @property
     def template_date(self) -> str | None:
         """The date on which the chat template is rendered, or None where it asks for none."""
         return date_of(self._tokenizer) if self._form == "chat" else None
@@ -99,7 +118,8 @@ class PromptEncoder:
         if self._form == "plain":
             begun = question + prompt.cue_plain
             return [RenderedPrompt(begun + form, 0, len(begun + form), len(begun + form)) for form in ["", *forms]]
-        if self._scaffold.thought is not None and prompt.writing is None:
+        thinks = self._thinking is not None and prompt.sampling is not None
+        if self._scaffold.thought is not None and not thinks and prompt.writing is None:
             raise self._open_thought(prompt)
         rendered = self._render(question)
         before, after = self._scaffold.before, self._scaffold.after
@@ -114,7 +134,9 @@ class PromptEncoder:
             message = f"Around {describe(prompt)} the chat template writes something else than around another text."
             raise self._blamed(Fault("TEMPLATE_READS_TEXT", message), prompt, question, rendered)
         self._check_edges(prompt, rendered, item, end)
-        return [RenderedPrompt(rendered + prompt.cue_chat + form, item, end, len(rendered)) for form in ["", *forms]]
+        # A model that thinks begins its own turn: an answer's cue has no place in front of a thought.
+        cue = "" if thinks else prompt.cue_chat
+        return [RenderedPrompt(rendered + cue + form, item, end, len(rendered)) for form in ["", *forms]]
 
     def ids(self, texts: Sequence[RenderedPrompt]) -> list[list[int]]:
         """Token ids of each text, with a BOS before it where the tokenizer adds one and the template writes none."""
@@ -194,7 +216,7 @@ class PromptEncoder:
 
     def _render(self, content: str) -> str:
         try:
-            return render(self._tokenizer, content, self._arguments)
+            return render(self._tokenizer, content, self._arguments, self._system)
         except TemplateFailed as problem:
             raise PromptError(problem.fault) from None
 
@@ -204,7 +226,9 @@ class PromptEncoder:
             f"{describe(prompt)}: the chat template begins a thought ({thought!r}) and does not end it; "
             "the options would be scored as a part of the thought."
         )
-        if closed_by is not None:
+        if prompt.sampling is not None:
+            hint = "Write `thinking: {open: ..., close: ..., max_thought_tokens: ...}` under `model:`."
+        elif closed_by is not None:
             name, value = next(iter(closed_by.items()))
             written = {True: "true", False: "false"}.get(value, value)
             hint = f"Write `template_arguments: {{{name}: {written}}}` under `model:` in submission.yaml."

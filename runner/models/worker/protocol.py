@@ -10,8 +10,18 @@ from typing import Any
 from runner.core import canonical, strict_json
 from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.text import printable
-from runner.core.types import AdapterRef, HeadSpec, ModelRef, Prediction, Prompt, Submission, VerbalizedFormat
-from runner.tasks import verbalized
+from runner.core.types import (
+    AdapterRef,
+    HeadSpec,
+    ModelRef,
+    Prediction,
+    Prompt,
+    SamplingFormat,
+    Submission,
+    Thinking,
+    VerbalizedFormat,
+)
+from runner.tasks import sampled, verbalized
 from runner.tasks.predictions import from_row
 from runner.tasks.prompts import prompt_sha256
 
@@ -48,7 +58,9 @@ def submission_row(submission: Submission) -> Json:
 def submission_of(row: Json) -> Submission:
     """The submission as the child knows it."""
     adapter = AdapterRef(**row["adapter"]) if row["adapter"] is not None else None
-    return Submission("", "", "", b"", ModelRef(**{**row["model"], "head": _head_of(row["model"]["head"])}), adapter)
+    thinking = row["model"]["thinking"] and Thinking(**row["model"]["thinking"])
+    model = ModelRef(**{**row["model"], "head": _head_of(row["model"]["head"]), "thinking": thinking})
+    return Submission("", "", "", b"", model, adapter)
 
 
 def _head_of(row: Json | None) -> HeadSpec | None:
@@ -61,7 +73,11 @@ def _head_of(row: Json | None) -> HeadSpec | None:
 def prompt_row(prompt: Prompt) -> Json:
     """A prompt as JSON; it says nothing about what people answered."""
     row = {name: getattr(prompt, name) for name in _PROMPT_FIELDS}
-    return row | {"values": dict(prompt.values), "writing": asdict(prompt.writing) if prompt.writing else None}
+    return row | {
+        "values": dict(prompt.values),
+        "writing": asdict(prompt.writing) if prompt.writing else None,
+        "sampling": asdict(prompt.sampling) if prompt.sampling else None,
+    }
 
 
 def prompt_of(row: Json) -> Prompt:
@@ -72,7 +88,11 @@ def prompt_of(row: Json) -> Prompt:
     writing = row["writing"] and VerbalizedFormat(
         **{**row["writing"], "names": tuple(row["writing"]["names"]), "labels": tuple(row["writing"]["labels"])}
     )
-    return Prompt(**{**row, **lists, **texts, "options": tuple(map(tuple, row["options"])), "writing": writing})
+    sampling = row["sampling"] and SamplingFormat(
+        **{**row["sampling"], "answers": tuple(map(tuple, row["sampling"]["answers"]))}
+    )
+    options = tuple(map(tuple, row["options"]))
+    return Prompt(**{**row, **lists, **texts, "options": options, "writing": writing, "sampling": sampling})
 
 
 _INTERNED = ("task", "split", "prompt_id", "template", "cue_plain", "cue_chat")
@@ -135,17 +155,16 @@ def prediction_of(row: Any, prompt: Prompt) -> Prediction:
         raise ProtocolError(f"a prediction with a fault: {problem}") from None
     if prediction.key != prompt.key or prediction.prompt_sha256 != prompt_sha256(prompt):
         raise ProtocolError("an answer to another prompt than was asked")
-    if (
-        prompt.writing is None
-        and prediction.log_scores is not None
-        and len(prediction.log_scores) != len(prompt.options)
-    ):
+    if prompt.scored and prediction.log_scores is not None and len(prediction.log_scores) != len(prompt.options):
         raise ProtocolError(f"{len(prediction.log_scores)} scores for {len(prompt.options)} labels")
     for name in ("token_counts", "bounded", "usage"):  # a row that no reader of predictions would take
         held = getattr(prediction, name)
         if held is not None and len(held) > _MOST_VALUES:
             raise ProtocolError(f"{len(held):,} values of {name} for {len(prompt.options)} labels")
-    if (departure := verbalized.disagreement(prediction, prompt.writing, 0.0)) is not None:
+    departure = verbalized.disagreement(prediction, prompt.writing, 0.0)
+    if departure is None:
+        departure = sampled.disagreement(prediction, prompt.sampling, prompt.labels, 0.0)
+    if departure is not None:
         raise ProtocolError(f"an answer that {departure}")
     return prediction
 

@@ -17,6 +17,8 @@ _INFINITY = "Infinity"
 """How the format writes a bound that is none: JSON has no infinity."""
 _GLOBAL_IDS = {"accuracy": "accuracy", "macro_f1": "f1_macro"}
 """Metrics that mean the same everywhere; the others are named after the benchmark."""
+_NOBODY = "unknown"
+"""Developer of a model that is no repository's."""
 _RELATIONSHIP = {"independently reproduced": "third_party"}
 """Evaluator to developer of the model. A submitter need not be the developer, so the rest is `other`."""
 
@@ -52,9 +54,7 @@ def every_eval_ever(opened: OpenCard, retrieved: int) -> Exported:
         "evaluation_results": results,
     }
     developer, _, rest = model_id.rpartition("/")
-    folder = PurePosixPath(
-        "data", portable(card["benchmark"]["name"]), portable(developer or "unknown"), portable(rest)
-    )
+    folder = PurePosixPath("data", portable(card["benchmark"]["name"]), portable(developer or _NOBODY), portable(rest))
     identity = uuid.UUID(bytes=bytes.fromhex(opened.sha256)[:16], version=4)
     content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return Exported(folder / f"{identity}.json", content, tuple(lost))
@@ -97,8 +97,8 @@ def _model(opened: OpenCard, model_id: str) -> dict[str, Any]:
     model = submission["model"] or {}
     adapter = submission["adapter"] or {}
     entry: dict[str, Any] = {"name": submission["name"], "id": model_id}
-    if "/" in model_id:
-        entry["developer"] = model_id.split("/")[0]
+    # The folder that the record lies in, without which its own program finds nobody to look for.
+    entry["developer"] = model_id.split("/")[0] if "/" in model_id else _NOBODY
     versions = (model.get("facts") or {}).get("versions") or {}
     if isinstance(versions.get("transformers"), str):
         entry["inference_engine"] = {"name": "transformers", "version": versions["transformers"]}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from runner.core.errors import Fault, InvalidInput
+from runner.core.errors import Fault, InvalidInput, NotComparable
 from runner.scorecard.load import OpenCard
 
 UNVERIFIED = "unverified"
@@ -35,6 +35,22 @@ def refuse_equal_paths(files: Sequence[Exported]) -> None:
         if number > 1:
             message = f"{number} of the cards would become the same file: {path}."
             raise InvalidInput(Fault("SAME_FILE", message, hint="Export them one by one, each to a folder of its own."))
+
+
+def refuse_not_comparable(cards: Sequence[OpenCard]) -> None:
+    """`NotComparable` for cards that may not be compared: in another format their reasons are soon lost."""
+    faults = [
+        Fault(
+            "NOT_COMPARABLE",
+            f"This card may not be compared: {'; '.join(opened.card['not_comparable'])}.",
+            str(opened.file),
+            hint="Give --force to export it all the same.",
+        )
+        for opened in cards
+        if not opened.card["comparable"]
+    ]
+    if faults:
+        raise NotComparable(*faults)
 
 
 def portable(name: str) -> str:

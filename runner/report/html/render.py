@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,9 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from runner.core.text import is_unseen
 from runner.report.html.words import warning, words
-
-_OVERRIDES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def number(
         value = value[step]
     if value is None:
         return Markup('<span class="none">–</span>')
-    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+    pointer = _shown("".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps))
     text = figure(value, form)
     if svg:
         return Markup(f'<tspan data-value="{value!r}" data-at="{escape(pointer)}">{escape(text)}</tspan>')
@@ -130,12 +128,10 @@ def _shown(value: Any) -> Any:
         raise TypeError("a page has no place for None: its template says what to show instead")
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    if all(character.isprintable() or character in "\n\t" for character in value) and not _OVERRIDES & set(value):
-        return value
-    return "".join(map(_spelled, value))
+    return value if value.isascii() and value.isprintable() else "".join(map(_spelled, value))
 
 
 def _spelled(character: str) -> str:
-    hidden = character in _OVERRIDES or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+    hidden = is_unseen(character) and character not in "\n\t"
     hidden = hidden or ord(character) & 0xFFFE == 0xFFFE  # what XML cannot hold
     return f"⟨U+{ord(character):04X}⟩" if hidden else character

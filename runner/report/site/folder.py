@@ -36,9 +36,19 @@ def site_folder(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as problem:
+        if not _is_about(problem, part, folder):
+            raise
         message = f"The site cannot be written here: {problem.strerror}."
         hint = "Give a folder that can be renamed: one inside a mounted folder, not the mounted folder itself."
         raise OutputError(Fault("OUTPUT_UNWRITABLE", message, str(folder), hint=hint)) from None
+
+
+def _is_about(problem: OSError, part: Path, folder: Path) -> bool:
+    """Whether writing the site failed: a full disk names no file, a folder that cannot be made its parent."""
+    if problem.filename is None:
+        return True
+    path = Path(os.fsdecode(problem.filename))
+    return path == folder or path.is_relative_to(part) or part.is_relative_to(path)
 
 
 def _refuse_others(folder: Path) -> None:

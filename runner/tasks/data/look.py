@@ -15,6 +15,8 @@ from runner.tasks.data.paths import written
 
 ROWS = 2000
 _MOST_LABELS = 20
+_MOST_LETTERS = 50
+"""Of a name that is made; the schema allows 64."""
 _ID_NAMES = ("id", "uid", "item_id", "item", "uuid", "idx", "guid", "pairid", "post_id", "comment_id")
 _INDEX_NAMES = ('""', '"Unnamed: 0"', "Unnamed: 0")
 """The column of row numbers that a data frame writes."""
@@ -275,7 +277,7 @@ def _texts(columns: Mapping[str, _Column], used: set[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for _, path in sorted(found, reverse=True)[:4]:
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in path.rpartition(".")[2])
-        name = name.strip("_") or "text"
+        name = name.strip("_")[:_MOST_LETTERS] or "text"
         fields.setdefault(name if not name[0].isdigit() and not name.startswith("option_") else f"text_{name}", path)
     return fields
 
@@ -286,7 +288,7 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         made = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in name)
         made = made.strip("-") or "label"
-        made = made if made[0].isalpha() else f"label-{made}"
+        made = (made if made[0].isalpha() else f"label-{made}")[:_MOST_LETTERS]
         while made in labels:
             made += "-2"
         labels[made] = "" if made == name else name

@@ -29,7 +29,14 @@ def propose(folder: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
         guess = look_at(data)
         folder.mkdir(parents=True, exist_ok=True)
         inside = data.resolve().is_relative_to(folder.resolve())
-        place = data.resolve().relative_to(folder.resolve()) if inside else Path("data", data.name)
+        place = data.resolve().relative_to(folder.resolve()) if inside else Path("data", _usable(data.name))
+        if any(part != _usable(part) for part in place.parts):
+            message = (
+                f"{str(place)!r} cannot stand in a benchmark: letters from a to z, digits, blanks and . _ - + = @ ( )."
+            )
+            raise InvalidInput(
+                Fault("DATA_NAME", message, str(data), hint="Rename it, or keep it elsewhere: it is copied.")
+            )
         if not inside:
             (folder / "data").mkdir(exist_ok=True)
             shutil.copyfile(data, folder / place)
@@ -47,12 +54,12 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         "# Made by `benchmark init`. Say what is marked FILL IN, then: `benchmark data pin benchmark.yaml`,",
         "# `benchmark validate benchmark.yaml --data-dir .`. Each key is described by `benchmark schema benchmark`.",
         'schema_version: "1"',
-        f"name: {name}",
+        f"name: {in_yaml(name)}",
         'version: "0.1.0"',
         f'description: "{GAP} what is measured, and on whom."',
         "",
         "datasets:",
-        f"  {name}:",
+        f"  {in_yaml(name)}:",
         f'    description: "{GAP} where the data comes from, and under which licence."',
         "    synthetic: false",
         "    source:",
@@ -114,9 +121,15 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         "    comparable: true",
         "    split: test",
         "    datasets:",
-        f"      question: {name}",
+        f"      question: {in_yaml(name)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _usable(name: str) -> str:
+    """A file's name as a benchmark may hold it."""
+    name = re.sub(r"[^A-Za-z0-9 ._+=@()-]", "_", name)
+    return name if re.match(r"[A-Za-z0-9_]", name) else f"_{name}"
 
 
 def _votes(guess: Guess) -> list[str]:

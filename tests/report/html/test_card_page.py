@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from support.html_reader import numbers, other_text, resolve, shows, tag, tree
+from support.unseen import UNSEEN
 
 from runner.cli import main
 from runner.core import resources
@@ -133,7 +134,7 @@ def test_the_reading_test_itself_can_fail() -> None:
 
 # --- names stay text -----------------------------------------------------------------------------------------------
 
-_HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}</style>&#0;\u202egnp"
+_HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}</style>&#0;\u202egnp" + UNSEEN
 
 
 def _free_text(
@@ -172,7 +173,7 @@ def test_names_of_a_stranger_stay_text(resign: Callable[..., Path], opened: Open
 
     def change(card: Json) -> None:
         for path in places:
-            _put(card, path, _HOSTILE[:60] if path[-1] == "name" else _HOSTILE)
+            _put(card, path, _HOSTILE[:40] + UNSEEN if path[-1] == "name" else _HOSTILE)
         for task in card["tasks"].values():
             for block in ("reliability", "strata"):
                 task[block] = dict(zip([_HOSTILE], task[block].values(), strict=False))
@@ -189,8 +190,9 @@ def test_names_of_a_stranger_stay_text(resign: Callable[..., Path], opened: Open
     text = "".join(root.itertext())
     assert "<script>alert(1)</script>" in text
     assert "{{ 7*7 }}" in text
-    assert "\u202e" not in text
-    assert "⟨U+202E⟩" in text
+    for character in ("\u202e", *UNSEEN):
+        assert character not in page
+        assert f"⟨U+{ord(character):04X}⟩" in text
 
 
 def test_nothing_is_loaded_and_nothing_may_run(page: str) -> None:
@@ -483,3 +485,12 @@ def test_orders() -> None:
     assert strata_in_order(["3-2", "5-0", "4-1"]) == ["5-0", "4-1", "3-2"]
     assert strata_in_order(["high", "low", "middle"]) == ["low", "middle", "high"]
     assert strata_in_order(["b", "a"]) == ["a", "b"]
+
+
+def test_a_repository_without_a_revision_has_a_page(opened: OpenCard) -> None:
+    card = copy.deepcopy(dict(opened.card))
+    digest = f"sha256:{'0' * 64}"
+    model = {"repository": "a/model", "revision": None, "folder": None, "digest": digest, "facts": {}}
+    model |= {"backend": "causal", "format": "plain", "dtype": "float32", "quantization": None}
+    card["submission"]["model"] = model
+    assert "a/model" in card_page(replace(opened, card=card), None, "none")

@@ -1,4 +1,4 @@
-"""The documentation's picture is what its command draws, and it explains what the page shows."""
+"""The documentation's pictures are what their command draws, and the page explains what it shows."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,15 @@ from runner.report.html.words import words
 from runner.scoring.metrics import METRICS
 
 
-def test_the_picture_is_the_one_that_the_command_draws(root: Path, drawing: Any) -> None:
-    drawn = drawing.draw(drawing.example_task())
-    assert (root / "docs" / "pictures" / "scorecard.svg").read_text(encoding="utf-8") == drawn
-    assert "None" not in drawn
-    tree = ElementTree.fromstring(drawn)
-    assert tree.tag == "{http://www.w3.org/2000/svg}svg"
-    assert not [element for element in tree.iter() if element.tag.endswith("script")]
+def test_the_pictures_are_those_that_the_command_draws(root: Path, drawing: Any) -> None:
+    drawn = drawing.pictures()
+    assert drawn.keys() == {"scorecard.svg", "card.svg", "board.svg"}
+    for name, text in drawn.items():
+        assert (root / "docs" / "pictures" / name).read_text(encoding="utf-8") == text, name
+        assert "None" not in text, name
+        tree = ElementTree.fromstring(text)
+        assert tree.tag == "{http://www.w3.org/2000/svg}svg"
+        assert not [element for element in tree.iter() if element.tag.endswith("script")]
 
 
 def test_every_metric_of_the_page_is_explained(root: Path) -> None:

@@ -310,3 +310,14 @@ def test_the_command_says_where_and_how_it_ended(
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "OUTPUT_EXISTS" in command("site", store.address, "--output-dir", "file", code=1).output
     assert "OUTPUT_UNWRITABLE" in command("site", store.address, "--output-dir", "file/below", code=3).output
+
+
+def test_a_file_elsewhere_that_fails_is_not_taken_for_the_output(
+    small: Store, keyring: Keyring, tmp_path: Path
+) -> None:
+    def lose(stage: str, done: int, total: int) -> None:
+        (tmp_path / "no such file").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        build_site(small, keyring, tmp_path / "site", TRIAL, lose)
+    assert not (tmp_path / "site").exists()

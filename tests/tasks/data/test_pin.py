@@ -8,6 +8,7 @@ import pytest
 from support.paths import TESTS
 
 from runner.config import load_benchmark
+from runner.config.detect import check_file
 from runner.core.errors import InvalidInput
 from runner.tasks.data.pin import pin_benchmark
 from runner.tasks.data.propose import propose
@@ -93,6 +94,21 @@ def test_folds_that_nothing_falls_into(folder: Path) -> None:
         pin_benchmark(path, None)
     (fault,) = refused.value.faults
     assert (fault.code, "none of the 1 rows" in fault.message) == ("DATA_FOLDS", True)
+
+
+@pytest.mark.parametrize("folder", ["n", "true", "2026-01", "Größe & Co"])
+@pytest.mark.parametrize("file", ["größe.csv", 'a "b".csv', "-a.csv", "a, b.csv"])
+def test_init_finds_names_that_a_benchmark_may_hold(folder: str, file: str, tmp_path: Path) -> None:
+    long = b"a name of a column that is far longer than any label may be, " * 2
+    (tmp_path / file).write_bytes(DATA.replace(b"mild", b'"' + long + b'"'))
+    path, _ = propose(tmp_path / folder, tmp_path / file)
+    pin_benchmark(path, None)
+    assert {fault.code for fault in check_file(path)} == {"GAP"}
+    inside = tmp_path / folder / file
+    inside.write_bytes(DATA)
+    path.unlink()
+    with pytest.raises(InvalidInput, match="DATA_NAME"):
+        propose(tmp_path / folder, inside)
 
 
 def test_init_copies_what_lies_elsewhere_and_overwrites_nothing(tmp_path: Path) -> None:
