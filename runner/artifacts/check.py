@@ -82,7 +82,8 @@ def check_model(folder: Path, *, chat: bool = True) -> tuple[tuple[Fault, ...], 
         return tuple(faults), None
     config_faults, settings = read_config(tree)
     faults += config_faults
-    weight_faults, weights = read_weights(tree)
+    is_encoder = settings is not None and FAMILIES[settings.model_type] == "encoder"
+    weight_faults, weights = read_weights(tree, encoder=is_encoder)
     faults += weight_faults
     if settings is not None and weights is not None:
         faults += shape_faults(settings, weights, tree.place("config.json"))

@@ -5,15 +5,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from runner.artifacts.json_files import members, read_object, spelt
-from runner.artifacts.reading import capped, shown
+from runner.artifacts.reading import capped, shown, shown_some
 from runner.artifacts.tree import Tree
 from runner.core.errors import Fault
 
 _MAX_TOKENIZER = 64 << 20
 SETTINGS = "tokenizer_config.json"
+_OLDER_SETTINGS, _OLDER_ADDED = "special_tokens_map.json", "added_tokens.json"
 MAX_SETTINGS = 8 << 20
 _MAX_REGEX = 2048
 _MAX_PARTS = 32
+
+_ADD = (
+    "Let transformers write them into tokenizer.json, in the model's folder: python -c "
+    "\"from transformers import PreTrainedTokenizerFast as T; T.from_pretrained('.').save_pretrained('.')\". "
+    "If the model was not trained with them, delete them from the list instead."
+)
 
 _CLASS = re.compile(
     r"(TokenizersBackend|PreTrainedTokenizer|(Llama|CodeLlama|Mistral|Qwen2|GPT2|Bert|Roberta|Gemma|Cohere|GPTNeoX|Bloom|CodeGen)Tokenizer)(Fast)?"
@@ -40,8 +47,10 @@ def tokenizer_faults(tree: Tree, model_type: str | None) -> list[Fault]:
 
     `TOKENIZER_KIND` without a tokenizer.json or with one of a kind that is not known to be deterministic;
     `TOKENIZER_REWRITES` for a step that changes or drops text; `TOKENIZER_LIMIT` for a regular expression that can take
-    exponential time; `CONFIG_PATH` for a setting that leads to another file. An uncased BERT may lower the case.
+    exponential time; `CONFIG_PATH` for a setting that leads to another file; `TOKENIZER_ADDED` for an added token that
+    only a file beside tokenizer.json lists. An uncased BERT may lower the case.
     """
+    document = None
     if not tree.holds("tokenizer.json"):
         hint = "Save the fast tokenizer: AutoTokenizer.from_pretrained('.').save_pretrained('.')."
         message = "There is no tokenizer.json; only fast tokenizers are supported."
@@ -50,12 +59,57 @@ def tokenizer_faults(tree: Tree, model_type: str | None) -> list[Fault]:
         faults, document = read_object(tree, "tokenizer.json", _MAX_TOKENIZER)
         if document is not None:
             faults += _document_faults(document, tree.place("tokenizer.json"), model_type)
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
-        file_faults, settings = read_object(tree, name, MAX_SETTINGS)
+    settings: dict[str, dict[str, Any]] = {}
+    for name in (SETTINGS, _OLDER_SETTINGS, _OLDER_ADDED):
+        file_faults, values = read_object(tree, name, MAX_SETTINGS)
         faults += file_faults
-        if settings is not None:
-            faults += _settings_faults(settings, tree.place(name))
+        if values is not None:
+            faults += _settings_faults(values, tree.place(name))
+            settings[name] = values
+    if document is not None:
+        faults += _added_faults(document, settings, tree)
     return faults
+
+
+def _added_faults(document: Mapping[str, Any], settings: Mapping[str, dict[str, Any]], tree: Tree) -> list[Fault]:
+    """Tokens that transformers would add to those of tokenizer.json, which alone is read here.
+
+    Without them the template's marks are read letter by letter. They are not added here: their numbers would depend on
+    the order of several files, and the model need not have rows for them.
+    """
+    here = frozenset(_contents(document.get("added_tokens"), names=False))
+    newer = settings.get(SETTINGS, {})
+    listed: list[tuple[str, str | None, Any]] = [
+        (SETTINGS, "additional_special_tokens", newer.get("additional_special_tokens"))
+    ]
+    if "added_tokens_decoder" in newer:
+        listed.append((SETTINGS, "added_tokens_decoder", newer["added_tokens_decoder"]))
+    else:  # transformers reads the older files only then
+        older = settings.get(_OLDER_SETTINGS, {})
+        listed.append((_OLDER_SETTINGS, "additional_special_tokens", older.get("additional_special_tokens")))
+        listed.append((_OLDER_ADDED, None, settings.get(_OLDER_ADDED, {})))
+    faults = []
+    for name, key, tokens in listed:
+        if missing := set(_contents(tokens, names=key is None)) - here:
+            message = f"It lists {shown_some(missing)} as added tokens, which tokenizer.json does not add."
+            path = f"$.{key}" if key else None
+            faults.append(Fault("TOKENIZER_ADDED", message, file=tree.place(name), path=path, hint=_ADD))
+    return faults
+
+
+def _contents(tokens: Any, *, names: bool) -> Iterator[str]:
+    """The texts of a list or an object of tokens, each a text or an object with one; with `names` those of its keys."""
+    match tokens:
+        case dict():
+            values = list(tokens) if names else list(tokens.values())
+        case list():
+            values = tokens
+        case _:
+            values = []
+    for value in values:
+        content = value.get("content") if isinstance(value, dict) else value
+        if isinstance(content, str):
+            yield content
 
 
 def _document_faults(document: Mapping[str, Any], file: str, model_type: str | None) -> list[Fault]:

@@ -13,14 +13,21 @@ _CONVERT = (
     'Convert a pickle that you trust: python -c "from transformers import AutoModelForCausalLM as M; '
     "M.from_pretrained('.').save_pretrained('.')\" in its folder."
 )
+# By itself: a class would leave out the head or the pooler that it does not have.
+_CONVERT_ENCODER = (
+    'Convert a pickle that you trust: python -c "import torch, safetensors.torch as s; '
+    "w = torch.load('pytorch_model.bin', weights_only=True); "
+    "s.save_file({k: v.clone() for k, v in w.items()}, 'model.safetensors', {'format': 'pt'})\" in its folder."
+)
 
 
-def read_weights(tree: Tree) -> tuple[list[Fault], Header | None]:
+def read_weights(tree: Tree, *, encoder: bool = False) -> tuple[list[Fault], Header | None]:
     """Every tensor of the model by name, or the faults of its files (rule 5).
 
     Beside those of the headers: `FILE_MISSING` without weights; `INDEX_ESCAPE` for an index value that is not the plain
     name of a safetensors file in the folder (the library would open it wherever it is); `INDEX_KEYS` where the shards
-    and the index do not name exactly the same tensors, or model.safetensors lies beside an index without it.
+    and the index do not name exactly the same tensors, or model.safetensors lies beside an index without it. The advice
+    of `FILE_MISSING` is that for an `encoder`, or for a causal model.
     """
     faults: list[Fault] = []
     headers: dict[str, Header] = {}
@@ -44,7 +51,8 @@ def read_weights(tree: Tree) -> tuple[list[Fault], Header | None]:
         faults += _index_keys(tree, headers, weight_map)
     elif not tree.holds(SINGLE):
         message = f"Neither {SINGLE} nor {INDEX} is there; weights are read from safetensors files only."
-        return [Fault("FILE_MISSING", message, file=tree.place(""), hint=_CONVERT)], None
+        hint = _CONVERT_ENCODER if encoder else _CONVERT
+        return [Fault("FILE_MISSING", message, file=tree.place(""), hint=hint)], None
     if faults or not complete:
         return capped(faults), None
     return [], {name: tensor for header in headers.values() for name, tensor in header.items()}

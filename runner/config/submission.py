@@ -13,6 +13,8 @@ from runner.core import canonical
 from runner.core.errors import Fault, raise_faults
 from runner.core.types import AdapterRef, HeadSpec, ModelRef, Price, ServiceRef, Submission, Thinking
 
+_LONGEST_PATH = 4096
+"""A path is never cut: it is there to be copied. No system has longer ones."""
 _PLACE = frozenset({"path", "repository", "revision", "digest"})
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "causal": ("format", "dtype"),
@@ -179,29 +181,31 @@ def _source_faults(document: Document, part: str, usable: Mapping[str, Any], who
 
 
 def _folder_faults(document: Document, at: JsonPath, path: str) -> Iterator[Fault]:
-    home = Path(document.file).parent
+    home, named = Path(document.file).parent, shown(path, _LONGEST_PATH)
     if "\0" in path:
-        yield fault_at(document, "FILE_MISSING", at, f"No folder can be named {shown(path)}.")
+        yield fault_at(document, "FILE_MISSING", at, f"No folder can be named {named}.")
         return
     if _parts(home, path) is None:
-        message = f"The path {shown(path)} leads further than to a folder beside the submission's."
+        message = f"The path {named} leads further than to a folder beside the submission's."
         hint = "Move the files into it or beside it, or give an absolute path."
         yield fault_at(document, "PATH_ESCAPES", at, message, hint)
         return
     folder = _absolute(home, path)
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
-            yield fault_at(document, "FILE_NOT_REGULAR", at, f"{shown(path)} is not a folder.")
+            yield fault_at(document, "FILE_NOT_REGULAR", at, f"{named} is not a folder.")
         elif not Path(path).is_absolute() and not folder.resolve().is_relative_to(_allowed(home, path)):
-            message = f"The path {shown(path)} leads out of its folder through a link."
+            message = f"The path {named} leads out of its folder through a link."
             hint = "Put the files themselves into it, or give an absolute path."
             yield fault_at(document, "PATH_ESCAPES", at, message, hint)
     except (FileNotFoundError, NotADirectoryError):
-        message = f"There is no folder {shown(path)}."
-        yield fault_at(document, "FILE_MISSING", at, message, f"It was looked for at {shown(str(folder), 200)}.")
+        message = f"There is no folder {named}."
+        yield fault_at(
+            document, "FILE_MISSING", at, message, f"It was looked for at {shown(str(folder), _LONGEST_PATH)}."
+        )
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        yield fault_at(document, "FILE_UNREADABLE", at, f"The folder {shown(path)} cannot be read: {reason}.")
+        yield fault_at(document, "FILE_UNREADABLE", at, f"The folder {named} cannot be read: {reason}.")
 
 
 def _parts(home: Path, path: str) -> list[str] | None:

@@ -81,7 +81,7 @@ def _missing(document: Document, at: JsonPath, entry: Any) -> Iterator[Fault]:
         yield fault_at(document, "FILE_MISSING", place, f"{what} {shown(pattern)}.", hint)
     for file in files:
         if not file.is_file():
-            yield fault_at(document, "FILE_MISSING", place, f"There is no file {shown(str(file))}.")
+            yield fault_at(document, "FILE_MISSING", place, f"There is no file {shown(str(file), 4096)}.")
 
 
 def _files(document: Document, pattern: str) -> list[Path]:

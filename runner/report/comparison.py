@@ -21,6 +21,8 @@ _BESIDE = ("total_variation", "cross_entropy_calibrated", "accuracy")
 _STYLES = {"better": "green", "worse": "red", "differs": "yellow"}
 _WIDE = 96
 """Columns from which on every column of the table fits."""
+_ROUNDED = 0.005
+"""Share of the way that a whole percentage does not show."""
 _FEW = 1000
 """Items below which a fourth digit says nothing."""
 
@@ -77,8 +79,8 @@ def _print_bar(console: Console, places: Json) -> None:
             drawn[at] = _BOTH if side == "b" and drawn.get(at) == _A else mark
     for at, mark in drawn.items():
         cells[at] = mark
-    below = [side.upper() for side in ("a", "b") if places[side] < 0]
-    above = [side.upper() for side in ("a", "b") if places[side] > 1]
+    below = [side.upper() for side in ("a", "b") if places[side] < -_ROUNDED]
+    above = [side.upper() for side in ("a", "b") if places[side] > 1 + _ROUNDED]
     line = Text(f"  {places['baseline']} {number(places['start'], 3)} ├{''.join(cells)}┤ ")
     line.append(f"{number(places['ceiling'], 3)} ceiling")
     console.print(line)

@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import signal
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,15 @@ printf '%s\\n' "$@" > "$call"
 cat > "$call.job"
 echo "4711;cluster"
 """
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """The command sets up its signals; the tests have their own again."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 def script(*options: str, submission: Path = SUBMISSION) -> str:

@@ -217,7 +217,7 @@ def write_folder(family: Family, folder: Path, *, beside: bool = True) -> Path:
     """
     model_folder = folder / "model"
     model_folder.mkdir(parents=True)
-    tokenizer_size = _write_tokenizer(family, model_folder)
+    tokenizer_size = write_tokenizer(family, model_folder)
     _made(family, tokenizer_size).save_pretrained(model_folder)
     config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
     config |= json.loads(family.config or "{}") if beside else {}
@@ -260,7 +260,7 @@ def _made(family: Family, vocabulary: int) -> Any:
     return tiny_models.model(family.form, vocabulary, **length)
 
 
-def _write_tokenizer(family: Family, folder: Path) -> int:
+def write_tokenizer(family: Family, folder: Path) -> int:
     """Write the tokenizer's files with the family's template; how many tokens the model needs."""
     if family.vocabulary != MADE:
         real_models.write_tokenizer(family.vocabulary, folder)

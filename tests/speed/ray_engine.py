@@ -2,17 +2,20 @@
 
     python tests/speed/ray_engine.py [--rounds N]
 
-All runs take turns in every round; what is told are medians with the least and the greatest. Nothing is asserted. The
-table is that of docs/scale.md.
+All take turns in every round; what is told are medians with the least and the greatest, over rounds or over exchanges.
+Nothing is asserted. The table is that of docs/scale.md.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +26,46 @@ from support import tiny_models
 from support.command import Command
 from support.ray_nodes import RayNodes
 
+from runner.artifacts import model_manifest
+from runner.models.base import Cluster, LoadOptions
+from runner.models.cluster import open_cluster
+from runner.models.worker import open_isolated
+
 DOCUMENT = """\
 schema_version: "1"
-name: {name}
-model: {{backend: causal, path: {name}, format: plain, dtype: float32}}
+name: large
+model: {backend: causal, path: large, format: plain, dtype: float32}
 """
-SAMPLE = ("--suite", "sample", "--task", "dilemmas", "--limit", "40", "--no-resume", "-q")
-# A prompt is a step: whatever a step costs, it costs most here. Then steps as they are in a run.
-ALONE, USUAL = (*SAMPLE, "--batch-tokens", "1"), (*SAMPLE, "--batch-tokens", "1024")
+OPTIONS = ("--suite", "sample", "--task", "dilemmas", "--limit", "40", "--batch-tokens", "1024", "--device", "cpu,cpu")
 # 19 million weights in the layers: some seconds of one core.
 SHAPE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 8}
+EXCHANGES = 300
 
 
-def timing(command: Command, submission: Path, options: Sequence[str], nodes: RayNodes | None = None) -> dict[str, Any]:
-    """The `timing` of a run; on `nodes` if there are any."""
-    where = () if nodes is None else ("--engine", "ray", "--ray-address", nodes.address)
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and the result."""
+    started = time.perf_counter()
+    found = work()
+    return time.perf_counter() - started, found
+
+
+def speed(command: Command, submission: Path, nodes: RayNodes) -> float:
+    """Prompts a second of two replicas on `nodes`, loading not counted."""
     with tempfile.TemporaryDirectory() as output:
         done = subprocess.run(
-            [*command.program, "evaluate", submission, *options, *where, "-o", output],
-            env=command.environment(None if nodes is None else nodes.variables),
+            [
+                *(*command.program, "evaluate", submission, *OPTIONS, "--no-resume", "-q", "-o", output),
+                *("--engine", "ray", "--ray-address", nodes.address),
+            ],
+            env=command.environment(nodes.variables),
             cwd=command.home,
             capture_output=True,
             check=True,
             encoding="utf-8",
         )
         folder = Path(done.stdout.splitlines()[-1])
-        found: dict[str, Any] = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["timing"]
-        return found
+        found: dict[str, Any] = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        return float(found["timing"]["prompts_per_second"])
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -63,34 +79,47 @@ def measure(command: Command, rounds: int) -> list[tuple[str, str]]:
     for name, changes in (("small", {}), ("large", SHAPE)):
         made = tiny_models.model("llama", len(tokenizer), max_position_embeddings=2048, **changes)
         tiny_models.save(command.home / name, made, tokenizer)
-        (command.home / f"{name}.yaml").write_text(DOCUMENT.format(name=name), encoding="utf-8")
-    small, large = command.home / "small.yaml", command.home / "large.yaml"
-    start, own, step, ratio, local = [], [], [], [], []
+    (command.home / "large.yaml").write_text(DOCUMENT, encoding="utf-8")
+    small = command.home / "small"
+    submission, manifests = tiny_models.submission(small), {"model": model_manifest(small)}
+    load = LoadOptions("cpu", threads=1)
+    start: dict[str, list[float]] = {"local": [], "own": [], "there": []}
+    exchange: dict[str, list[float]] = {"local": [], "there": []}
+    ratio: list[float] = []
+
+    def open_and_ask(name: str, work: Callable[[], Any]) -> None:
+        seconds, backend = timed(work)
+        start[name].append(seconds)
+        with closing(backend):
+            if name in exchange:
+                exchange[name] += [1000 * timed(backend.describe)[0] for _ in range(EXCHANGES)]
+
     for number in range(rounds):
-        here = timing(command, small, (*ALONE, "--device", "cpu"))
-        alone = timing(command, small, (*ALONE, "--device", "cpu", "--engine", "ray"))
-        both = timing(command, large, (*USUAL, "--device", "cpu,cpu"))
+        open_and_ask("local", lambda: open_isolated(submission, small, None, load))
+        open_and_ask("own", lambda: open_cluster(submission, manifests, load, Cluster()))
         speeds = {}
         for cores in ((1, 1), (2,)):
             nodes = RayNodes(command.environment(), cores)
             try:
                 if cores == (2,):
-                    there = timing(command, small, (*ALONE, "--device", "cpu"), nodes)
-                speeds[cores] = timing(command, large, (*USUAL, "--device", "cpu,cpu"), nodes)["prompts_per_second"]
+                    os.environ.update(nodes.variables)
+                    there = Cluster(nodes.address)
+                    open_and_ask("there", lambda there=there: open_cluster(submission, manifests, load, there))  # type: ignore[misc]
+                speeds[cores] = speed(command, command.home / "large.yaml", nodes)
             finally:
                 nodes.close()
-        start.append(there["load_seconds"] - here["load_seconds"])
-        own.append(alone["load_seconds"] - here["load_seconds"])
-        step.append(1000 * (there["predict_seconds"] - here["predict_seconds"]) / here["prompts"])
+                for name in nodes.variables:
+                    os.environ.pop(name, None)
         ratio.append(speeds[1, 1] / speeds[2,])
-        local.append(speeds[2,] / both["prompts_per_second"])
-        print(f"  round {number + 1}: {start[-1]:.1f} {own[-1]:.1f} {step[-1]:.2f} {ratio[-1]:.2f} {local[-1]:.2f}")
+        shown = " ".join(f"{name} {values[-1]:.1f} s" for name, values in start.items())
+        print(f"  round {number + 1}: {shown}, ratio {ratio[-1]:.2f}", flush=True)
     return [
-        ("start of a run on a cluster that is there, beside the local engine, seconds more", spread(start, 1)),
-        ("the same with a cluster of its own, seconds more", spread(own, 1)),
-        ("a step, beside the local engine, milliseconds more", spread(step, 2)),
+        ("start of the local engine, s: one worker, a small model", spread(start["local"], 1)),
+        ("start on a cluster that is there, s", spread(start["there"], 1)),
+        ("start with a cluster of its own, s", spread(start["own"], 1)),
+        ("an exchange with a local worker, ms", spread(exchange["local"], 2)),
+        ("an exchange with a worker on a node, ms", spread(exchange["there"], 2)),
         ("prompts/s of two nodes with one core each, over one node with two", spread(ratio, 2)),
-        ("prompts/s of one node with two cores, over the local engine with two replicas", spread(local, 2)),
     ]
 
 

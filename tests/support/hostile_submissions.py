@@ -764,6 +764,13 @@ ATTACKS = (
         edit("tokenizer.json", lambda document: document["model"].update(dropout=0.5)),
     ),
     Attack(
+        "tok/added",
+        ("TOKENIZER_ADDED",),
+        "8",
+        "An added token that only tokenizer_config.json lists",
+        setting("tokenizer_config.json", added_tokens_decoder={"250": {"content": "wrong", "special": True}}),
+    ),
+    Attack(
         "tok/replace",
         ("TOKENIZER_REWRITES",),
         "8",

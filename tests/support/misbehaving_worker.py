@@ -1,6 +1,7 @@
 """Models that do not behave: what a process answers, or does not, when code in it is hostile or a library fails."""
 
 import hashlib
+import itertools
 import os
 import signal
 import sys
@@ -66,6 +67,29 @@ class Segfault(Sound):
     def predict(self, prompts: Sequence[Prompt], read: Any = None) -> Iterator[Prediction]:
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError
+
+
+class Patient(Sound):
+    """Waits for a second, and computes nothing meanwhile."""
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        time.sleep(1)
+        return super().plan(prompts)
+
+
+class Busy(Sound):
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        while True:
+            pass
+
+
+class Lost(Sound):
+    """Does not come back from a library, so that no signal is heard."""
+
+    def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        server._GRACE_SECONDS = 0
+        with server._bounded(0.1, 1 << 30):
+            return [[sum(itertools.repeat(0))]]
 
 
 class Exit(Sound):

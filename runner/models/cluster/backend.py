@@ -66,8 +66,8 @@ def _threads_of_environment() -> int | None:
     return int(value) if value.isdigit() and int(value) else None
 
 
-def _devices(ray: Any, names: Sequence[str | None], threads: int | None) -> tuple[list[str], int]:
-    """The device of each replica as its node sees it, and the threads of each on the processor.
+def _devices(ray: Any, names: Sequence[str | None], threads: int | None) -> tuple[list[str], int | None]:
+    """The device of each replica as its node sees it, and the threads of each on the processor; with CUDA as given.
 
     Where none is named: one replica for each CUDA device of the cluster, or else one for each node with all its cores.
     """
@@ -78,19 +78,19 @@ def _devices(ray: Any, names: Sequence[str | None], threads: int | None) -> tupl
         return [
             "cuda" if on_cuda and count == 1 else several if on_cuda else str(name)
             for name, on_cuda, count, several in zip(names, cuda, parts, spread, strict=True)
-        ], threads or 1
+        ], threads if cuda[0] else threads or 1
     if gpus := int(ray.cluster_resources().get("GPU", 0)):
-        return ["cuda"] * gpus, threads or 1
+        return ["cuda"] * gpus, threads
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cores = [count for count in cores if count]
     return ["cpu"] * len(cores), threads or min(cores)
 
 
-def _room(device: str, threads: int) -> dict[str, Any]:
+def _room(device: str, threads: int | None) -> dict[str, Any]:
     gpus = device.count("cuda")
     return {
         "num_gpus": gpus,
-        "num_cpus": 1 if gpus else threads,
+        "num_cpus": 1 if gpus else threads or 1,
         "max_restarts": -1,
         "max_task_retries": 0,  # what was lost is known here, and given to whichever replica is free
         "scheduling_strategy": "SPREAD",

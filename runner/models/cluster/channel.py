@@ -24,7 +24,8 @@ class NodeChannel:
         self._incarnation = incarnation
         self._unsent: list[bytes] = []
         self._items = 0
-        self._asked: deque[int] = deque()
+        self._requests = 0
+        self._asked: deque[tuple[int, int]] = deque()
         self._lines: deque[bytes] = deque()
 
     def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
@@ -33,17 +34,18 @@ class NodeChannel:
         if message.get("do") in _ASKED_FOR_ITEMS:
             self._items += len(message["prompts"])
         if not message.get("more"):
-            self._actor.send.remote(self._incarnation, b"".join(self._unsent), seconds, activity)
-            self._asked.append(self._items)
+            self._actor.send.remote(self._incarnation, self._requests, b"".join(self._unsent), seconds, activity)
+            self._asked.append((self._requests, self._items))
+            self._requests += 1
             self._unsent, self._items = [], 0
 
     def receive(self, seconds: float, activity: str) -> dict[str, Any]:
         """The worker's next message; all that answer a request are fetched at once."""
         if not self._lines:
-            count = self._asked.popleft()
-            reply = remote_call(self._actor.receive, self._incarnation, count, seconds, activity)
+            number, count = self._asked.popleft()
+            reply = remote_call(self._actor.receive, self._incarnation, number, count, seconds, activity)
             if reply is None:
-                raise ReplicaLost("it was started again")
+                raise ReplicaLost("it was started again, or a request was lost")
             if isinstance(reply, dict):
                 raise protocol.error_of(reply)
             self._lines.extend(reply)

@@ -24,7 +24,8 @@ from runner.models.worker.process import Process
 
 Json = dict[str, Any]
 Reply: TypeAlias = list[bytes] | Json | None
-"""The lines of a worker's answer; or a failure, as `protocol.error_row`; or None from an actor that was restarted."""
+"""The lines of a worker's answer; or a failure, as `protocol.error_row`; or None where the request was lost with the
+worker before this one, or on the way."""
 
 _ITEM = b'{"item":'
 
@@ -44,6 +45,7 @@ class NodeProcess:
         self._manifests: Mapping[Kind, list[Json]] = {}
         self._stats: tuple[FileStat, ...] = ()
         self._failure: Json | None = None
+        self._requests = 0
 
     def facts(self) -> Json:
         """This node's name for words, and what of it can move a number; `pid` is the actor's, for who looks at it."""
@@ -88,20 +90,24 @@ class NodeProcess:
         folders = {kind: str(view.folder.resolve()) for kind, view in views.items()}
         return {"folders": folders, "incarnation": self._incarnation}
 
-    def send(self, incarnation: str, lines: bytes, seconds: float, activity: str) -> None:
-        """Hand whole lines to the worker; what goes wrong is the answer to the next `receive`."""
-        if incarnation == self._incarnation and self._process is not None:
+    def send(self, incarnation: str, number: int, lines: bytes, seconds: float, activity: str) -> None:
+        """Hand the lines of request `number` (from 0) to the worker; what goes wrong is what `receive` tells.
+
+        A request that comes without the one before it, which Ray lost, is lost as well.
+        """
+        if incarnation == self._incarnation and self._process is not None and number == self._requests:
+            self._requests += 1
             try:
                 self._process.send_bytes(lines, seconds, activity)
             except UserError as problem:
                 self._failure = protocol.error_row(problem)
 
-    def receive(self, incarnation: str, count: int, seconds: float, activity: str) -> Reply:
-        """The worker's next lines: up to `count` items and one that is none.
+    def receive(self, incarnation: str, number: int, count: int, seconds: float, activity: str) -> Reply:
+        """The worker's next lines, which answer request `number`: up to `count` items and one that is none.
 
         Not before the files were seen to be as they were when they were hashed.
         """
-        if incarnation != self._incarnation:
+        if incarnation != self._incarnation or number >= self._requests:
             return None
         if self._failure is not None or self._process is None:
             return self._failure
@@ -131,6 +137,7 @@ class NodeProcess:
                 self._process.close()
             self._process = None
             self._failure = None
+            self._requests = 0
             self._stack.close()
             self._incarnation = ""
 

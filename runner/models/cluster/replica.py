@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -149,10 +150,12 @@ class Replica:
     def kill(self, seconds: float) -> None:
         """End the actor for good, `seconds` after `close` at the latest."""
         import ray
+        from ray.exceptions import RayError
 
-        if self._closing is not None:
-            ray.wait([self._closing], timeout=seconds)
-        ray.kill(self.actor)
+        with suppress(RayError):  # of a cluster that is gone, nothing is left to be ended
+            if self._closing is not None:
+                ray.wait([self._closing], timeout=seconds)
+            ray.kill(self.actor)
 
     # --- inside ----------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Open the local backend that a submission names, its tokenizer alone, or only its device."""
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -60,6 +61,14 @@ def need_libraries(*more: str) -> None:
         message = f"What runs a model is not installed here: {', '.join(missing)}."
         hint = "The image `benchmark` has it; the image `benchmark-verify` is for what needs no model."
         raise BackendError(Fault("MODEL_LIBRARIES", message, hint=hint))
+
+
+def import_tokenization() -> None:
+    """Import the libraries that `show_tokens` needs; `BackendError` (`MODEL_LIBRARIES`) where they are missing."""
+    need_libraries()
+    # The last one comes with the configuration of any architecture.
+    for name in ("runner.models.local.loading", "runner.models.tokenization", "transformers.modeling_utils"):
+        importlib.import_module(name)
 
 
 def show_tokens(submission: Submission, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:

@@ -22,17 +22,18 @@ T = TypeVar("T")
 class Limits:
     """Time and memory of the model's process.
 
-    Encoding prompts has narrower limits, since it is quick unless a tokenizer or a template is made to be slow.
+    Encoding prompts has narrower limits, since it is quick unless a tokenizer or a template is made to be slow. They
+    count the processor's time: the clock's would refuse a sound submission where others keep the machine busy.
     """
 
-    start_seconds: float = 60
+    start_seconds: float = 600
     """Seconds to start."""
     load_seconds: float = 3600
     """Seconds to load the model."""
     plan_seconds: float = 60
-    """Seconds to encode prompts, whatever their number."""
+    """Seconds of the processor to encode prompts, whatever their number."""
     plan_seconds_per_prompt: float = 0.05
-    """Further seconds per prompt."""
+    """Further seconds of the processor per prompt."""
     plan_bytes: int = 4 << 30
     """Bytes of memory to encode prompts, whatever their number."""
     plan_bytes_per_prompt: int = 64 << 10
@@ -43,7 +44,7 @@ class Limits:
     """Bytes of memory where there is no CUDA; None for all that the machine has."""
 
     def of_plan(self, prompts: int) -> dict[str, float]:
-        """Seconds and bytes for reading so many prompts."""
+        """Seconds of the processor and bytes for reading so many prompts."""
         return {
             "seconds": self.plan_seconds + self.plan_seconds_per_prompt * prompts,
             "bytes": self.plan_bytes + self.plan_bytes_per_prompt * prompts,
@@ -51,7 +52,8 @@ class Limits:
 
 
 LIMITS = Limits()
-_GRACE_SECONDS = 5.0
+_BUSY = 60
+"""Seconds of the clock for one of the processor, after which a process is taken to wait for something for ever."""
 _PREDICTING = "predicting"
 
 
@@ -291,7 +293,7 @@ class Worker:
         """Bounds for reading prompts; a process that has to be ended then has a tokenizer that does not come back."""
         bounds = self._limits.of_plan(prompts)
         try:
-            yield bounds, bounds["seconds"] + _GRACE_SECONDS, "reading the prompts"
+            yield bounds, bounds["seconds"] * _BUSY, "reading the prompts"
         except BackendError as problem:
             if problem.faults[0].code != "WORKER_TIMEOUT":
                 raise

@@ -123,7 +123,8 @@ class Process:
     def receive_line(self, seconds: float, activity: str) -> bytes:
         """The child's next line, without its end and unread.
 
-        Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one, `WORKER_MEMORY` and `WORKER_CRASH`
+        Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one or the child has used up the time of the
+        processor that it gave itself, `WORKER_MEMORY` and `WORKER_CRASH`
         when the child is gone, `WORKER_REPLY` when it says what it cannot have been asked for. Then it is ended.
         """
         deadline = time.monotonic() + seconds
@@ -207,6 +208,9 @@ class Process:
     def _lost(self, activity: str) -> BackendError:
         """Why the child is gone, from how it ended and what it said last."""
         code = self._exit_code(5)
+        if code == -signal.SIGXCPU:
+            message = f"The process that holds the model used up its time of the processor while {activity}."
+            return self._told("WORKER_TIMEOUT", message)
         stderr_text = self._said.decode(errors="replace")
         if code is None:
             message = "closed its pipe"

@@ -1,12 +1,14 @@
 """The process that holds the model: it gives up what it does not need, loads, and answers what it is asked."""
 
 import json
+import math
 import os
 import queue
 import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,13 +20,14 @@ from typing import Any
 from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.types import Prompt
 from runner.models.base import LoadOptions, LocalModel
-from runner.models.local.open import open_backend, show_tokens
+from runner.models.local.open import import_tokenization, open_backend, show_tokens
 from runner.models.worker import protocol, sandbox
 from runner.tasks.predictions import to_row
 
 Json = dict[str, Any]
 Say = Callable[[Json], None]
 _LOAD_BYTES, _LOAD_FACTOR = 4 << 30, 5
+_GRACE_SECONDS = 5
 
 
 def main(parent: int) -> None:
@@ -138,6 +141,7 @@ def _answer(
 ) -> Any:
     """The answer to a request, after the items that it asks for."""
     if request["do"] == "tokens":
+        import_tokenization()  # what the libraries take is not the tokenizer's doing
         with _bounded(request["seconds"], request["bytes"]):
             rows = list(show_tokens(protocol.submission_of(request["submission"]), prompts))
         for row in rows:
@@ -178,27 +182,36 @@ class _TooLong(BaseException):
 
 @contextmanager
 def _bounded(seconds: float, more_bytes: int) -> Iterator[None]:
-    """Within it, only so much time and memory may be taken; `TEMPLATE_LIMIT` or `TOKENIZER_LIMIT` by who took it.
+    """Within it, only so much of the processor's time and of memory may be taken.
 
-    A tokenizer's library that does not come back cannot be interrupted here: the parent ends this process then.
+    More is `TEMPLATE_LIMIT` or `TOKENIZER_LIMIT`, by who took it. A tokenizer's library that does not come back cannot
+    be interrupted here: the kernel ends this process some seconds later (SIGXCPU).
     """
     before = resource.getrlimit(resource.RLIMIT_DATA)
     used = _data_bytes()
     if used is not None:
         limit = used + more_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] < 0 else min(limit, before[1]), before[1]))
-    signal.signal(signal.SIGALRM, _late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    processor = resource.getrlimit(resource.RLIMIT_CPU)
+    last = math.ceil(time.process_time() + seconds) + _GRACE_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (last if processor[1] < 0 else min(last, processor[1]), processor[1]))
+    signal.signal(signal.SIGPROF, _late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     except (MemoryError, _TooLong) as problem:
         template = _in_template(problem.__traceback__)
-        what = f"{seconds:,.0f} seconds" if isinstance(problem, _TooLong) else f"{more_bytes >> 20:,} MiB of memory"
+        what = (
+            f"{seconds:,.0f} seconds of the processor"
+            if isinstance(problem, _TooLong)
+            else f"{more_bytes >> 20:,} MiB of memory"
+        )
         taken = "Rendering the chat template" if template else "Encoding the prompts"
         code = "TEMPLATE_LIMIT" if template else "TOKENIZER_LIMIT"
         raise InvalidInput(Fault(code, f"{taken} took more than {what}.")) from None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, processor)
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 

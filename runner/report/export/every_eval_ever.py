@@ -210,6 +210,9 @@ def _lost(opened: OpenCard) -> Iterator[str]:
         "Its rows per item demand whether an answer was correct, which has no meaning for a distribution: the "
         "predictions are left out."
     )
+    submission = opened.card["submission"]
+    if "/" not in ((submission["adapter"] or submission["model"] or {}).get("repository") or ""):
+        yield "A model that is in no repository has no developer, which its own program warns of."
     if opened.card["submission"]["model"] is None:
         yield "Its records are of models; these predictions are from a file, whose name stands in the model's place."
     if assurance(opened) == UNVERIFIED:

@@ -21,7 +21,7 @@ from support.card_factory import Json, People, keyring_of
 from runner.archive.add import add
 from runner.archive.index import name_of, read_index
 from runner.archive.leaderboard import Group, Leaderboard, formats, leaderboard
-from runner.archive.leaderboard.formats import csv_text, markdown_text, render
+from runner.archive.leaderboard.formats import csv_text, markdown_text, plain, render
 from runner.archive.leaderboard.ranking import standings
 from runner.archive.objects import CARD
 from runner.archive.store import Store, open_store
@@ -574,12 +574,16 @@ def test_no_name_steers_a_terminal(hostile: Leaderboard, format: Any) -> None:
     assert "\u202e" not in text
 
 
-def test_piped_output_is_plain_and_eighty_columns_wide(hostile: Leaderboard) -> None:
-    text = render(hostile, "rich")
+def test_piped_output_is_plain_and_no_sentence_is_wrapped(hostile: Leaderboard) -> None:
+    lines = render(hostile, "rich").splitlines()
     console = Console(width=200)
-    widths = [console.measure(line).maximum for line in text.replace("[", "(").splitlines()]
-    assert max(widths) <= 80
-    assert "[bold red]markup[/]" in text
+    rankings = [line for line in lines if re.match(r" *=?\d+ ", line)]
+    assert len(rankings) > 3
+    assert max(console.measure(line.replace("[", "(")).maximum for line in rankings) <= 80
+    (reasons,) = [row.reasons for row in hostile.apart]
+    for reason in reasons:
+        assert any(line.endswith(plain(reason)) for line in lines)
+    assert "[bold red]markup[/]" in "\n".join(lines)
 
 
 def test_markdown_has_the_cells_of_its_head_and_no_markup_of_a_stranger(hostile: Leaderboard) -> None:

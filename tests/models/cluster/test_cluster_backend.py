@@ -13,7 +13,7 @@ from runner.artifacts import model_manifest
 from runner.core import environment
 from runner.core.errors import BackendError, Fault
 from runner.core.types import Prediction, Prompt
-from runner.models.cluster.backend import ClusterReplicas
+from runner.models.cluster.backend import ClusterReplicas, _devices, _room
 from runner.models.cluster.channel import ReplicaLost
 from runner.models.cluster.node import NodeProcess
 from runner.models.cluster.replica import Replica
@@ -144,3 +144,43 @@ def test_files_of_a_node_that_are_others_are_refused() -> None:
     (found,) = protocol.error_of(reply["error"]).faults
     assert found.code == "NODE_FILES"
     assert found.file == str(model / manifest[0]["name"])
+
+
+class Echo:
+    """A process that has answered before it is asked."""
+
+    def send_bytes(self, lines: bytes, seconds: float, activity: str) -> None:
+        pass
+
+    def receive_line(self, seconds: float, activity: str) -> bytes:
+        return b'{"ok":null}'
+
+
+def test_a_request_that_was_lost_on_the_way_is_not_waited_for() -> None:
+    node = NodeProcess()
+    node._process, node._incarnation = Echo(), "this"  # type: ignore[assignment]
+    node.send("this", 0, b"first", 1, "testing")
+    node.send("this", 2, b"third", 1, "testing")  # the second never came
+    assert node.receive("this", 0, 0, 1, "testing") == [b'{"ok":null}']
+    assert node.receive("this", 1, 0, 1, "testing") is None
+    assert node.receive("this", 2, 0, 1, "testing") is None
+    assert node.receive("another", 0, 0, 1, "testing") is None
+
+
+def test_devices_become_room_for_actors() -> None:
+    """Numbers of CUDA devices count them; a node's own number from 0."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"CPU": 4.0}}]
+    nodes += [{"Alive": False, "Resources": {"CPU": 1.0}}, {"Alive": True, "Resources": {}}]
+
+    class Cluster:
+        def __init__(self, gpus: float) -> None:
+            self.cluster_resources = lambda: {"CPU": 12.0, "GPU": gpus}
+            self.nodes = lambda: nodes
+
+    assert _devices(Cluster(0), [None], None) == (["cpu", "cpu"], 4)
+    assert _devices(Cluster(3), [None], None) == (["cuda"] * 3, None)
+    assert _devices(Cluster(3), ["cuda:5", "cuda:7"], None) == (["cuda", "cuda"], None)
+    assert _devices(Cluster(4), ["cuda:2+cuda:3"], 2) == (["cuda:0+cuda:1"], 2)
+    assert _devices(Cluster(0), ["cpu", "cpu"], None) == (["cpu", "cpu"], 1)
+    assert _room("cuda:0+cuda:1", None)["num_gpus"] == 2
+    assert (_room("cpu", 4)["num_cpus"], _room("cpu", 4)["num_gpus"]) == (4, 0)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import tiny_submission
+from support import tiny_models, tiny_submission
 from support.paths import SUPPORT, TESTS
 
 from runner.core import private_folder
@@ -23,7 +23,7 @@ from runner.core.errors import BackendError, Fault, InvalidInput, UserError
 from runner.core.text import printable
 from runner.core.types import Prompt
 from runner.models.base import LoadOptions
-from runner.models.worker import Limits, Worker, open_isolated, process, protocol
+from runner.models.worker import Limits, Worker, open_isolated, process, protocol, show_tokens_isolated
 from runner.tasks.prompts import prompt_sha256
 
 QUICK = Limits(start_seconds=60, load_seconds=60, plan_seconds=30, call_seconds=60, memory_bytes=1 << 30)
@@ -178,6 +178,27 @@ def test_a_description_that_would_spoil_the_card_is_refused(opened: Open, kind: 
 
 def test_a_plan_that_asks_a_prompt_twice_is_refused(opened: Open) -> None:
     assert fault(lambda: opened("plan").plan(PROMPTS)).code == "WORKER_REPLY"
+
+
+HURRIED = replace(QUICK, plan_seconds=0.2, plan_seconds_per_prompt=0)
+
+
+def test_reading_prompts_may_take_the_clock_but_not_the_processor(opened: Open) -> None:
+    assert opened("patient", HURRIED).plan(PROMPTS[:1]) == [[0]]
+    found = fault(lambda: opened("busy", HURRIED).plan(PROMPTS[:1]), InvalidInput)
+    assert (found.code, "of the processor" in found.message) == ("TOKENIZER_LIMIT", True)
+
+
+def test_a_tokenizer_that_does_not_come_back_is_ended_by_the_kernel(opened: Open) -> None:
+    found = fault(lambda: opened("lost").plan(PROMPTS[:1]), InvalidInput)
+    assert (found.code, "time of the processor" in found.message) == ("TOKENIZER_LIMIT", True)
+
+
+def test_importing_libraries_is_not_reading_prompts(tmp_path: Path) -> None:
+    folder = tiny_models.save(tmp_path, tiny_models.model("llama", 300), tiny_models.byte_tokenizer())
+    hurried = replace(HURRIED, plan_seconds=1)  # to import torch and transformers takes thrice as long
+    (row,) = show_tokens_isolated(tiny_submission.of(folder), folder, PROMPTS[:1], hurried)
+    assert row["token_ids"]
 
 
 def test_output_of_libraries_is_no_answer_and_blocks_nothing(opened: Open) -> None:
@@ -335,7 +356,7 @@ from runner.models.worker import Limits, open_isolated, process
 # Whoever started the tests in the background has them, and so this, ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import test_worker
-from support import tiny_submission
+from support import tiny_models, tiny_submission
 process.ENTRY = "support.misbehaving_worker:stubborn"
 worker = open_isolated(tiny_submission.of(Path.cwd()), Path.cwd(), None, LoadOptions(device="cpu"))
 print(worker.peak_memory_bytes(), flush=True)
