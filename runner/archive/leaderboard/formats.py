@@ -17,6 +17,8 @@ from runner.archive.text import plain
 Format = Literal["rich", "markdown", "json", "csv"]
 
 _WIDTH = 80
+_UNWRAPPED = 100_000
+"""The width of what is no terminal: the columns of a ranking are 80 wide everywhere, sentences are not wrapped."""
 _NAME = 23
 _LEGEND = (
     "skill: share of the way from the better of prior and uniform to the human ceiling. "
@@ -61,7 +63,7 @@ def _rich(board: Leaderboard, console: Console | None) -> str:
     if console is None:
         console = Console(highlight=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=_WIDTH, color_system=None)
+            console = Console(highlight=False, width=_UNWRAPPED, color_system=None)
     with console.capture() as capture:
         for problem in board.damage:
             console.print(Text(f"DAMAGED: {plain(problem)}", "bold red"))

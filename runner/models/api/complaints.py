@@ -11,6 +11,7 @@ _REFUSES = re.compile(
     r"|does not support|extra inputs?|invalid parameter|deprecated",
     re.IGNORECASE,
 )
+_NAMES_N = re.compile(r"['\"`]n['\"`]")
 _REFUSED = frozenset({400, 404, 422})
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _UNSEEN = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -30,6 +31,8 @@ def adjustment(question: Mapping[str, Any], status: int, words: str) -> dict[str
     for old, new in (_LIMIT_NAMES, _LIMIT_NAMES[::-1]):
         if old in question and old in named and (new in named or _REFUSES.search(words)):
             return {old: new}
+    if question.get("n", 1) != 1 and _NAMES_N.search(words):
+        return {"n": None}  # however many answers it gives at once, one by one is what every service does
     if _REFUSES.search(words):
         quoted = [name for name in named if name in question and re.search(rf"['\"`]{name}['\"`]|{name}\b", words)]
         return {quoted[0]: None} if quoted and quoted[0] in _MAY_BE_LEFT_OUT else None

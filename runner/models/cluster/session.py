@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from runner.core.errors import BackendError, Fault, InvalidInput
+from runner.core.private_folder import make_private_folder
 
 _OBJECT_STORE_BYTES = 80 << 20  # steps are small and weights never pass through it; this is the least that Ray takes
+_FOLDER = "mab-ray-"  # short: it holds the names of sockets
 # Read by Ray when it is imported: no reports to its makers, and no cluster that it starts of itself. The first name of
 # the others is for other systems, says Ray, but on Linux too it makes each of its processes listen on 127.0.0.1 alone.
 # Unasked, its processes compute at the lowest priority but four: here that is what the run is for.
@@ -41,18 +42,20 @@ def ray_session(address: str | None, cpus: int, *, cuda: bool) -> Iterator[Modul
     Raises `BackendError` (CLUSTER) where there is no connection.
     """
     own = address is None
-    folder = tempfile.mkdtemp(prefix="ray-") if own else None  # short: it holds the names of sockets
+    # What a killed run left is removed with it.
+    folder, lock = make_private_folder(_FOLDER) if own else (None, None)
     variables = {**_ALWAYS, **({**_OWN, "RAY_AUTH_TOKEN": secrets.token_hex(32)} if own else {})}
     try:
         with _variables(variables):
-            ray = _connect(address, cpus, cuda, folder)
+            ray = _connect(address, cpus, cuda, None if folder is None else str(folder))
         try:
             yield ray
         finally:
             ray.shutdown()
     finally:
-        if folder is not None:
+        if folder is not None and lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 def _connect(address: str | None, cpus: int, cuda: bool, folder: str | None) -> ModuleType:

@@ -1,7 +1,7 @@
 """The first page and the board of each group, with its parts, comparisons and items."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def write_boards(
     """
     for name in ("boards", "comparisons"):
         (folder / name).mkdir(exist_ok=True)
+    board = _without_refused(board, {entry.card for entry in entries})
     names = [addresses.group(group.measures) for group in board.groups]
     items: list[ItemPages | None] = []
     pages: dict[tuple[str, str], ItemPages] = {}
@@ -101,6 +102,16 @@ def write_boards(
         latest=latest(entries, _LATEST),
     )
     (folder / "index.html").write_text(text, encoding="utf-8")
+
+
+def _without_refused(board: Leaderboard, cards: set[str]) -> Leaderboard:
+    """The board whose references name only `cards`: a file that was refused is none, a baseline is one without it."""
+    groups = []
+    for group in board.groups:
+        references = [one for one in group.references if one.kind != "file" or one.card in cards]
+        kept = tuple(one if one.card in cards else replace(one, card=None) for one in references)
+        groups.append(replace(group, references=kept))
+    return replace(board, groups=tuple(groups))
 
 
 def _top(group: Group, settings: Settings) -> list[Row]:

@@ -21,7 +21,7 @@ from support.card_factory import Json, People, keyring_of
 from runner.archive.add import add
 from runner.archive.index import name_of, read_index
 from runner.archive.leaderboard import Group, Leaderboard, formats, leaderboard
-from runner.archive.leaderboard.formats import csv_text, markdown_text, render
+from runner.archive.leaderboard.formats import csv_text, markdown_text, plain, render
 from runner.archive.leaderboard.ranking import standings
 from runner.archive.objects import CARD
 from runner.archive.store import Store, open_store
@@ -507,6 +507,7 @@ def test_real_predictions_are_rebuilt_and_paired(dilemmas: Any, people: People) 
     assert panel.value == pytest.approx(0.5573, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_a_number_that_its_predictions_do_not_give_is_refused(
     dilemmas: Any, people: People, tmp_path: Path, make: Make
 ) -> None:
@@ -567,6 +568,7 @@ def hostile(store: Store, make: Make, people: People) -> Leaderboard:
     return leaderboard(store, people.keyring)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["rich", "markdown", "json", "csv"])
 def test_no_name_steers_a_terminal(hostile: Leaderboard, format: Any) -> None:
     text = render(hostile, format)
@@ -574,14 +576,19 @@ def test_no_name_steers_a_terminal(hostile: Leaderboard, format: Any) -> None:
     assert "\u202e" not in text
 
 
-def test_piped_output_is_plain_and_eighty_columns_wide(hostile: Leaderboard) -> None:
-    text = render(hostile, "rich")
+def test_piped_output_is_plain_and_no_sentence_is_wrapped(hostile: Leaderboard) -> None:
+    lines = render(hostile, "rich").splitlines()
     console = Console(width=200)
-    widths = [console.measure(line).maximum for line in text.replace("[", "(").splitlines()]
-    assert max(widths) <= 80
-    assert "[bold red]markup[/]" in text
+    rankings = [line for line in lines if re.match(r" *=?\d+ ", line)]
+    assert len(rankings) > 3
+    assert max(console.measure(line.replace("[", "(")).maximum for line in rankings) <= 80
+    (reasons,) = [row.reasons for row in hostile.apart]
+    for reason in reasons:
+        assert any(line.endswith(plain(reason)) for line in lines)
+    assert "[bold red]markup[/]" in "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_markdown_has_the_cells_of_its_head_and_no_markup_of_a_stranger(hostile: Leaderboard) -> None:
     lines = render(hostile, "markdown").splitlines()
     rows = [line for line in lines if line.startswith("|")]
@@ -617,6 +624,7 @@ def test_markdown_text_leaves_nothing_active_unescaped(text: str) -> None:
     assert found.replace("\\", "") == "".join(formats.plain(text)).replace("\\", "")
 
 
+@pytest.mark.slow
 def test_csv_reads_back_and_no_cell_is_a_formula(hostile: Leaderboard) -> None:
     rows = list(csv.DictReader(io.StringIO(render(hostile, "csv"))))
     assert [row["section"] for row in rows].count("self-reported") == len(HOSTILE)
@@ -634,6 +642,7 @@ def test_csv_text_never_begins_as_a_formula(text: str) -> None:
     assert csv_text(text).lstrip()[:1] not in ("=", "+", "-", "@")
 
 
+@pytest.mark.slow
 def test_json_is_the_value(hostile: Leaderboard) -> None:
     found = json.loads(render(hostile, "json"))
     assert [row["name"] for row in found["groups"][0]["sections"][0]["rows"]] == [name[:80] for name in HOSTILE]

@@ -100,12 +100,15 @@ def test_fewer_answers_than_asked_for_are_asked_for_again(script: Proxy, most: i
     assert [sent["n"] for sent in script.asked] == [8, *[1] * (16 - most)]
 
 
-def test_where_n_is_refused_answers_are_asked_for_one_by_one(script: Proxy) -> None:
+@pytest.mark.parametrize(
+    "words", ["Unsupported parameter: 'n' is not supported.", "Field 'n': Value must be between 1 <= value <= 2"]
+)
+def test_where_n_is_refused_answers_are_asked_for_one_by_one(script: Proxy, words: str) -> None:
     service = Answering(["A", "B"], 1)
 
     def refusing(handler: Handler) -> None:
         if "n" in json.loads(handler.body):
-            handler.answer(400, b'{"error": {"message": "Unsupported parameter: \'n\' is not supported."}}')
+            handler.answer(400, json.dumps({"error": {"message": words}}).encode())
         else:
             service(handler)
 

@@ -15,11 +15,12 @@ from support.llama_server import CHAT, served
 from support.proxy import Handler, Proxy, changed
 
 from runner.core.errors import BackendError, InvalidInput
-from runner.core.types import Prediction, Prompt, ServiceRef
+from runner.core.types import Prediction, Prompt, SamplingFormat, ServiceRef
 from runner.models.api import Access, open_service
 from runner.models.api.service import Service
 from runner.models.base import Backend, LoadOptions
 from runner.models.local.open import open_backend
+from runner.tasks.sampled import united
 
 # Two engines multiply in another order. Measured: 2e-5 nats at most over the sample's 608 prompts.
 TOLERANCE = 2e-4
@@ -181,6 +182,24 @@ def _echoing(weights: Path) -> Callable[[Handler], None]:
     return answer
 
 
+# --- drawn answers -------------------------------------------------------------------------------------------------
+
+
+def test_drawn_answers_have_the_distribution_that_the_server_tells(opened: Ask) -> None:
+    """llama.cpp's own server draws 200 first tokens of one prompt: within four standard errors of what it tells."""
+    prompt = PROMPTS[0]
+    [told] = opened().predict([prompt])
+    answers = tuple(tuple(form.strip() for form in forms) for forms in prompt.options)
+    form = SamplingFormat(answers, 200, 1.0, 1.0, 1)
+    rows = opened().predict([replace(prompt, options=(), labels=("first", "second"), sampling=form)])
+    drawn = united(list(rows))
+    assert drawn.samples is not None
+    assert drawn.failures is not None
+    assert sum(drawn.samples.values()) + drawn.failures == 200
+    for share, number in zip(map(math.exp, told.log_scores), drawn.samples.values(), strict=True):
+        assert abs(number / 200 - share) < 4 * math.sqrt(share * (1 - share) / 200) + 0.01
+
+
 # --- length --------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +270,7 @@ def test_as_many_as_are_allowed_stay_unanswered_and_are_marked(opened: Ask, prox
         list(service.predict(PROMPTS[:1]))
 
 
+@pytest.mark.slow
 def test_what_a_service_calls_itself_comes_clean(opened: Ask, proxy: Proxy) -> None:
     proxy.faults = [changed(lambda reply: reply.update(model="m\x1b[31mé" + "x" * 500, system_fingerprint=7))]
     [answer] = opened(url=proxy.url).predict(PROMPTS[:1])

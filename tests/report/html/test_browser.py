@@ -50,7 +50,7 @@ for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark'
   if (await input.count()) {
     const table = page.locator('table.sortable').first(), rows = table.locator('tbody tr');
     const before = await rows.count();
-    const name = (await rows.nth(before - 1).locator('th').innerText()).split(String.fromCharCode(10))[0];
+    const name = await rows.nth(before - 1).locator('th a').first().textContent();
     await input.fill(name);
     seen.found = await rows.evaluateAll(all => all.filter(row => !row.hidden).length);
     await input.fill('no such words anywhere');

@@ -230,14 +230,19 @@ def test_names_of_strangers_stay_text_everywhere(runs: list[Path], key: Any, key
         assert not [element for element in root.iter() if str(element.tag).endswith("script")]
 
 
-def test_a_card_that_does_not_verify_has_no_page_and_no_rank(store: Store, keyring: Keyring, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["invented", "uniform"])
+def test_a_card_that_does_not_verify_has_no_page_and_no_rank(
+    store: Store, keyring: Keyring, tmp_path: Path, name: str
+) -> None:
     shutil.copytree(store.address, tmp_path / "archive")
     damaged = open_store(str(tmp_path / "archive"))
-    entry = next(one for one in read_index(damaged).entries if one.summary["name"] == "invented")
+    entry = next(one for one in read_index(damaged).entries if one.summary["name"] == name)
     predictions = entry.files["predictions"]
     (path,) = (tmp_path / "archive" / "predictions").rglob(f"{predictions}.jsonl.xz")
     path.write_bytes(b"nothing")
-    built = build_site(damaged, keyring, tmp_path / "site", TRIAL)
+    # With data the board notices by itself; without, the walk over the cards does.
+    settings = Settings(include_trial=True, data_dir=tmp_path if name == "uniform" else None)
+    built = build_site(damaged, keyring, tmp_path / "site", settings)
     assert (built.cards, built.refused) == (2, 1)
     assert len(built.damage) == 1
     assert not (tmp_path / "site" / "cards" / f"{entry.card}.html").exists()
@@ -247,7 +252,8 @@ def test_a_card_that_does_not_verify_has_no_page_and_no_rank(store: Store, keyri
         r"<section class=\"sheet\" aria-labelledby=\"apart\">.*?</section>", "", index, flags=re.S
     )
     for board in (tmp_path / "site" / "boards").glob("*.html"):
-        assert "invented" not in board.read_text(encoding="utf-8")
+        assert entry.card not in board.read_text(encoding="utf-8")
+        assert ("invented" in board.read_text(encoding="utf-8")) == (name == "uniform")
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
