@@ -55,6 +55,7 @@ def pem(tmp_path: Path, people: People) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_life_of_an_archive(
     command: Run, make: Make, keyring: Path, pem: Path, people: People, tmp_path: Path
 ) -> None:

@@ -185,6 +185,7 @@ def complete(command: Command, *words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_options_and_choices(command: Command) -> None:
     assert complete(command, "benchmark", "eva") == ["evaluate"]
     assert complete(command, "benchmark", "data", "") == ["check", "fetch", "pin", "stats"]
@@ -294,6 +295,7 @@ def test_a_keyring_is_needed_where_there_is_no_key(tmp_path: Path) -> None:
     assert "keys.json" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_key_that_is_locked_or_no_key_is_said(tmp_path: Path) -> None:
     command = Forked(tmp_path)
     (tmp_path / "key.pem").write_text("no key", encoding="utf-8")
@@ -333,6 +335,7 @@ def test_json_is_json_and_words_have_no_colour_in_a_pipe(command: Command, argum
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs util-linux's script")
 def test_colour_on_a_terminal_unless_it_is_refused(command: Command) -> None:
     def on_a_terminal(**more: str) -> str:
@@ -370,6 +373,7 @@ def test_output_that_cannot_be_written_is_a_failure_in_words(command: Command, a
     assert done.stderr == "The output could not be written: No space left on device.\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_failure(command: Command) -> None:
     line = f"set -o pipefail; {BENCHMARK} prompts --suite sample | head -n 1"
     done = subprocess.run(
@@ -380,6 +384,7 @@ def test_a_reader_that_goes_away_is_no_failure(command: Command) -> None:
     assert not done.stderr
 
 
+@pytest.mark.slow
 def test_a_stop_is_exit_code_5(command: Command) -> None:
     """A writer whose reader does not read is stopped while it waits."""
     with command.start(["prompts", "--suite", "sample"]) as process:

@@ -84,6 +84,7 @@ def run_all(home: Path, mode: str, environment: dict[str, str]) -> subprocess.Co
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_command_ends_as_ever_whatever_the_encoding(home: Path, encoding: str) -> None:
     done = run_all(home, "there", ENCODINGS[encoding])
@@ -95,12 +96,14 @@ def test_every_command_ends_as_ever_whatever_the_encoding(home: Path, encoding: 
             assert all(json.loads(row) for row in rows), line
 
 
+@pytest.mark.slow
 def test_every_command_ends_as_ever_when_nobody_reads_on(home: Path) -> None:
     """A gate that fails, a card that does not verify: `| head` is no way to lose either."""
     done = run_all(home, "gone", {})
     assert done.stdout == b""
 
 
+@pytest.mark.slow
 def test_the_shell_sees_it_too(home: Path) -> None:
     for line in ("--help", "prompts --suite sample", f"verify {RUN}"):
         reading, writing = os.pipe()

@@ -95,6 +95,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl command")
 
 
+@pytest.mark.slow
 @needs_openssl
 def test_openssl(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     verdicts = {_name(entry): _openssl(_bytes(entry), PEMS[entry["key"]], tmp_path) for entry in INDEX["bundles"]}

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from support.paths import ROOT
 
 from runner.evaluation.validate import check
@@ -14,6 +15,7 @@ model: {backend: causal, path: model, format: chat, dtype: float32}
 """
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_asked_to_read_prompts(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "submissions" / "tiny-llama" / "model", tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<think>", encoding="utf-8")

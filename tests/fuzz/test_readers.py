@@ -16,6 +16,7 @@ FOUND = Path(__file__).resolve().parent / "found"
 """What once broke a reader, in files called READER--NAME."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_it_ends_in_words(name: str) -> None:
     reader = READERS[name]

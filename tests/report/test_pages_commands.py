@@ -33,6 +33,7 @@ def test_report_leaves_a_page_and_says_where(run: Path, tmp_path: Path) -> None:
     assert command("report", run, "-o", "-").stdout == (tmp_path / "invented.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_report_compares_two(run: Path, other_run: Path, tmp_path: Path) -> None:
     assert command("report", run, other_run).stdout == "other-against-invented.html\n"
     assert "Comparison" in (tmp_path / "other-against-invented.html").read_text(encoding="utf-8")

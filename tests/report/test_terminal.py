@@ -92,6 +92,7 @@ def test_every_metric_of_a_card(card, capsys, request):
     assert text == kept("terminal-card-verbose.txt", text, request)
 
 
+@pytest.mark.slow
 def test_a_comparison(comparison, capsys, request):
     text = seen(said(capsys, print_comparison, comparison))
     assert text == kept("terminal-comparison.txt", text, request)
@@ -295,6 +296,7 @@ terminal.print_card(json.load(open(sys.argv[1], encoding="utf-8")))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
 def test_a_real_terminal(card, tmp_path, root, variables, coloured):
     path = tmp_path / "card.json"

@@ -30,6 +30,7 @@ def manifests(root: Path) -> list[dict]:
     return list(yaml.safe_load_all((root / "docs" / "kubernetes-job.yaml").read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_compose_follows_its_schema_and_the_check_can_fail(root: Path, compose: str, tmp_path: Path) -> None:
     done = check_compose(root / "compose.yaml")
     assert done.returncode == 0, done.stdout

@@ -64,6 +64,7 @@ def test_what_says_little_imports_little(command: Command, card: Path, arguments
     assert not imported(command, *arguments) & (MODEL_LIBRARIES | NUMBERS)
 
 
+@pytest.mark.slow
 def test_validate_imports_no_model_library(command: Command, card: Path, root: Path) -> None:
     folder = root / "tests" / "examples"
     assert not imported(command, "validate", root / "benchmark.yaml") & MODEL_LIBRARIES
@@ -72,12 +73,14 @@ def test_validate_imports_no_model_library(command: Command, card: Path, root: P
     )
 
 
+@pytest.mark.slow
 def test_verify_imports_no_model_library(command: Command, card: Path, keyring: Path) -> None:
     assert not imported(command, "verify", card) & (MODEL_LIBRARIES | NUMBERS)
     assert not imported(command, "verify", card, "--keyring", keyring, code=4) & (MODEL_LIBRARIES | NUMBERS)
     assert not imported(command, "verify", card, "--recompute", "--benchmark", "benchmark.yaml") & MODEL_LIBRARIES
 
 
+@pytest.mark.slow
 def test_what_needs_no_model_imports_none(command: Command, card: Path) -> None:
     for arguments in (
         ["compare", card, card, "--benchmark", "benchmark.yaml"],

@@ -89,6 +89,7 @@ NEARLY_ALIKE = np.array([[100_000] * 5] * 11 + [[100_000] * 3 + [0, 100_000]])
 ONE_SHARP = np.array([[[0.0, 0.0, 0.0, 0.0, float(item == 6)]] for item in range(12)])
 
 
+@pytest.mark.slow
 @given(cases())
 @example((TIES, np.zeros((12, 2, 2)), None, {}))
 @example((UNANIMOUS, np.zeros((12, 2, 2)), None, {}))
@@ -343,6 +344,7 @@ def test_order_and_fit_of_answers_to_other_items_change_nothing():
     assert canonical.to_bytes(one) == canonical.to_bytes(other)
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes():
     selection = select(factories.choice(tasks=()))
     rows = factories.sample_rows(chosen=factories.choice(tasks=()))
@@ -374,6 +376,7 @@ def values(found: Any, *names: str) -> list[float]:
     return [found["metrics"][name]["value"] for name in names]
 
 
+@pytest.mark.slow
 def test_the_uniform_row(scruples, tmp_path):
     found = baseline(scruples, tmp_path, "uniform")
     names = ("cross_entropy", "total_variation", "jensen_shannon", "brier", "seed_cross_entropy", "seed_dirichlet")
@@ -388,6 +391,7 @@ def test_the_uniform_row(scruples, tmp_path):
     assert found["metrics"]["skill"]["value"] == pytest.approx(0, abs=0.01)  # the prior is all but uniform here
 
 
+@pytest.mark.slow
 def test_the_human_panel_row(scruples, tmp_path):
     found = baseline(scruples, tmp_path, "panel")
     assert values(found, "accuracy", "macro_f1") == pytest.approx([0.8068, 0.8067], abs=5e-5)
@@ -398,11 +402,13 @@ def test_the_human_panel_row(scruples, tmp_path):
     assert strata == {"5-0": (794, 0.9496), "4-1": (794, 0.8325), "3-2": (752, 0.6290)}
 
 
+@pytest.mark.slow
 def test_always_the_first(scruples, tmp_path):
     found = from_votes(scruples, tmp_path, lambda item: np.log([0.9, 0.1]))
     assert values(found, "accuracy", "macro_f1") == pytest.approx([0.5175, 0.3410], abs=5e-5)
 
 
+@pytest.mark.slow
 def test_the_ceiling(scruples, tmp_path):
     found = baseline(scruples, tmp_path, "uniform")
     assert found["ceiling_prior"]["alpha"] == pytest.approx([0.9780, 0.9487], abs=5e-5)

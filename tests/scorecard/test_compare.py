@@ -48,6 +48,7 @@ def measured(one: Path, other: Path) -> Any:
 # --- what it says -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_better_b_is_better(runs):
     found = metrics(runs["a"], runs["b"])
     for name in ("cross_entropy", "brier", "total_variation", "jensen_shannon", "kl", "accuracy", "macro_f1"):
@@ -124,6 +125,7 @@ def test_a_metric_that_one_card_lacks_is_told_with_its_reason(runs, tmp_path):
     assert row["verdict"] == "not measured"
 
 
+@pytest.mark.slow
 def test_tasks_in_both_are_compared_and_the_others_named(runs, tmp_path):
     chosen = {"tasks": ("dilemmas", "anecdotes")}
     both = factories.scored(tmp_path, factories.sample_rows(chosen=factories.choice(**chosen)), **chosen)
@@ -133,6 +135,7 @@ def test_tasks_in_both_are_compared_and_the_others_named(runs, tmp_path):
     assert sum("may not be ranked" in note for note in found["notes"]) == 2
 
 
+@pytest.mark.slow
 def test_another_way_of_fitting_is_said(runs, tmp_path):
     without = factories.scored(tmp_path, factories.sample_rows(fitting=False))
     found = compare(runs["a"], without, factories.KEYRING)
@@ -221,6 +224,7 @@ def test_what_differs_is_named(runs, copied, change, words):
     assert "differs" in message
 
 
+@pytest.mark.slow
 def test_other_prompts_or_orders(runs, tmp_path):
     one_order = factories.scored(tmp_path, factories.sample_rows(prompts=1)[::2], "one")
     (message,) = reasons(runs["a"], one_order)
@@ -279,6 +283,7 @@ def gates(one: Path, other: Path, *wanted: Gate) -> list[bool]:
     return [gate["passed"] for gate in compare(one, other, factories.KEYRING, gates=wanted)["gates"]]
 
 
+@pytest.mark.slow
 def test_gates_are_passed_by_what_is_shown(runs):
     """Not worse by more than the margin, with the whole interval: a wide interval around nothing does not pass."""
     better = metrics(runs["a"], runs["b"])

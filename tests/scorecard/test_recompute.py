@@ -177,6 +177,7 @@ def test_other_data_under_the_cards_digest(copied):
     assert fault.path == "$.data.sample-dilemmas/test.sha256"
 
 
+@pytest.mark.slow
 def test_edited_data_is_refused_before_anything_is_rebuilt(scruples, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -249,6 +250,7 @@ def test_a_card_of_other_prompts(tmp_path, prompt):
     assert again(folder).checks[-1].state == "ok"
 
 
+@pytest.mark.slow
 def test_a_card_of_two_tasks_with_other_prompts(tmp_path):
     """The reasons come in one order, although a signed card's tasks are sorted."""
     chosen = factories.choice(tasks=())

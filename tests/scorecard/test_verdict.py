@@ -120,6 +120,7 @@ def runs(tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_shares_and_values_are_those_of_the_cards(runs):
     result = compare(*runs, factories.KEYRING, gates=[Gate("cross_entropy", 0.5)])
     assert list(result["tasks"]) == ["dilemmas", "anecdotes"], "the benchmark's order, which is not the alphabet's"

@@ -79,6 +79,7 @@ def test_a_flat_optimum_is_found_not_called_infinite():
     assert calibration.fit_temperature_within(logs, np.tile([3, 2], (10, 1))).value is None
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 def test_no_temperature_beats_the_limit(seed):
     """Scores that know nothing: whatever is fitted, its loss is the least over a wide grid, infinity included."""

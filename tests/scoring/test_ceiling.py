@@ -138,6 +138,7 @@ def mixture():
     return tuple(np.concatenate(each) for each in zip(*halves, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", [corpus, three_annotations, mixture])
 def test_estimate_meets_the_oracle(scenario):
     """The three designs of the Scruples simulation: score the known truth, then estimate that score from the votes."""
@@ -223,6 +224,7 @@ def entropy_of(p, q):
     return part_entropy(p) + part_entropy(q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("votes", "alpha"),
     [
@@ -368,6 +370,7 @@ def test_draws_are_seeded_whatever_the_names_and_threads(monkeypatch):
     assert changed == {"macro_f1", "ranking_agreement", "seed_cross_entropy"}
 
 
+@pytest.mark.slow
 def test_monte_carlo_error_is_the_scatter_of_repeated_estimates():
     alpha = np.array([1.0, 2.0, 0.5])
     counts = simulate(alpha, np.full(60, 5))[1]

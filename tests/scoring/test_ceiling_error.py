@@ -15,6 +15,7 @@ def votes(items, alpha, number, seed):
     return np.array([generator.multinomial(number, one) for one in generator.dirichlet(alpha, items)], dtype=float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "number"), [((0.98, 0.95), 5), ((2.0, 1.0, 0.5), 8)])
 def test_the_error_is_that_of_refitting_in_each_resample(alpha, number):
     counts = votes(500, alpha, number, 1)

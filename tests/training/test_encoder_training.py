@@ -128,6 +128,7 @@ def test_gradients_are_numbers_at_extremes(kind: str) -> None:
 # --- the whole way --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "kind"), [("bert", "ranking"), ("roberta", "ranking"), ("roberta", "classification")]
 )
@@ -179,6 +180,7 @@ def answers_of(folder: Path, home: Path) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_objective_lowers_its_loss(home: Path, kind: str) -> None:
     folder, _ = train(home, objective={"kind": kind}, training={"steps": 20}, evaluation={"every": 20, "keep": "last"})

@@ -41,6 +41,7 @@ def test_every_objective_lowers_its_loss(workshop: Workshop, kind: str) -> None:
     assert check(folder) == ()
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_was_done(workshop: Workshop) -> None:
     folder, record = workshop.train(description="Small.")
     assert {path.name for path in folder.iterdir()} == {
@@ -67,6 +68,7 @@ def test_the_folder_holds_what_was_done(workshop: Workshop) -> None:
     }
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_is_a_larger_batch_and_checkpointing_changes_nothing(workshop: Workshop) -> None:
     data = {"items": 8}
     found = {}
@@ -81,6 +83,7 @@ def test_gradient_accumulation_is_a_larger_batch_and_checkpointing_changes_nothi
     assert found["checkpointing"] == pytest.approx(found["whole"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_is_a_mean_over_its_prompts_also_where_the_last_batch_is_smaller(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,7 @@ def test_a_step_is_a_mean_over_its_prompts_also_where_the_last_batch_is_smaller(
     assert found[1] == pytest.approx(found[6], abs=2e-5)
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_state(workshop: Workshop) -> None:
     # A rate at which nothing is learnt for long: the evaluation rises after the first.
     training = {"learning_rate": 0.3, "steps": 40}
@@ -121,17 +125,20 @@ def test_early_stopping_keeps_the_best_state(workshop: Workshop) -> None:
     assert record["training"]["steps"] == best + 2 < 40
 
 
+@pytest.mark.slow
 def test_the_last_state_can_be_kept(workshop: Workshop) -> None:
     training = {"learning_rate": 0.3, "steps": 6}
     _, record = workshop.train(training=training, evaluation={"every": 1, "keep": "last"})
     assert record["training"]["kept_step"] == 6
 
 
+@pytest.mark.slow
 def test_a_given_concentration_stays(workshop: Workshop) -> None:
     _, record = workshop.train(objective={"kind": "dirichlet_multinomial", "concentration": 7})
     assert record["training"]["concentrations"] == {"dilemmas": pytest.approx(7)}
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_training(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "losses", lambda *_: torch.tensor([float("nan")], requires_grad=True))
     with pytest.raises(BackendError) as caught:
@@ -145,6 +152,7 @@ def faults(workshop: Workshop, **changes: Any) -> tuple[Fault, ...]:
     return caught.value.faults
 
 
+@pytest.mark.slow
 def test_nobody_is_asked_for_the_base(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "peft.utils.save_and_load.check_file_exists_on_hf_hub"
     monkeypatch.setattr(asked, lambda *_: pytest.fail("asks the Hub for a model of the base's name"))
@@ -158,6 +166,7 @@ def test_several_devices_are_refused() -> None:
     assert "Training runs on one device, not on several (cpu,cpu)." in str(caught.value)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over(workshop: Workshop) -> None:
     folder = workshop.home / "out" / "made"
     folder.mkdir(parents=True)
@@ -180,6 +189,7 @@ def stop_at(stage: str, step: int = 0) -> Any:
     return observe
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(workshop: Workshop) -> None:
     changes: dict[str, Any] = {
         "objective": {"kind": "dirichlet_multinomial"},
@@ -203,6 +213,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(workshop: Wor
     assert resumed["training"]["concentrations"] == record["training"]["concentrations"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_training_of_something_else_is_not_gone_on_with(workshop: Workshop) -> None:
     with pytest.raises(_Stopped):
         workshop.train(observe=stop_at("train", 4))

@@ -64,6 +64,7 @@ def test_a_leak_is_refused_with_counts_and_examples(workshop: Workshop, own_data
     assert not (workshop.home / "out" / "made" / "submission.yaml").exists()
 
 
+@pytest.mark.slow
 def test_leaks_can_be_dropped_and_are_counted(workshop: Workshop, own_data: Callable[..., None]) -> None:
     test = [dilemma("t3", "a", "b"), dilemma("x", "Leaving thing 5!", "doing thing 5")]
     own_data(train=TRAIN, dev=[*DEV, dilemma("t4", "e", "f")], test=test)
@@ -74,6 +75,7 @@ def test_leaks_can_be_dropped_and_are_counted(workshop: Workshop, own_data: Call
     assert record["trained_on"]["dilemmas"]["items"] == 9
 
 
+@pytest.mark.slow
 def test_what_is_absent_is_said(workshop: Workshop, own_data: Callable[..., None]) -> None:
     own_data(train=TRAIN, dev=DEV, test=TRAIN)
     (workshop.home / "data" / "test.jsonl").unlink()

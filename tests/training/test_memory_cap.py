@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import resource
 import torch
@@ -21,9 +23,11 @@ def limits(gib: int) -> list[int]:
     return list(map(int, done.stdout.split()))
 
 
+@pytest.mark.slow
 def test_a_cap_below_the_system_s_holds_and_is_put_back() -> None:
     assert limits(4) == [4 << 30, 8 << 30]
 
 
+@pytest.mark.slow
 def test_a_cap_above_the_system_s_is_the_system_s() -> None:
     assert limits(16) == [8 << 30, 8 << 30]

@@ -27,6 +27,7 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in rows_of(folder / "loss.jsonl") if "loss" in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nf4", "int8"])
 def test_the_base_is_reduced_in_training_as_well(form: str, wide: Workshop) -> None:
     some = {"training": {"steps": 3}, "evaluation": {"every": 3}}
@@ -38,6 +39,7 @@ def test_the_base_is_reduced_in_training_as_well(form: str, wide: Workshop) -> N
     assert f"quantization: {form}" in (folder / "submission.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_nothing(wide: Workshop) -> None:
     found: dict[bool, Any] = {}
     for kept in (True, False):

@@ -153,6 +153,7 @@ def test_a_text_is_trained_as_it_is_read(model_folder: Path, workshop: Workshop)
     assert scores.tolist() == pytest.approx([expected], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_prompts_are_shortened_as_the_recipe_says(model_folder: Path, workshop: Workshop) -> None:
     trainee = made(model_folder, workshop, training={"max_tokens": 60})
     long = tiny_models.prompt("a word " * 100, template="Said $first or $second?", shorten="first")

@@ -507,6 +507,7 @@ def test_real_predictions_are_rebuilt_and_paired(dilemmas: Any, people: People) 
     assert panel.value == pytest.approx(0.5573, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_a_number_that_its_predictions_do_not_give_is_refused(
     dilemmas: Any, people: People, tmp_path: Path, make: Make
 ) -> None:
@@ -567,6 +568,7 @@ def hostile(store: Store, make: Make, people: People) -> Leaderboard:
     return leaderboard(store, people.keyring)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["rich", "markdown", "json", "csv"])
 def test_no_name_steers_a_terminal(hostile: Leaderboard, format: Any) -> None:
     text = render(hostile, format)
@@ -586,6 +588,7 @@ def test_piped_output_is_plain_and_no_sentence_is_wrapped(hostile: Leaderboard) 
     assert "[bold red]markup[/]" in "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_markdown_has_the_cells_of_its_head_and_no_markup_of_a_stranger(hostile: Leaderboard) -> None:
     lines = render(hostile, "markdown").splitlines()
     rows = [line for line in lines if line.startswith("|")]
@@ -621,6 +624,7 @@ def test_markdown_text_leaves_nothing_active_unescaped(text: str) -> None:
     assert found.replace("\\", "") == "".join(formats.plain(text)).replace("\\", "")
 
 
+@pytest.mark.slow
 def test_csv_reads_back_and_no_cell_is_a_formula(hostile: Leaderboard) -> None:
     rows = list(csv.DictReader(io.StringIO(render(hostile, "csv"))))
     assert [row["section"] for row in rows].count("self-reported") == len(HOSTILE)
@@ -638,6 +642,7 @@ def test_csv_text_never_begins_as_a_formula(text: str) -> None:
     assert csv_text(text).lstrip()[:1] not in ("=", "+", "-", "@")
 
 
+@pytest.mark.slow
 def test_json_is_the_value(hostile: Leaderboard) -> None:
     found = json.loads(render(hostile, "json"))
     assert [row["name"] for row in found["groups"][0]["sections"][0]["rows"]] == [name[:80] for name in HOSTILE]

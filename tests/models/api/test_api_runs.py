@@ -104,6 +104,7 @@ def test_a_card_of_a_service_verifies_and_says_who_answered(command: Command, se
     command("export", "--to", "eee", run, "-o", tmp_path / "eee")
 
 
+@pytest.mark.slow
 def test_nobody_is_asked_whom_nobody_allowed(command: Command, proxy: Proxy, tmp_path: Path) -> None:
     secrets = {"OPENAI_API_KEY": "sk-official-0123456789"}
     path = submission(tmp_path, proxy.url)

@@ -270,6 +270,7 @@ def test_as_many_as_are_allowed_stay_unanswered_and_are_marked(opened: Ask, prox
         list(service.predict(PROMPTS[:1]))
 
 
+@pytest.mark.slow
 def test_what_a_service_calls_itself_comes_clean(opened: Ask, proxy: Proxy) -> None:
     proxy.faults = [changed(lambda reply: reply.update(model="m\x1b[31mé" + "x" * 500, system_fingerprint=7))]
     [answer] = opened(url=proxy.url).predict(PROMPTS[:1])

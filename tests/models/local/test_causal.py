@@ -78,6 +78,7 @@ def test_agrees_in_chat_format_with_a_piece_tokenizer(template: str) -> None:
     assert furthest(scores(found), naive(model, tokenizer, prompts, "chat")) <= OF_WORDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "targets", [("q_proj", "v_proj"), ("q_proj", "down_proj", "lm_head")], ids=["attention", "with the head"]
 )
@@ -181,6 +182,7 @@ def test_a_prompt_under_a_known_name_is_read_anew(byte: Any) -> None:
     assert furthest(scores(list(backend.predict(changed))), naive(model, byte, changed)) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["plain", "chat"])
 def test_nothing_of_the_prompts_is_kept(byte: Any, form: Any) -> None:
     """Neither by a plan nor by predictions: memory is the same for any number of prompts."""
@@ -266,6 +268,7 @@ def with_room_for(most: int, model: Any, monkeypatch: pytest.MonkeyPatch) -> lis
     return tried
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_models.model("llama", len(byte))
     prompts = tiny_models.prompts(tiny_models.WORDS)
@@ -275,6 +278,7 @@ def test_a_batch_that_does_not_fit_is_halved(byte: Any, monkeypatch: pytest.Monk
     assert max(tried) > 400
 
 
+@pytest.mark.slow
 def test_what_did_not_fit_is_not_tried_again_and_again(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_models.model("llama", len(byte))
     actions = [f"{number}. {action}" for number, action in enumerate(tiny_models.ACTIONS * 6)]
@@ -304,6 +308,7 @@ def test_a_model_whose_layers_are_moved_about_is_asked_as_ever(kind: str, byte: 
     assert scores(answer(Causal(moved, byte, "plain", 400), prompts)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("room", "named"), [(0, "beginning of 18 tokens"), (18, "prompt of ")])
 def test_what_cannot_be_halved_and_does_not_fit_is_an_error(
     room: int, named: str, byte: Any, monkeypatch: pytest.MonkeyPatch
@@ -413,6 +418,7 @@ def test_a_tokenizer_of_another_model_is_refused(byte: Any) -> None:
         backend.plan(tiny_models.prompts())
 
 
+@pytest.mark.slow
 def test_bfloat16_is_as_close_as_the_model_by_itself(byte: Any) -> None:
     """Over many models, since which of two ways of rounding is nearer is chance for one."""
     ours, theirs = [], []

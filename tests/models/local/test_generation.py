@@ -56,6 +56,7 @@ def by_library(model: Any, tokenizer: Any, prompt: Prompt) -> tuple[str, int, fl
     return tokenizer.decode(new), len(new), total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("budget", [1, 700], ids=["alone", "in batches"])
 def test_agrees_with_the_librarys_greedy_search(kind: str, budget: int, byte: Any) -> None:
@@ -141,6 +142,7 @@ def test_a_model_without_finite_probabilities_is_refused(byte: Any) -> None:
         list(Causal(made, byte, "plain", 100).predict(written_prompts()[:2]))
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_halves_the_batch(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Causal(tiny_models.model("llama", len(byte)), byte, "plain", 4000)
     prompts = written_prompts()

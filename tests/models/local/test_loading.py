@@ -62,6 +62,7 @@ def refusal(call: Callable[[], Any], *said: str) -> str:
     return fault.code
 
 
+@pytest.mark.slow
 def test_a_whole_folder_scores_as_the_model_it_was_saved_from(saved: Path) -> None:
     tokenizer = tiny_models.byte_tokenizer()
     base = tiny_models.model("llama", len(tokenizer))

@@ -143,6 +143,7 @@ def test_an_adapter_on_and_off_in_lanes(byte: Any) -> None:
     assert furthest(on, off) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("threads")
 def test_what_does_not_fit_beside_others_is_done_alone(byte: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = tiny_models.model("llama", len(byte)), tiny_models.prompts(tiny_models.WORDS)

@@ -16,6 +16,7 @@ from runner.tasks.prompts import text
 NEED_MORE = 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["smollm2", "qwen3", "mistral-v3"])
 def test_ids_are_those_of_transformers_and_every_text_is_read(name: str, tmp_path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(real_models.write_tokenizer(name, tmp_path))

@@ -189,6 +189,7 @@ def test_threads_start_and_sockets_of_the_machine_stay_where_cuda_needs_them() -
         assert done.stdout.split() == ["ran", "local"]
 
 
+@pytest.mark.slow
 def test_the_parent_needs_no_torch() -> None:
     code = (
         "import sys; from runner.evaluation import evaluate, show_prompts; "

@@ -54,6 +54,7 @@ def from_hub(opened: OpenCard) -> OpenCard:
 # --- csv ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_csv_has_a_row_per_task_and_metric_with_all_digits(opened: OpenCard) -> None:
     rows = list(csv.DictReader(io.StringIO(export.table([opened, opened]), newline="")))
     expected = [

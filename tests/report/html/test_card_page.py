@@ -305,6 +305,7 @@ def test_the_command_on_the_page_verifies_the_card(
 # --- cards with less in them ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 2, 12])
 def test_what_was_not_measured_is_a_dash_with_its_reason(
     limit: int, tmp_path: Path, key: Any, keyring: Keyring
@@ -448,6 +449,7 @@ def test_synthetic_texts_are_shown(page: str, differences: Any) -> None:
                 assert field in text
 
 
+@pytest.mark.slow
 def test_released_texts_are_shown_only_when_asked_for(
     scruples: Path, tmp_path: Path, key: Any, keyring: Keyring
 ) -> None:

@@ -18,6 +18,7 @@ def result(run: Path, other_run: Path, keyring: Keyring) -> dict[str, Any]:
     return compare(run, other_run, keyring)
 
 
+@pytest.mark.slow
 def test_every_number_is_the_comparisons(result: dict[str, Any]) -> None:
     found = numbers(tree(comparison_page(result)))
     pointers = {number.pointer for number in found}

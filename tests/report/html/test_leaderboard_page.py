@@ -4,6 +4,7 @@ import random
 import re
 from dataclasses import replace
 
+import pytest
 from support.html_reader import numbers, shows, tag, tree
 
 from runner.archive.leaderboard.values import (
@@ -126,6 +127,7 @@ def test_rows_stand_in_order_with_their_own_numbers() -> None:
     assert "/home/somebody" not in text
 
 
+@pytest.mark.slow
 def test_the_chart_shows_the_best_between_named_references() -> None:
     made = board(40)
     root = tree(leaderboard_page(made))
@@ -158,6 +160,7 @@ def test_every_warning_has_words() -> None:
     assert words.WARNINGS.keys() == CODES.keys()
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_stay_below_five_megabytes() -> None:
     page = leaderboard_page(board(10_000))
     assert len(page.encode()) < 5_000_000

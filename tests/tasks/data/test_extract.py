@@ -203,6 +203,7 @@ def test_an_archive_cut_short(folder):
     assert raised > 10
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_ends_in_a_sentence_and_writes_nothing_else(folder, data):

@@ -96,6 +96,7 @@ def test_a_fault_anywhere_in_the_file_is_told(tasks, pinned, tmp_path: Path) -> 
         assert [(fault.code, fault.line) for fault in refused.value.faults] == [("DATA_VOTES", 5)]
 
 
+@pytest.mark.slow
 def test_the_development_benchmark_parts_the_real_dilemmas(scruples: Path) -> None:
     benchmark = load_benchmark(FIFTHS)
     task = benchmark.tasks["dilemmas"]

@@ -272,6 +272,7 @@ def test_what_the_hub_does_not_give_is_said_of_each_dataset(hub: Hub, command: C
     }
 
 
+@pytest.mark.slow
 def test_without_a_network_the_hub_is_not_asked(hub: Hub, command: Command, tmp_path: Path) -> None:
     path = benchmark_file(tmp_path, {"hub": "owner/name", "revision": COMMIT}, "data/votes.csv")
     said = command("data", "pin", path, "--data-dir", tmp_path / "data", code=3, env={"HF_ENDPOINT": hub.url}).stderr

@@ -97,6 +97,7 @@ def test_what_two_prompts_begin_with_is_read_once() -> None:
     assert len(pack([encoded(5), encoded(5, 6, 7)], 0).ids) == LEAST_SHARED + 4  # one begins the other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 3], ids=["each head its keys", "three heads share keys"])
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
 @settings(max_examples=40)
