@@ -210,8 +210,8 @@ def test_results_of_score_that_cannot_be_written_are_a_failure(
         (["--split", "nope"], "it has: train, dev, test"),
         (
             ["--prompt", "nope"],
-            "there are: dilemmas-letters, dilemmas-numbers, dilemmas-words, dilemmas-written, dilemmas-seed-yes-no,"
-            " anecdotes-letters, anecdotes-numbers, anecdotes-words",
+            "there are: dilemmas-letters, dilemmas-numbers, dilemmas-words, dilemmas-written, dilemmas-sampled,"
+            " dilemmas-seed-yes-no, anecdotes-letters, anecdotes-numbers, anecdotes-words",
         ),
         (["--key", "nope.pem"], "nope.pem"),
     ],
