@@ -142,10 +142,10 @@ class PrivateView:
         self._lock = -1
 
 
-def _unwritable(what: str, error: OSError, place: Path | str | None) -> OutputError:
+def _unwritable(what: str, error: OSError, at: Path | str | None) -> OutputError:
     """A disk that is full or closed to us is no fault of the file that was read."""
     hint = "Make room there, or set TMPDIR to a folder on another disk."
-    file = None if place is None else str(place)
+    file = None if at is None else str(at)
     return OutputError(Fault("OUTPUT_UNWRITABLE", f"{what}: {error.strerror or error}.", file=file, hint=hint))
 
 

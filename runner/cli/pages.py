@@ -76,11 +76,11 @@ def report(
         from runner.scorecard.load import open_card
 
         opened = open_card(scorecards[0], None if unverified else options.trusted_keys(keyring), benchmark_file)
-        found, without = _shares(opened, benchmark_file, data_dir, required=data_dir is not None or show_texts)
+        shares, without = _shares(opened, benchmark_file, data_dir, required=data_dir is not None or show_texts)
         if without and items and not quiet:
             click.echo(f"Without the items that differ most: {without}", err=True)
-        differences = {task: furthest(own, items, show_texts=show_texts) for task, own in found.items()}
-        bars = {task: histograms(own) for task, own in found.items()}
+        differences = {task: furthest(own, items, show_texts=show_texts) for task, own in shares.items()}
+        bars = {task: histograms(own) for task, own in shares.items()}
         without = without if items else "none were asked for."
         text = card_page(opened, differences if items else None, without, bars)
         name = opened.card["submission"]["name"]

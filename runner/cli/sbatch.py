@@ -69,8 +69,8 @@ def _words(context: click.Context, *, only: tuple[str, ...] | None = None, but: 
             if parameter.is_flag:
                 options.append(flag if value else parameter.secondary_opts[0])
             else:
-                for one in value if parameter.multiple else [value]:
-                    options += [flag, str(one)]
+                for entry in value if parameter.multiple else [value]:
+                    options += [flag, str(entry)]
         else:
             arguments.append(str(value))
     return [*arguments, *options]

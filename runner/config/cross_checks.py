@@ -1,21 +1,17 @@
-"""Do the parts of a benchmark agree with each other? Every name must lead somewhere, every prompt must work."""
+"""Do the parts of a benchmark agree with each other? Every name must lead somewhere."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from string import Template
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runner.config.defaults import scoring_of
 from runner.config.gaps import find_gaps
+from runner.config.lookup import Sound, section_of, unknown_name
+from runner.config.prompt_checks import check_prompt
 from runner.config.scalars import shown
 from runner.config.schema import did_you_mean
 from runner.config.source import Document, JsonPath, fault_at
 from runner.core.errors import Fault
 from runner.core.text import name_of
-
-Sound = Callable[[JsonPath], bool]
-
-_NAME = re.compile(r"[A-Za-z]+")
 
 
 def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
@@ -26,20 +22,14 @@ def disagreements(document: Document, sound: Sound) -> Iterator[Fault]:
     for section, check in (
         ("datasets", _dataset),
         ("tasks", _task),
-        ("prompts", _prompt),
+        ("prompts", check_prompt),
         ("suites", _suite),
     ):
-        for name in _section(document, section) or ():
+        for name in section_of(document, section) or ():
             if sound((section, name)):
                 yield from check(document, sound, name)
     if sound(("scoring",)):
         yield from _scoring(document)
-
-
-def _section(document: Document, name: str) -> Mapping[str, Any] | None:
-    """A part of the benchmark by its key, or None where it is missing: then names that lead into it are not judged."""
-    section = document.value.get(name)
-    return section if isinstance(section, dict) else None
 
 
 def _dataset(document: Document, _: Sound, name: str) -> Iterator[Fault]:
@@ -121,12 +111,12 @@ def _shared_files(document: Document, path: JsonPath, splits: Mapping[str, Any])
 def _task(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     path: JsonPath = ("tasks", name)
     task = document.value["tasks"][name]
-    prompts = _section(document, "prompts")
+    prompts = section_of(document, "prompts")
     for key, elicitation in (("prompts", "logprob"), ("verbalized", "verbalized"), ("sampled", "sampled")):
         for number, prompt in enumerate(task.get(key, ()) if prompts is not None else ()):
             at: JsonPath = (*path, key, number)
             if prompts is None or prompt not in prompts:
-                yield _unknown(document, at, "prompt", prompt, prompts or {})
+                yield unknown_name(document, at, "prompt", prompt, prompts or {})
                 continue
             if sound(("prompts", prompt, "task")) and prompts[prompt]["task"] != name:
                 message = f"The prompt {prompt!r} belongs to the task {prompts[prompt]['task']!r}, not to {name!r}."
@@ -190,7 +180,7 @@ def _item(document: Document, path: JsonPath, item: Mapping[str, Any], labels: l
         for key in ("keys", "columns"):
             for label in votes.get(key, ()):
                 if label not in labels:
-                    yield _unknown(document, (*at, key, label), "label", label, labels, key=True)
+                    yield unknown_name(document, (*at, key, label), "label", label, labels, key=True)
         yield from _names(document, at, votes, labels)
     if "panel" in item and isinstance(item["panel"], Mapping) and "rows" in item["panel"]:
         message = "A panel cannot have rows of its own: each row holds one person's answer."
@@ -216,150 +206,8 @@ def _names(document: Document, at: JsonPath, votes: Mapping[str, Any], labels: l
             yield fault_at(document, "VOTES", (*at, "ignore", number), message)
 
 
-def _prompt(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
-    path: JsonPath = ("prompts", name)
-    prompt = document.value["prompts"][name]
-    tasks = _section(document, "tasks")
-    yield from _surface_forms(document, path, prompt["options"], whole=prompt["elicitation"] == "sampled")
-    yield from _elicitation(document, path, prompt)
-    if tasks is None:
-        return
-    if prompt["task"] not in tasks:
-        yield _unknown(document, (*path, "task"), "task", prompt["task"], tasks)
-    elif sound(("tasks", prompt["task"])):
-        task = tasks[prompt["task"]]
-        yield from _labels(document, path, prompt, task["labels"])
-        yield from _templates(document, path, prompt, task["labels"], list(task["item"]["fields"]))
-
-
-def _surface_forms(
-    document: Document, path: JsonPath, options: list[list[str]], *, whole: bool = False
-) -> Iterator[Fault]:
-    """No form may be given twice or begin another: what counts for one answer would also count for the other.
-
-    Where answers are drawn a form is the `whole` line, and may begin another.
-    Forms of different answers must also differ by more than blanks around them, which chat templates may strip.
-    """
-    forms = [(number, index, form) for number, group in enumerate(options) for index, form in enumerate(group)]
-    for position, (number, index, form) in enumerate(forms):
-        for other_number, _, other in forms[:position]:
-            if form == other:
-                message = f"The answer {shown(form)} is given twice."
-            elif not whole and (form.startswith(other) or other.startswith(form)):
-                message = f"Of the answers {shown(other)} and {shown(form)} one begins the other."
-            elif number != other_number and form.strip() == other.strip():
-                message = f"The answers {shown(other)} and {shown(form)} of two options differ only in blanks."
-            else:
-                continue
-            yield fault_at(document, "OPTIONS", (*path, "options", number, index), message)
-
-
-def _elicitation(document: Document, path: JsonPath, prompt: Mapping[str, Any]) -> Iterator[Fault]:
-    """What a written answer needs, and nothing of it where none is written."""
-    kind = prompt["elicitation"]
-    for key, (needed, taken) in _WRITTEN_KEYS.items():
-        if kind in needed and key not in prompt:
-            message = f"A prompt with the elicitation {kind!r} needs {key!r}."
-            yield fault_at(document, "ELICITATION", (*path, "elicitation"), message, key=True)
-        elif kind not in taken and key in prompt:
-            message = f"{key!r} is for prompts with the elicitation {' or '.join(map(repr, taken))}."
-            yield fault_at(document, "ELICITATION", (*path, key), message, key=True)
-    if kind == "sampled":
-        yield from _drawn(document, path, prompt)
-    if kind != "verbalized":
-        return
-    for number, forms in enumerate(prompt["options"]):
-        if len(forms) != 1 or _NAME.fullmatch(forms[0]) is None:
-            message = "In a written distribution an option has one name, of letters without blanks."
-            yield fault_at(document, "OPTIONS", (*path, "options", number), message)
-    for kind, cue in prompt["cue"].items():
-        if cue != cue.rstrip(" "):
-            message = "The cue ends with a blank, which a tokenizer would put before the answer's first word."
-            yield fault_at(document, "CUE", (*path, "cue", kind), message)
-
-
-_BOTH, _SAMPLED = ("verbalized", "sampled"), ("sampled",)
-_WRITTEN_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "max_new_tokens": (_BOTH, _BOTH),
-    "zero_percent": (("verbalized",), ("verbalized",)),
-    "samples": (_SAMPLED, _SAMPLED),
-    "temperature": ((), _SAMPLED),
-    "top_p": ((), _SAMPLED),
-}
-"""Key to the elicitations that need it, and those that take it."""
-
-
-def _drawn(document: Document, path: JsonPath, prompt: Mapping[str, Any]) -> Iterator[Fault]:
-    """What answers that are drawn need: a sample in each order, and answers that are lines without blanks around."""
-    if "samples" in prompt and prompt["samples"] % len(prompt["orders"]):
-        message = f"{prompt['samples']} samples cannot be shared by {len(prompt['orders'])} orders alike."
-        yield fault_at(document, "SAMPLES", (*path, "samples"), message, "Give a multiple of the number of orders.")
-    for number, forms in enumerate(prompt["options"]):
-        for index, form in enumerate(forms):
-            if form != form.strip() or "\n" in form:
-                message = f"The answer {shown(form)} is compared with a line without blanks around it."
-                yield fault_at(document, "OPTIONS", (*path, "options", number, index), message, "Leave the blanks out.")
-
-
-def _labels(document: Document, path: JsonPath, prompt: Mapping[str, Any], labels: list[str]) -> Iterator[Fault]:
-    for number, order in enumerate(prompt["orders"]):
-        if sorted(order) != sorted(labels):
-            message = f"An order must list every label of the task once: {', '.join(labels)}."
-            yield fault_at(document, "ORDERS", (*path, "orders", number), message)
-    if len(prompt["options"]) != len(labels):
-        message = f"There are {len(prompt['options'])} options for {len(labels)} labels."
-        yield fault_at(document, "OPTIONS", (*path, "options"), message, key=True)
-    for label in prompt.get("shows", {}):
-        if label not in labels:
-            yield _unknown(document, (*path, "shows", label), "label", label, labels, key=True)
-
-
-def _templates(
-    document: Document, path: JsonPath, prompt: Mapping[str, Any], labels: list[str], fields: list[str]
-) -> Iterator[Fault]:
-    shows = prompt.get("shows", {})
-    options = [f"option_{position}" for position in range(1, len(labels) + 1)]
-    yield from _template(document, (*path, "template"), prompt["template"], [*fields, *options])
-    for label, template in shows.items():
-        yield from _template(document, (*path, "shows", label), template, fields)
-
-    used = variables(prompt["template"])
-    used_options = [name for name in used if name in options]
-    if used_options and (unshown := [label for label in labels if label not in shows]):
-        message = f"The template uses {used_options[0]!r}, but 'shows' lacks {', '.join(map(repr, unshown))}."
-        yield fault_at(document, "SHOWS", (*path, "shows" if shows else "template"), message, key=True)
-    if not used_options and len(prompt["orders"]) > 1:
-        message = "There are several orders, but the template shows no option, so they ask the same question."
-        yield fault_at(document, "ORDERS", (*path, "orders"), message, key=True)
-    shown_fields = [name for template in shows.values() for name in variables(template)] if used_options else []
-    if not {*used, *shown_fields} & {*fields}:
-        message = "The template uses no field of the item, so every item gets the same question."
-        yield fault_at(document, "TEMPLATE", (*path, "template"), message, key=True)
-    shorten = prompt.get("shorten")
-    if shorten is not None and shorten not in fields:
-        yield _unknown(document, (*path, "shorten"), "field", shorten, fields)
-    elif shorten is not None and shorten not in used:
-        message = f"The field {shorten!r} may be shortened, but the template does not use it."
-        yield fault_at(document, "SHORTEN", (*path, "shorten"), message)
-
-
-def variables(template: str) -> list[str]:
-    """Names that `template` refers to as `$name` or `${name}`."""
-    return Template(template).get_identifiers()
-
-
-def _template(document: Document, path: JsonPath, template: str, known: list[str]) -> Iterator[Fault]:
-    if not Template(template).is_valid():
-        hint = "Write $name for a field, or $$ for a dollar sign."
-        yield fault_at(document, "TEMPLATE", path, "The text has a '$' that begins no name.", hint)
-    for name in variables(template):
-        if name not in known:
-            message = f"The text uses ${shown(name)[1:-1]}, which is not known here."
-            yield fault_at(document, "TEMPLATE", path, message, did_you_mean(name, known))
-
-
 def _inference_2(document: Document) -> bool:
-    return _section(document, "scoring") is None or bool(scoring_of(document.value)["inference"] > 1)
+    return section_of(document, "scoring") is None or bool(scoring_of(document.value)["inference"] > 1)
 
 
 def _scoring(document: Document) -> Iterator[Fault]:
@@ -372,7 +220,7 @@ def _scoring(document: Document) -> Iterator[Fault]:
         message = f"The primary metric {scoring['primary']!r} is not among the metrics."
         hint = did_you_mean(scoring["primary"], scoring["metrics"])
         yield fault_at(document, "PRIMARY_METRIC", ("scoring", "primary"), message, hint)
-    tasks = _section(document, "tasks") or {}
+    tasks = section_of(document, "tasks") or {}
     unordered = [name for name, task in tasks.items() if isinstance(task, dict) and task.get("ordinal") is not True]
     if scoring["primary"] == "wasserstein" and unordered:
         message = f"The primary metric 'wasserstein' has no meaning for the task {unordered[0]!r}."
@@ -386,7 +234,7 @@ def _scoring(document: Document) -> Iterator[Fault]:
 def _suite(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     path: JsonPath = ("suites", name)
     suite = document.value["suites"][name]
-    tasks, datasets = _section(document, "tasks"), _section(document, "datasets")
+    tasks, datasets = section_of(document, "tasks"), section_of(document, "datasets")
     fit: JsonPath = ("scoring", "fit", "split")
     needed = {suite["split"]: "this suite scores"}
     if sound(fit) and sound(("scoring", "primary")) and isinstance(document.value.get("scoring"), dict):
@@ -394,11 +242,11 @@ def _suite(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
     for task, dataset in suite["datasets"].items():
         at: JsonPath = (*path, "datasets", task)
         if tasks is not None and task not in tasks:
-            yield _unknown(document, at, "task", task, tasks, key=True)
+            yield unknown_name(document, at, "task", task, tasks, key=True)
         if datasets is None:
             continue
         if dataset not in datasets:
-            yield _unknown(document, at, "dataset", dataset, datasets)
+            yield unknown_name(document, at, "dataset", dataset, datasets)
             continue
         if not sound(("datasets", dataset)):
             continue
@@ -409,10 +257,3 @@ def _suite(document: Document, sound: Sound, name: str) -> Iterator[Fault]:
         if suite["comparable"] and datasets[dataset]["synthetic"]:
             message = f"The dataset {dataset!r} is synthetic, so results on it are not comparable."
             yield fault_at(document, "SYNTHETIC", at, message, f"Set suites.{name}.comparable to false.")
-
-
-def _unknown(
-    document: Document, path: JsonPath, kind: str, name: str, known: Mapping[str, Any] | list[str], *, key: bool = False
-) -> Fault:
-    message = f"There is no {kind} {shown(name)}."
-    return fault_at(document, f"UNKNOWN_{kind.upper()}", path, message, did_you_mean(name, known), key=key)

@@ -272,7 +272,7 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
 def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
     """The model that a file in the folder `home` describes by the value `model`."""
     quantization = model.get("quantization", "none")
-    place = _place(home, model)
+    source = _place(home, model)
     return ModelRef(
         backend=model["backend"],
         format=_format(model),
@@ -282,10 +282,10 @@ def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
         template_arguments=model.get("template_arguments", {}),
         thinking=_thinking(model["thinking"]) if "thinking" in model else None,
         system_prompt=model.get("system_prompt"),
-        path=place["path"],
-        repository=place["repository"],
-        revision=place["revision"],
-        digest=place["digest"],
+        path=source["path"],
+        repository=source["repository"],
+        revision=source["revision"],
+        digest=source["digest"],
     )
 
 

@@ -73,15 +73,15 @@ def submission_file(path: Path) -> Path:
 
 def _missing(document: Document, at: JsonPath, entry: Any) -> Iterator[Fault]:
     pattern = _pattern(entry)
-    place = at if isinstance(entry, str) else (*at, "path")
+    path = at if isinstance(entry, str) else (*at, "path")
     files = _files(document, pattern)
     if not files:
         hint = "Paths are relative to this file; * stands for any name, ** for any folders."
         what = "Nothing matches" if glob.has_magic(pattern) else "There is no file or folder"
-        yield fault_at(document, "FILE_MISSING", place, f"{what} {shown(pattern)}.", hint)
+        yield fault_at(document, "FILE_MISSING", path, f"{what} {shown(pattern)}.", hint)
     for file in files:
         if not file.is_file():
-            yield fault_at(document, "FILE_MISSING", place, f"There is no file {shown(str(file), 4096)}.")
+            yield fault_at(document, "FILE_MISSING", path, f"There is no file {shown(str(file), 4096)}.")
 
 
 def _files(document: Document, pattern: str) -> list[Path]:

@@ -140,28 +140,30 @@ def _input_tokens(submission: Submission, questions: Sequence[Prompt], before: _
 
 def _tokens_of(row: Mapping[str, Any]) -> int:
     if "texts" in row:
-        return sum(len(each["token_ids"]) for each in row["texts"])
+        return sum(len(read["token_ids"]) for read in row["texts"])
     return len(row["token_ids"]) + sum(len(tail["token_ids"]) - 1 for tail in row["tails"])
 
 
 def _output_tokens(submission: Submission, questions: Sequence[Prompt], before: _Run | None) -> Amount:
     thinking = submission.model.thinking
     thought = 0 if thinking is None else thinking.max_thought_tokens
-    most = 0
+    longest = 0
     for prompt in questions:
         if prompt.sampling is not None:
-            most += prompt.sampling.samples * (prompt.sampling.max_new_tokens + thought)
+            longest += prompt.sampling.samples * (prompt.sampling.max_new_tokens + thought)
         elif prompt.writing is not None:
-            most += prompt.writing.max_new_tokens
+            longest += prompt.writing.max_new_tokens
         elif submission.service is not None:
-            most += sum(map(len, prompt.options)) if submission.service.echo else 1
-    if before is None or not before.rows or most == 0:
-        return Amount(float(most), "every answer at its longest", float(most))
+            longest += sum(map(len, prompt.options)) if submission.service.echo else 1
+    if before is None or not before.rows or longest == 0:
+        return Amount(float(longest), "every answer at its longest", float(longest))
     written = before.usage[1] if before.usage is not None else before.timing.get("tokens_written")
     if not isinstance(written, int | float):
-        return Amount(float(most), "every answer at its longest", float(most))
+        return Amount(float(longest), "every answer at its longest", float(longest))
     rate = written / before.rows
-    return Amount(min(rate * len(questions), most), f"{rate:.1f} a prompt, as in the run {before.name}", float(most))
+    return Amount(
+        min(rate * len(questions), longest), f"{rate:.1f} a prompt, as in the run {before.name}", float(longest)
+    )
 
 
 def _requests(submission: Submission, questions: Sequence[Prompt], read: Amount) -> tuple[Amount, Amount]:
@@ -219,7 +221,7 @@ def _cost(submission: Submission, read: Amount, written: Amount) -> Amount:
     if price is None:
         return Amount(None, "the submission gives no price")
     amount = ((read.value or 0) * price.input + (written.value or 0) * price.output) / 1e6
-    most = (
+    at_most = (
         (read.at_most or read.value or 0) * price.input + (written.at_most or written.value or 0) * price.output
     ) / 1e6
-    return Amount(amount, "by the submission's price; the self-check and repeated requests come on top", most)
+    return Amount(amount, "by the submission's price; the self-check and repeated requests come on top", at_most)

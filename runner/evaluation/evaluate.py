@@ -339,7 +339,7 @@ def _predict(
     return time.monotonic() - started, answered
 
 
-def _stop_at_cost(submission: Submission, run: RunDir, most: float) -> None:
+def _stop_at_cost(submission: Submission, run: RunDir, max_cost: float) -> None:
     """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `most` or more; they are kept.
 
     Raises `BackendError` (API_NO_USAGE) where the service does not count its tokens, so that nobody knows.
@@ -351,9 +351,9 @@ def _stop_at_cost(submission: Submission, run: RunDir, most: float) -> None:
     if None in usage:
         message = "The service does not count tokens, so that --api-max-cost cannot hold."
         raise BackendError(Fault("API_NO_USAGE", message, hint="Leave it out to go on; what was answered is kept."))
-    cost = sum(one[0] * price.input + one[1] * price.output for one in usage if one is not None) / 1e6
-    if cost >= most:
-        message = f"The answers have cost {cost:,.4g} {price.currency}, {most:g} are allowed; they are kept."
+    cost = sum(tokens[0] * price.input + tokens[1] * price.output for tokens in usage if tokens is not None) / 1e6
+    if cost >= max_cost:
+        message = f"The answers have cost {cost:,.4g} {price.currency}, {max_cost:g} are allowed; they are kept."
         hint = "Run the same command with a larger --api-max-cost to go on from there."
         raise Interrupted(Fault("API_MAX_COST", message, str(run.path), hint=hint))
 

@@ -45,7 +45,7 @@ def print_comparison(
         for line in _warnings(result["warnings"], name):
             console.print(Text(f"  ! {line}", style="yellow"))
         shown = metrics or (tuple(task["metrics"]) if every_metric else _shown(task, parts["metric"]))
-        console.print(_table(task, [one for one in task["metrics"] if one in shown], console.width >= _WIDE))
+        console.print(_table(task, [metric for metric in task["metrics"] if metric in shown], console.width >= _WIDE))
         if left := len(task["metrics"]) - len(shown):
             items = f"{task['items']:,} items"
             console.print(Text(f"{items}; {left} more metrics with -v" if not metrics else items, style="dim"))

@@ -25,8 +25,8 @@ def lines(estimate: Estimate) -> Iterator[str]:
 
 def _line(name: str, amount: Amount, form: Callable[[float], str]) -> str:
     value = "–" if amount.value is None else form(amount.value)
-    most = "" if amount.at_most is None or amount.at_most == amount.value else f", at most {form(amount.at_most)}"
-    return f"{name:<{_WIDTH}}{value}{most}  ({printable(amount.source)})"
+    at_most = "" if amount.at_most is None or amount.at_most == amount.value else f", at most {form(amount.at_most)}"
+    return f"{name:<{_WIDTH}}{value}{at_most}  ({printable(amount.source)})"
 
 
 def _whole(value: float) -> str:

@@ -40,13 +40,20 @@ def print_end(
     if output_format == "json":
         if board is not None:
             _print_json({"event": "leaderboard", **board.to_json()})
-        for one in compared:
-            _print_json({"event": "comparison", "name": one.name, "result": one.result, "reasons": list(one.reasons)})
+        for comparison in compared:
+            _print_json(
+                {
+                    "event": "comparison",
+                    "name": comparison.name,
+                    "result": comparison.result,
+                    "reasons": list(comparison.reasons),
+                }
+            )
         return
     if board is not None:
         click.echo("\n" + render(board, "rich"), nl=False)
-    for one in compared:
-        for line in _comparison(one):
+    for comparison in compared:
+        for line in _comparison(comparison):
             click.echo(line)
     done = sum(record.state == "done" for record in records)
     click.echo(f"{done} of {len(records)} submissions have a card.")
@@ -77,16 +84,16 @@ def _print_json(event: Mapping[str, Any]) -> None:
 
 def _lines(console: Console) -> Callable[[Mapping[str, Any]], None]:
     rate = _Rate()
-    place = ""
+    position = ""
 
     def tell(event: Mapping[str, Any]) -> None:
-        nonlocal place
+        nonlocal position
         match event["event"]:
             case "start":
-                place = f"{event['number']}/{event['of']}"
+                position = f"{event['number']}/{event['of']}"
             case "progress" if console.is_terminal:
                 # Drawn by hand: a live display of rich has a thread, and the next submission is a fork of this one.
-                text = f"{place} {_short(event['name'])} {_words(event, rate.of(event))}"
+                text = f"{position} {_short(event['name'])} {_words(event, rate.of(event))}"
                 console.file.write(f"\r\x1b[2K{text[: console.width - 1]}")
                 console.file.flush()
             case "result":
@@ -150,16 +157,16 @@ def _result(event: Mapping[str, Any]) -> str:
     return f"{head}  {' · '.join(words)}"
 
 
-def _comparison(one: Compared) -> list[str]:
-    if one.result is None:
-        return [f"{_short(one.name)} not compared: {printable(one.reasons[0])}"]
-    against = printable(one.result["a"]["name"])
+def _comparison(compared: Compared) -> list[str]:
+    if compared.result is None:
+        return [f"{_short(compared.name)} not compared: {printable(compared.reasons[0])}"]
+    against = printable(compared.result["a"]["name"])
     lines = []
-    for task, block in one.result["tasks"].items():
+    for task, block in compared.result["tasks"].items():
         for metric, row in block["metrics"].items():
             if row.get("family") == "primary":
                 values = f"{row['difference']:+.4f} [{row['lower']:+.4f}, {row['upper']:+.4f}]"
-                lines.append(f"{_short(one.name)} {task}: {metric} {values} against {against}: {row['verdict']}")
+                lines.append(f"{_short(compared.name)} {task}: {metric} {values} against {against}: {row['verdict']}")
     return lines
 
 

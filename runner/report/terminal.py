@@ -275,7 +275,7 @@ def print_examination(findings: Sequence[Any], output_format: str) -> None:
         own = finding.name if finding.state == "ok" else ""
         alike.setdefault((finding.state, finding.message, finding.hint or "", own), []).append(finding)
     for group in alike.values():
-        finding, names = group[0], ", ".join(one.name for one in group)
+        finding, names = group[0], ", ".join(similar.name for similar in group)
         mark, style = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}[finding.state]
         console.print(Text.assemble((f"{mark} ", style), (f"{names}: ", "bold"), finding.message))
         if finding.hint and finding.state != "ok":

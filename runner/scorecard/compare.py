@@ -277,7 +277,7 @@ def _statistics(
 
 
 def _no_entropies(a: TaskMetrics, b: TaskMetrics) -> str | None:
-    return next((each.entropies.reason for each in (a, b) if each.entropies is not None), None)
+    return next((metrics.entropies.reason for metrics in (a, b) if metrics.entropies is not None), None)
 
 
 def _judge(gate: Gate, task: str, result: Mapping[str, Any]) -> Json:
@@ -303,8 +303,8 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
         if any(failures["rows"] for failures in unread):
             a, b = (failures["items"] for failures in unread)
             notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
-    told = [(report.card["submission"]["model"] or {}).get("system_prompt") for report in reports]
-    if told[0] != told[1]:
+    system_prompts = [(report.card["submission"]["model"] or {}).get("system_prompt") for report in reports]
+    if system_prompts[0] != system_prompts[1]:
         notes.append("A and B were told different things before the questions (system_prompt).")
     for label, report in zip("AB", reports, strict=True):
         missing = [name for name in report.card["tasks"] if name not in tasks]

@@ -89,36 +89,36 @@ def shares_of(answers: TaskAnswers) -> ItemShares:
     return ItemShares(part.task.labels, part.scored, shares(counts), model, part.synthetic, part.task.strata)
 
 
-def furthest(found: ItemShares, limit: int, *, show_texts: bool) -> list[Difference]:
+def furthest(shares_of_items: ItemShares, limit: int, *, show_texts: bool) -> list[Difference]:
     """The `limit` items with the largest total variation, largest first; equal ones in the order of the data.
 
     Texts are given for synthetic data, or if `show_texts`.
     """
-    distance = found.distances
+    distance = shares_of_items.distances
     return [
         Difference(
-            item=found.items[row].id,
-            votes=found.items[row].counts,
-            people=tuple(found.people[row].tolist()),
-            model=tuple(found.model[row].tolist()),
+            item=shares_of_items.items[row].id,
+            votes=shares_of_items.items[row].counts,
+            people=tuple(shares_of_items.people[row].tolist()),
+            model=tuple(shares_of_items.model[row].tolist()),
             distance=float(distance[row]),
-            texts=dict(found.items[row].fields) if found.synthetic or show_texts else None,
+            texts=dict(shares_of_items.items[row].fields) if shares_of_items.synthetic or show_texts else None,
         )
         for row in np.argsort(-distance, kind="stable")[:limit]
     ]
 
 
-def histograms(found: ItemShares) -> dict[str, Histogram]:
+def histograms(shares_of_items: ItemShares) -> dict[str, Histogram]:
     """Label → how people's and the model's shares of it are distributed over the items, by tenths."""
     edges = np.linspace(0.0, 1.0, _BARS + 1)
     return {
         label: Histogram(
             edges=tuple(round(float(edge), 10) for edge in edges),
             # Rounding may leave a share a little beyond its end.
-            people=tuple(np.histogram(found.people[:, place].clip(0, 1), edges)[0].tolist()),
-            model=tuple(np.histogram(found.model[:, place].clip(0, 1), edges)[0].tolist()),
+            people=tuple(np.histogram(shares_of_items.people[:, column].clip(0, 1), edges)[0].tolist()),
+            model=tuple(np.histogram(shares_of_items.model[:, column].clip(0, 1), edges)[0].tolist()),
         )
-        for place, label in enumerate(found.labels)
+        for column, label in enumerate(shares_of_items.labels)
     }
 
 
@@ -126,5 +126,5 @@ def largest_differences(
     opened: OpenCard, limit: int, benchmark_file: Path | None, data_dir: Path | None, *, show_texts: bool
 ) -> dict[str, list[Difference]]:
     """Task → its `limit` items of `furthest`. Raises as `item_shares` does."""
-    found = item_shares(opened, benchmark_file, data_dir)
-    return {name: furthest(own, limit, show_texts=show_texts) for name, own in found.items()}
+    shares_by_task = item_shares(opened, benchmark_file, data_dir)
+    return {name: furthest(own, limit, show_texts=show_texts) for name, own in shares_by_task.items()}

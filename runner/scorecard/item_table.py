@@ -76,10 +76,10 @@ def item_table(models: Sequence[ItemShares]) -> ItemTable:
         for shares in (first, *models)
         for item, row in zip(shares.items, shares.people, strict=True)
     }
-    place = {item_id: number for number, item_id in enumerate(ordered)}
+    numbers = {item_id: number for number, item_id in enumerate(ordered)}
     answers = np.full((len(models), len(ordered), len(first.labels)), np.nan)
     for number, shares in enumerate(models):
-        answers[number, [place[item.id] for item in shares.items]] = shares.model
+        answers[number, [numbers[item.id] for item in shares.items]] = shares.model
     return ItemTable(
         labels=first.labels,
         items=tuple(item for item, _ in ordered.values()),

@@ -40,7 +40,9 @@ def panel_skill(part: TaskData, references: References, scoring: ScoringSpec) ->
     votes, where = chosen
     sign = 1.0 if METRICS[primary].lower_is_better else -1.0
     mean = float(rules.RULES[primary](posterior_means(votes), counts[where]).mean())
-    zeros = [sign * float(each.values[primary][where].mean()) for each in (references.prior, references.uniform)]
+    zeros = [
+        sign * float(reference.values[primary][where].mean()) for reference in (references.prior, references.uniform)
+    ]
     limit = float(references.ceiling_column(primary, len(counts))[where].mean())
     share = skill(sign * mean, min(zeros), sign * limit)
     return None if share is None else (share, float(votes.sum(axis=1).mean()))

@@ -29,7 +29,7 @@ def way(name: str, references: References) -> tuple[str, float, float] | None:
     }
     if len(means) < 2:
         return None
-    zero = (min if METRICS[name].lower_is_better else max)(means, key=lambda one: means[one])
+    zero = (min if METRICS[name].lower_is_better else max)(means, key=lambda name_of_baseline: means[name_of_baseline])
     return zero, means[zero], limit.value
 
 
@@ -48,7 +48,7 @@ def locate(part: TaskData, a: TaskMetrics, b: TaskMetrics, references: Reference
     if scoring.inference == 1:
         zero, start = "prior", float(references.prior.values[primary].mean())
     sign = 1.0 if METRICS[primary].lower_is_better else -1.0
-    shares = [skill(sign * float(each.values[primary].mean()), sign * start, sign * limit) for each in (a, b)]
+    shares = [skill(sign * float(metrics.values[primary].mean()), sign * start, sign * limit) for metrics in (a, b)]
     if shares[0] is None:
         return nowhere
     people, votes = (panel_skill(part, references, scoring) if scoring.inference > 1 else None) or (None, None)

@@ -44,14 +44,14 @@ def prompts_of(
 
 def _shown_example(spec: PromptSpec, labels: tuple[str, ...], order: int, item: Item) -> str:
     """An item with its question and answer, as a piece of a template before the question that is asked."""
-    [prompt] = [one for one in prompts_of(spec, labels, "", item) if one.order == order]
+    [prompt] = [made for made in prompts_of(spec, labels, "", item) if made.order == order]
     if prompt.writing is not None:
         counts = [item.counts[label] for label in prompt.writing.labels]
         answer = " " + verbalized.write(verbalized.whole_percentages(counts), prompt.writing.names)
     else:
-        most = item.counts.index(max(item.counts))
+        majority = item.counts.index(max(item.counts))
         forms = prompt.options if prompt.sampling is None else prompt.sampling.answers
-        answer = forms[most][0] if prompt.sampling is None else f" {forms[most][0]}"
+        answer = forms[majority][0] if prompt.sampling is None else f" {forms[majority][0]}"
     return (text(prompt) + prompt.cue_plain + answer + "\n\n").replace("$", "$$")
 
 

@@ -123,7 +123,9 @@ def united(rows: Sequence[Prediction]) -> Prediction:
             "samples": samples,
             "failures": failures,
             "failed": tuple(texts[:MOST_FAILED_TEXTS]) or None,
-            "usage": (sum(one for one, _ in usage), sum(two for _, two in usage)) if len(usage) == len(rows) else None,
+            "usage": (sum(read for read, _ in usage), sum(two for _, two in usage))
+            if len(usage) == len(rows)
+            else None,
             "text_tokens": sum(row.text_tokens or 0 for row in rows),
             "truncated": any(row.truncated for row in rows),
         }

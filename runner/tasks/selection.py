@@ -176,10 +176,10 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
         raise InvalidInput(Fault("TASK_OF_HEAD", message, hint=f"Give --task {head.task}, or no task."))
     selection = select(choice if head is None else replace(choice, tasks=(head.task,)))
     prompt_specs = [selection.benchmark.prompts[name] for part in selection.tasks for name in part.task.prompts]
-    asked = {spec.elicitation for spec in prompt_specs}
+    elicitations = {spec.elicitation for spec in prompt_specs}
     unable = {"encoder": {"verbalized", "sampled"}, "api": {"verbalized"}}.get(submission.model.backend, set())
-    if asked & unable:
-        what = "to write a distribution" if "verbalized" in asked else "for answers that are drawn"
+    if elicitations & unable:
+        what = "to write a distribution" if "verbalized" in elicitations else "for answers that are drawn"
         message = f"A model with the backend {submission.model.backend!r} is not asked {what}."
         raise InvalidInput(Fault("ELICITATION", message, hint="Leave out --elicitation, and ask with other prompts."))
     return selection
@@ -283,8 +283,8 @@ def _missing_as_one(
     listing = ", ".join(f"{' and '.join(own)} of {name}" for name, own in splits.items())
     folder = default_data_dir() if data_dir is None else data_dir
     message = f"{len(absent)} files of the data were not found in {folder}: {listing}."
-    one = Fault("DATA_MISSING", message, file=str(folder), hint=parts[0].hint)
-    return [one if fault is parts[0] else fault for fault in faults if fault is parts[0] or fault not in parts]
+    joined = Fault("DATA_MISSING", message, file=str(folder), hint=parts[0].hint)
+    return [joined if fault is parts[0] else fault for fault in faults if fault is parts[0] or fault not in parts]
 
 
 def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, ...]:

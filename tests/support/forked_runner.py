@@ -37,7 +37,7 @@ LIGHT = (
 MODELS = (
     "runner.models.local.open",
     "peft",
-    "runner.models.local.causal",
+    "runner.models.local.open_causal",
     "runner.models.local.encoder",
     "transformers.models.llama.modeling_llama",
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import factories
 
-from runner.config.cross_checks import variables
+from runner.config.prompt_checks import variables
 from runner.core.benchmark_types import PromptSpec
 from runner.core.types import Item, VerbalizedFormat
 from runner.tasks.prompts import all_prompts, prompt_sha256, prompts_of, text

@@ -55,14 +55,14 @@ def with_files(
         return list(references)
     all_references = list(references)
     for candidate in by_measures.get(_without_prompts(measures), ()):
-        place = _place(candidate, references, benchmark)
-        if place is None:
+        position = _place(candidate, references, benchmark)
+        if position is None:
             lower, upper = candidate.bounds or (None, None)
             all_references.append(
                 Reference(candidate.name, "file", candidate.value, lower, upper, candidate.card, candidate.skill)
             )
         else:
-            all_references[place] = replace(all_references[place], card=candidate.card)
+            all_references[position] = replace(all_references[position], card=candidate.card)
     return all_references
 
 
@@ -89,8 +89,8 @@ def _without_prompts(measures: ComparisonKey) -> ComparisonKey:
 def _place(candidate: Candidate, references: Sequence[Reference], benchmark: Benchmark) -> int | None:
     """Which of the references has the value of `candidate`."""
     tolerance = benchmark.scoring.recompute_tolerance
-    for place, reference in enumerate(references):
+    for index, reference in enumerate(references):
         near = abs(reference.value - candidate.value) <= tolerance * max(1.0, abs(reference.value))
         if reference.kind != "ceiling" and near:
-            return place
+            return index
     return None

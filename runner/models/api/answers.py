@@ -191,7 +191,11 @@ def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_pro
         own = _log_prob(drawn_log_prob)
         listed = [log_prob for text, log_prob in log_probs if text == drawn]
         # Several tokens may be told as one text where it is no whole letter: none of them is an option.
-        if listed and "\N{REPLACEMENT CHARACTER}" not in drawn and all(abs(own - one) > _SAME for one in listed):
+        if (
+            listed
+            and "\N{REPLACEMENT CHARACTER}" not in drawn
+            and all(abs(own - log_prob_listed) > _SAME for log_prob_listed in listed)
+        ):
             raise _malformed(
                 f"the token {drawn[:40]!r} has log-probability {own:.4g} and, in the list, {listed[0]:.4g}"
             )
@@ -243,7 +247,7 @@ class Drawn:
     """What follows the thought; None where that was not ended."""
 
 
-def drawn_of(reply: Any, asked: int, thinking: Thinking | None, *, line: bool) -> list[Drawn]:
+def drawn_of(reply: Any, requested: int, thinking: Thinking | None, *, line: bool) -> list[Drawn]:
     """The answers in a reply to a request for `asked`, at least one and no more than these; raises `Unusable`.
 
     A thought is what the service keeps apart, or what stands before the mark that ends one; it is dropped. What a
@@ -251,7 +255,7 @@ def drawn_of(reply: Any, asked: int, thinking: Thinking | None, *, line: bool) -
     """
     _choice(reply)
     drawn = []
-    for choice in reply["choices"][:asked]:
+    for choice in reply["choices"][:requested]:
         if not isinstance(choice, dict):
             raise _malformed("a choice is no object")
         message = choice.get("message")

@@ -161,11 +161,11 @@ class Client:
 
     def _adjusts(self, question: Mapping[str, Any], sent: Mapping[str, Any], problem: _Refused) -> bool:
         """Whether the service's words say what to ask otherwise; another thread may have followed them meanwhile."""
-        found = adjustment(adjust(question, sent), problem.status, problem.message)
-        if found is None:
+        change = adjustment(adjust(question, sent), problem.status, problem.message)
+        if change is None:
             return False
         with self._counting:
-            self.adjusted |= found
+            self.adjusted |= change
         return True
 
     def _post(self, content: bytes) -> bytes:

@@ -154,7 +154,11 @@ class Service:
                     keep = shorter
                     self._count(metadata)
                     continue
-                rows.append(self._row(prompt, [one.answer for one in drawn], metadata, truncated=keep is not None))
+                rows.append(
+                    self._row(
+                        prompt, [answer_drawn.answer for answer_drawn in drawn], metadata, truncated=keep is not None
+                    )
+                )
         except Stopped:
             raise _Partly(rows, BackendError(Fault("API_STOPPED", "The run was stopped."))) from None
         except Unusable as problem:

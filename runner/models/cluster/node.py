@@ -144,12 +144,12 @@ class NodeProcess:
 
 def _check_files(folder: Path, here: list[Json], there: list[Json]) -> None:
     """`BackendError` (NODE_FILES) for each file that is not, byte for byte, what the run's driver hashed."""
-    found, expected = ({entry["name"]: entry for entry in entries} for entries in (here, there))
+    own, expected = ({entry["name"]: entry for entry in entries} for entries in (here, there))
     message = "It is not the file of that name on the machine that drives the run."
     hint = "Copy the same files to the same path of every node; each node reads its own."
     if faults := [
         Fault("NODE_FILES", message, str(folder / name), hint=hint)
-        for name in sorted(found.keys() | expected.keys())
-        if found.get(name) != expected.get(name)
+        for name in sorted(own.keys() | expected.keys())
+        if own.get(name) != expected.get(name)
     ]:
         raise BackendError(*faults)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.core.errors import BackendError, Fault
-from runner.core.types import Prediction, Prompt, Submission, Thinking
-from runner.models.base import LoadOptions
+from runner.core.types import Prediction, Prompt, Thinking
 from runner.models.local import (
     devices,
     general,
@@ -37,41 +35,11 @@ from runner.models.local.packed.last_layer import scored_at, skip_unscored_posit
 from runner.models.local.packed.layout import Packed, pack, pack_prefix
 from runner.models.local.packed.prefix_grouping import LEAST_SHARED, Suffix, packed_batches
 from runner.models.local.thread_pool import parallel_map
-from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, PromptEncoder, encode_with
 
 _ENDS = 8
 T = TypeVar("T")
 _NOTHING: NDArray[np.int32] = np.empty(0, dtype=np.int32)
-
-
-def open_causal(
-    submission: Submission,
-    model_folder: Path,
-    adapter_folder: Path | None,
-    load: LoadOptions,
-) -> "Causal":
-    """Load a causal language model, its tokenizer and, where there is one, its adapter; raises `BackendError`."""
-    model_devices = devices.choose_all(load.device)
-    if model_devices[0].type == "cpu":
-        devices.keep_freed_memory()
-    tokenizer = load_tokenizer(model_folder)
-    named = submission.model
-    model = loading.load_model(model_folder, load.dtype or named.dtype, *model_devices, quantization=named.quantization)
-    if adapter_folder is not None:
-        model = loading.apply_adapter(model, adapter_folder)
-    if not loading.packed_limit(_base_of(model).config):
-        general.check_head(_base_of(model))
-    form: Format = "chat" if named.format == "chat" else "plain"
-    return wrap(
-        model,
-        tokenizer,
-        form,
-        load.batch_tokens,
-        arguments=named.template_arguments,
-        thinking=named.thinking,
-        system_prompt=named.system_prompt,
-    )
 
 
 def wrap(
@@ -96,9 +64,9 @@ def wrap(
         return Causal(
             model, tokenizer, form, batch_tokens, arguments=arguments, thinking=thinking, system_prompt=system_prompt
         )
-    sizes = default_sizes(_base_of(model))
+    sizes = default_sizes(base_of(model))
     # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
-    lanes = sizes.lanes if loading.packed_limit(_base_of(model).config) else 1
+    lanes = sizes.lanes if loading.packed_limit(base_of(model).config) else 1
     return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments, thinking, system_prompt)
 
 
@@ -132,7 +100,7 @@ class Causal:
         self._batch_tokens = batch_tokens
         # What fits into memory, as far as is known: less once a batch did not.
         self._max_tokens_that_fit = batch_tokens
-        self._base = _base_of(model)
+        self._base = base_of(model)
         self._devices = devices.devices_of(self._base)
         self._device: torch.device = self._base.device
         self._limit = loading.limit_of(self._base.config)
@@ -412,7 +380,8 @@ class Causal:
         devices.release(self._device)
 
 
-def _base_of(model: Any) -> Any:
+def base_of(model: Any) -> Any:
+    """The model without the wrapper of its adapter."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 

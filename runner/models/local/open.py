@@ -35,7 +35,7 @@ def open_backend(
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     match submission.model.backend:
         case "causal":
-            from runner.models.local.causal import open_causal
+            from runner.models.local.open_causal import open_causal
 
             return open_causal(submission, model_folder, adapter_folder, load)
         case "encoder":

@@ -102,9 +102,9 @@ def draw(
         logits = model.logits()
         following: dict[_Row, list[int]] = {}
         parents: list[int] = []
-        for place, (row, numbers) in enumerate(rows.items()):
+        for row_index, (row, numbers) in enumerate(rows.items()):
             form = formats[row.prompt]
-            cumulative = _cumulative(logits[place], form)
+            cumulative = _cumulative(logits[row_index], form)
             if not np.isfinite(cumulative[-1]):
                 message = f"The model gives what follows item {prompts[row.prompt].item_id} no finite probability."
                 raise BackendError(Fault("LOGITS_NON_FINITE", message))
@@ -114,19 +114,19 @@ def draw(
                 grown = _Row(row.prompt, (*row.tokens, min(token, len(cumulative) - 1)))
                 if grown not in following:
                     following[grown] = []
-                    parents.append(place)
+                    parents.append(row_index)
                 following[grown].append(number)
-        kept: dict[_Row, list[int]] = {}
+        unfinished: dict[_Row, list[int]] = {}
         kept_parents: list[int] = []
         for parent, (row, numbers) in zip(parents, following.items(), strict=True):
             sample = _finished(tokenizer, row, formats[row.prompt], ends, reading)
             if sample is None:
-                kept[row] = numbers
+                unfinished[row] = numbers
                 kept_parents.append(parent)
             else:
                 for number in numbers:
                     results[row.prompt][number] = sample
-        rows = kept
+        rows = unfinished
         if rows:
             model.go_on(kept_parents, [row.tokens[-1] for row in rows])
     return results

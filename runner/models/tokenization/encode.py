@@ -108,7 +108,7 @@ def _encode_chunk(prompts: Sequence[Prompt], encoder: PromptEncoder, limit: int)
             rendered.append(encoder.write(prompt, None))
         except PromptError as problem:
             rendered.append(problem.fault)
-    ids = iter(encoder.ids([one for each in rendered if not isinstance(each, Fault) for one in each]))
+    ids = iter(encoder.ids([text for texts_of in rendered if not isinstance(texts_of, Fault) for text in texts_of]))
     for prompt, texts in zip(prompts, rendered, strict=True):
         if isinstance(texts, Fault):
             yield texts
@@ -116,8 +116,8 @@ def _encode_chunk(prompts: Sequence[Prompt], encoder: PromptEncoder, limit: int)
         try:
             written = prompt.writing or prompt.sampling
             room = limit - (written.max_new_tokens + encoder.thought_tokens if written else 0)
-            most = min(room, prompt.max_tokens + encoder.overhead)
-            yield _settle(prompt, texts, list(islice(ids, len(texts))), encoder, most)
+            token_limit = min(room, prompt.max_tokens + encoder.overhead)
+            yield _settle(prompt, texts, list(islice(ids, len(texts))), encoder, token_limit)
         except PromptError as problem:
             yield problem.fault
 
@@ -135,8 +135,8 @@ def _settle(
             message = f"{describe(prompt)} has {longest:,} tokens, {which}; at most {limit:,} were expected."
             raise PromptError(Fault("PROMPT_TOO_LONG", message))
         texts, ids = shortened
-    for text, each in zip(texts, ids, strict=True):
-        encoder.check(prompt, text, each)
+    for text, text_ids in zip(texts, ids, strict=True):
+        encoder.check(prompt, text, text_ids)
     return _split(prompt, ids, truncated)
 
 
@@ -174,15 +174,15 @@ def _split(prompt: Prompt, ids: list[list[int]], truncated: bool) -> EncodedProm
     # The first and the last in lexical order part from each other no later than any two do.
     first, last = min(ids), max(ids)
     shared = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    tails = tuple(tuple(each[shared:]) for each in whole)
+    tails = tuple(tuple(form_ids[shared:]) for form_ids in whole)
     forms = [form for forms in prompt.options for form in forms]
     order = sorted(range(len(tails)), key=lambda number: tails[number])
-    for one, other in zip([None, *order], order, strict=False):
-        if one is None and not tails[other]:
+    for previous, other in zip([None, *order], order, strict=False):
+        if previous is None and not tails[other]:
             message = f"The option {forms[other]!r} adds no token to {describe(prompt)}."
             raise PromptError(Fault("JOIN_AMBIGUOUS", message))
-        if one is not None and tails[one] == tails[other][: len(tails[one])]:
-            message = f"The option {forms[one]!r} begins the option {forms[other]!r} in {describe(prompt)}."
+        if previous is not None and tails[previous] == tails[other][: len(tails[previous])]:
+            message = f"The option {forms[previous]!r} begins the option {forms[other]!r} in {describe(prompt)}."
             hint = "Their probabilities would overlap; end the options in a way that sets them apart."
             raise PromptError(Fault("JOIN_AMBIGUOUS", message, hint=hint))
     if not shared:

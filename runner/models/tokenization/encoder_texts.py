@@ -41,21 +41,26 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_tokens: i
         if room < 1:
             message = f"The tokenizer's special tokens leave no room for a text in {max_tokens} tokens."
             raise InvalidInput(Fault("TOKENIZER_LIMIT", message))
-        found = _encode(backend, texts, max_tokens)
-        if spelt := [place for place, each in enumerate(found) if not named.isdisjoint(each.ids)]:
+        encodings = _encode(backend, texts, max_tokens)
+        if spelt := [index for index, encoding in enumerate(encodings) if not named.isdisjoint(encoding.ids)]:
             copy = make_text_tokenizer(backend).backend
-            again = _encode(copy, [texts[place] for place in spelt], max_tokens)
-            for place, encoding in zip(spelt, again, strict=True):
-                found[place] = encoding
-        if problems := list(_problems(backend, texts, found)):
+            again = _encode(copy, [texts[index] for index in spelt], max_tokens)
+            for index, encoding in zip(spelt, again, strict=True):
+                encodings[index] = encoding
+        if problems := list(_problems(backend, texts, encodings)):
             first = problems[0]
             more = f" (and {len(problems) - 1:,} more texts)" if len(problems) > 1 else ""
             raise InvalidInput(Fault(first.code, first.message.removesuffix(".") + f"{more}.", hint=first.hint))
-    if nothing := [" and ".join(map(repr, text)) for text, each in zip(texts, found, strict=True) if not each.ids]:
+    if nothing := [
+        " and ".join(map(repr, text)) for text, encoding in zip(texts, encodings, strict=True) if not encoding.ids
+    ]:
         hint = "Save it with the special tokens that it puts around a text."
         message = f"The tokenizer gives no token at all for {len(nothing):,} texts, the first {nothing[0][:80]}."
         raise InvalidInput(Fault("TOKENIZER_REWRITES", message, hint=hint))
-    return [EncodedTexts(tuple(each.ids), tuple(each.type_ids), bool(each.overflowing)) for each in found]
+    return [
+        EncodedTexts(tuple(encoding.ids), tuple(encoding.type_ids), bool(encoding.overflowing))
+        for encoding in encodings
+    ]
 
 
 def _encode(backend: Any, texts: Sequence[tuple[str, ...]], max_tokens: int) -> list[Any]:
@@ -63,19 +68,19 @@ def _encode(backend: Any, texts: Sequence[tuple[str, ...]], max_tokens: int) -> 
     backend.enable_truncation(max_tokens, strategy="longest_first", direction="right")
     backend.encode_special_tokens = True
     try:
-        found: list[Any] = backend.encode_batch([each[0] if len(each) == 1 else each for each in texts])
+        encodings: list[Any] = backend.encode_batch([text[0] if len(text) == 1 else text for text in texts])
     finally:
         backend.encode_special_tokens = False
         backend.no_truncation()
-    return found
+    return encodings
 
 
-def _problems(backend: Any, texts: Sequence[tuple[str, ...]], found: Sequence[Any]) -> Iterator[Fault]:
+def _problems(backend: Any, texts: Sequence[tuple[str, ...]], encodings: Sequence[Any]) -> Iterator[Fault]:
     """What is wrong with how each text is read."""
     spelling = Spelling(backend)
     backend.encode_special_tokens = True
     try:
-        for parts, encoding in zip(texts, found, strict=True):
+        for parts, encoding in zip(texts, encodings, strict=True):
             whole = encoding.sequence_ids if not encoding.overflowing else None
             for number, text in enumerate(parts):
                 if whole is None:

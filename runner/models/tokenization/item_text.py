@@ -33,8 +33,8 @@ class TextTokenizer:
 
 def added_tokens(backend: Any) -> dict[int, Any]:
     """The tokens that a tokenizer finds in a text before it reads it, by id, but for runs of blanks."""
-    found = backend.get_added_tokens_decoder()
-    return {number: token for number, token in found.items() if token.content.strip(_BLANK)}
+    tokens = backend.get_added_tokens_decoder()
+    return {number: token for number, token in tokens.items() if token.content.strip(_BLANK)}
 
 
 def make_text_tokenizer(backend: Any) -> TextTokenizer:
@@ -50,13 +50,15 @@ def make_text_tokenizer(backend: Any) -> TextTokenizer:
     behind: list[dict[str, Any]] = []
     for entry in document["added_tokens"]:
         if entry["content"] in renamed:
-            place = behind if entry["content"] in vocabulary else entries
-            place.append({**entry, "content": _alias(entry["content"]), "special": False, "normalized": False})
+            renamed_entries = behind if entry["content"] in vocabulary else entries
+            renamed_entries.append(
+                {**entry, "content": _alias(entry["content"]), "special": False, "normalized": False}
+            )
         else:
             entries.append(entry)
     # The ids of those behind are given anew; where the file says others, the library warns.
     first = 1 + max([*vocabulary.values(), *(entry["id"] for entry in entries)], default=-1)
-    behind = [{**entry, "id": first + place} for place, entry in enumerate(behind)]
+    behind = [{**entry, "id": first + position} for position, entry in enumerate(behind)]
     document |= {"added_tokens": [*entries, *behind], "truncation": None, "padding": None}
     copy = type(backend).from_str(json.dumps(document))
     names = {entry["content"]: entry["content"] for entry in entries} | {_alias(name): name for name in renamed}

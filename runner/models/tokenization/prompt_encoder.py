@@ -141,14 +141,14 @@ class PromptEncoder:
     def ids(self, texts: Sequence[RenderedPrompt]) -> list[list[int]]:
         """Token ids of each text, with a BOS before it where the tokenizer adds one and the template writes none."""
         backend = self._tokenizer.backend_tokenizer
-        found = _encode(backend, [each.text for each in texts], split_special=self._form == "plain")
+        token_ids = _encode(backend, [text.text for text in texts], split_special=self._form == "plain")
         own = _count(self._added, self._rendered)
-        spelt = [place for place, ids in enumerate(found) if _count(self._added, ids) != own]
+        spelt = [index for index, ids in enumerate(token_ids) if _count(self._added, ids) != own]
         if spelt:
-            again = _encode(self._text.backend, [self._aliased(texts[place]) for place in spelt], split_special=True)
-            for place, ids in zip(spelt, again, strict=True):
-                found[place] = self._text.restore(ids)
-        return [[*self._front, *ids] for ids in found]
+            again = _encode(self._text.backend, [self._aliased(texts[index]) for index in spelt], split_special=True)
+            for index, ids in zip(spelt, again, strict=True):
+                token_ids[index] = self._text.restore(ids)
+        return [[*self._front, *ids] for ids in token_ids]
 
     def beginning(self, prompt: Prompt) -> list[int]:
         """Token ids with which prompts of this template begin, whatever fills it: what made ones have in common.
@@ -158,7 +158,7 @@ class PromptEncoder:
         """
         try:
             made = [replace(prompt, values=dict.fromkeys(prompt.values, probe)) for probe in _BEGINNINGS]
-            ids = self.ids([self.write(each, None)[0] for each in made])
+            ids = self.ids([self.write(made_up, None)[0] for made_up in made])
         except PromptError:
             return []
         first, last = min(ids), max(ids)  # in lexical order: they part no later than any two do

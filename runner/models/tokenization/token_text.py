@@ -32,15 +32,15 @@ class Spelling(dict[int, bytes]):
         self.oversized: set[int] = set()
 
     def __missing__(self, number: int) -> bytes:
-        found: bytes
+        spelt: bytes
         if number in self._added:
-            found = self._added[number].encode()
+            spelt = self._added[number].encode()
         else:
-            found = self._spell(self._backend.id_to_token(number) or "")
-            if _is_oversized(found.decode(errors="ignore")):
+            spelt = self._spell(self._backend.id_to_token(number) or "")
+            if _is_oversized(spelt.decode(errors="ignore")):
                 self.oversized.add(number)
-        self[number] = found
-        return found
+        self[number] = spelt
+        return spelt
 
     def _spell(self, token: str) -> bytes:
         if self._byte_level:
@@ -65,15 +65,15 @@ class Spelling(dict[int, bytes]):
             return None
         if self.unknown is not None and self.unknown in ids:
             return rewritten(self._backend, text) or self._unknown_word(text)
-        given, found = _essence(text), _essence(spelt.decode(errors="replace"))
-        if given == found:
+        given, essence_spelt = _essence(text), _essence(spelt.decode(errors="replace"))
+        if given == essence_spelt:
             return None
-        return rewritten(self._backend, text) or _difference(given, found)
+        return rewritten(self._backend, text) or _difference(given, essence_spelt)
 
     def _unknown_word(self, text: str) -> str | None:
         """A word in ASCII for which the tokenizer has its token for the unknown: any real one spells those."""
-        found = self._backend.encode(text, add_special_tokens=False)
-        for number, (start, end) in zip(found.ids, found.offsets, strict=True):
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             word = text[start:end]
             plain = word.isascii() and any(map(str.isalnum, word)) and len(word) <= _LONGEST_WORD
             if number == self.unknown and plain and word != self._added.get(number):
@@ -103,9 +103,9 @@ def rewritten(backend: Any, text: str) -> str | None:
     """
     normalizer = backend.normalizer
     if normalizer is not None:
-        given, found = _essence(text), _essence(_normalised(normalizer, text))
-        if given != found:
-            return _difference(given, found)
+        given, essence_read = _essence(text), _essence(_normalised(normalizer, text))
+        if given != essence_read:
+            return _difference(given, essence_read)
     read = [False] * len(text)
     for start, end in backend.encode(text, add_special_tokens=False).offsets:
         read[start:end] = [True] * (end - start)
@@ -117,21 +117,21 @@ def rewritten(backend: Any, text: str) -> str | None:
 
 def _normalised(normalizer: Any, text: str) -> str:
     """What the normaliser makes of `text`, bytes that it spells as letters read as what they spell."""
-    found: str = normalizer.normalize_str(text)
+    normalised: str = normalizer.normalize_str(text)
     if "ByteLevel" not in repr(normalizer):
-        return found
+        return normalised
     spelt = _byte_letters()
     try:
-        return bytes(spelt[character] for character in found).decode()
+        return bytes(spelt[character] for character in normalised).decode()
     except (KeyError, UnicodeDecodeError):
-        return found
+        return normalised
 
 
-def _difference(given: str, found: str) -> str:
+def _difference(given: str, read: str) -> str:
     """Where two essences part."""
-    at = next((n for n, pair in enumerate(zip(given, found, strict=False)) if pair[0] != pair[1]), 0)
+    at = next((n for n, pair in enumerate(zip(given, read, strict=False)) if pair[0] != pair[1]), 0)
     start = max(0, at - 10)
-    return f"turns {given[start : at + 20]!r} into {found[start : at + 20]!r}"
+    return f"turns {given[start : at + 20]!r} into {read[start : at + 20]!r}"
 
 
 @cache
@@ -139,7 +139,7 @@ def _byte_letters() -> dict[str, int]:
     """The letters by which byte-level tokenizers spell bytes (the table of GPT-2): printable ones by themselves."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {chr(256 + number): byte for number, byte in enumerate(others)}
 
 
 def _essence(text: str) -> str:

@@ -151,7 +151,8 @@ def card_page(
         "environment": opened.environment,
         "items": {name: [item.to_json() for item in items] for name, items in items_by_task.items()},
         "histograms": {
-            name: {label: one.to_json() for label, one in labels.items()} for name, labels in (histograms or {}).items()
+            name: {label: histogram.to_json() for label, histogram in labels.items()}
+            for name, labels in (histograms or {}).items()
         },
     }
     return page(

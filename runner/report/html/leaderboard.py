@@ -86,13 +86,13 @@ def leaderboard_chart(group: Group) -> str:
 
 
 def group_view(
-    group: Group, number: int, *, most: int | None = None, more: str | None = None, sortable: bool = False
+    group: Group, number: int, *, limit: int | None = None, more: str | None = None, sortable: bool = False
 ) -> GroupView:
     """What a page shows of a group, the `number`th on it: of each section the first `most` rows, all by default."""
     scale = _scale(group)
-    files = [one for one in group.references if one.kind == "file"][:_MARKED_FILES]
+    files = [reference for reference in group.references if reference.kind == "file"][:_MARKED_FILES]
     sections = tuple(
-        (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows[:most]))
+        (section, tuple((row, strip(scale, row.value, row.lower, row.upper)) for row in section.rows[:limit]))
         for section in group.sections
     )
     return GroupView(
@@ -101,9 +101,9 @@ def group_view(
         words=words.words(group.metric),
         ticks=tuple((scale.at(value), label) for value, label in scale.ticks()),
         marks=tuple(
-            Mark(f"{_reference_name(one)} {one.value:.4f}", scale.at(one.value), one.kind)
-            for one in group.references
-            if one.kind != "file" or one in files
+            Mark(f"{_reference_name(reference)} {reference.value:.4f}", scale.at(reference.value), reference.kind)
+            for reference in group.references
+            if reference.kind != "file" or reference in files
         ),
         chart=tuple(
             ChartRow(

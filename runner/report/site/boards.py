@@ -95,7 +95,7 @@ def write_boards(
         board=board,
         pages=len(entries),
         groups=[
-            group_view(group, number, most=_FIRST, more=addresses.board(name))
+            group_view(group, number, limit=_FIRST, more=addresses.board(name))
             for number, (name, group) in enumerate(zip(names, board.groups, strict=True), start=1)
         ],
         link=addresses.card,
@@ -108,9 +108,13 @@ def _without_refused(board: Leaderboard, cards: set[str]) -> Leaderboard:
     """The board whose references name only `cards`: a file that was refused is none, a baseline is one without it."""
     groups = []
     for group in board.groups:
-        references = [one for one in group.references if one.kind != "file" or one.card in cards]
-        kept = tuple(one if one.card in cards else replace(one, card=None) for one in references)
-        groups.append(replace(group, references=kept))
+        references = [
+            reference for reference in group.references if reference.kind != "file" or reference.card in cards
+        ]
+        named = tuple(
+            reference if reference.card in cards else replace(reference, card=None) for reference in references
+        )
+        groups.append(replace(group, references=named))
     return replace(board, groups=tuple(groups))
 
 
@@ -120,7 +124,9 @@ def _top(group: Group, settings: Settings) -> list[Row]:
 
 def _pairs(group: Group, settings: Settings) -> list[tuple[str, str]]:
     """(A, B): each of the first rows against the first of its section, and against the best baseline with a card."""
-    baselines = [one.card for one in group.references if one.kind == "baseline" and one.card][:1]
+    baselines = [reference.card for reference in group.references if reference.kind == "baseline" and reference.card][
+        :1
+    ]
     pairs = []
     for section in group.sections:
         rows = section.rows[: settings.top]
@@ -162,7 +168,9 @@ def _board_page(
     top = _top(group, settings)
     pairs = _pairs(group, settings)
     without = next((shown[row.card].without for row in top if shown[row.card].without), None) if items is None else None
-    named = {row.card: row.name for row in top} | {one.card: one.name for one in group.references if one.card}
+    named = {row.card: row.name for row in top} | {
+        reference.card: reference.name for reference in group.references if reference.card
+    }
     return page(
         "board.html.j2",
         {},
@@ -175,7 +183,7 @@ def _board_page(
         without=without,
         strata_tables=_strata_tables(group, top, shown),
         comparisons=[] if items is None else [_pair(pair, named, compared[pair], group) for pair in pairs],
-        with_baseline=any(one.kind == "baseline" and one.card for one in group.references),
+        with_baseline=any(reference.kind == "baseline" and reference.card for reference in group.references),
         top_words=f"the first {settings.top:,} of each section",
     )
 

@@ -54,17 +54,17 @@ def build_site(
                 observe=lambda stage, done, total: observe("archive" if stage == "read" else stage, done, total),
             )
             with TemporaryDirectory() as scratch:
-                found = _cards(store, keyring, index, board, Path(scratch), folder, settings, observe)
-                entries = [index[card][0] for card in found.written]
-                if not found.refused:
-                    write_boards(folder, board, found.shown, entries, keyring, settings, observe)
+                built = _cards(store, keyring, index, board, Path(scratch), folder, settings, observe)
+                entries = [index[card][0] for card in built.written]
+                if not built.refused:
+                    write_boards(folder, board, built.shown, entries, keyring, settings, observe)
                     break
             # What turned out not to verify must not take a rank either.
-            refused |= found.refused
-            damage += found.damage
-        (folder / "feed.xml").write_text(feed(entries, found.assurances, settings.url), encoding="utf-8")
+            refused |= built.refused
+            damage += built.damage
+        (folder / "feed.xml").write_text(feed(entries, built.assurances, settings.url), encoding="utf-8")
     number = len({row.card for row in board.apart if row.kind == "refused"})
-    return Built(len(found.written), number, (*board.damage, *damage))
+    return Built(len(built.written), number, (*board.damage, *damage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,17 @@ def _cards(
             continue
         files = {name: sha256 for entry in entries for name, sha256 in entry.files.items() if sha256 is not None}
         try:
-            one = open_card(restore(store, card, files, scratch), keyring)
+            opened_card = open_card(restore(store, card, files, scratch), keyring)
         except UserError as problem:
             refused[card] = "; ".join(f"{fault.message} [{fault.code}]" for fault in problem.faults)
             damage += [f"{fault.file} {fault.message}" for fault in problem.faults if fault.code.startswith("ARCHIVE_")]
             continue
-        shares, without = _shares(one, settings) if card in wanted else ({}, "only those of the first of a board are.")
-        badges = _badges(folder, card, one, ranks.get(card, []))
+        shares, without = (
+            _shares(opened_card, settings) if card in wanted else ({}, "only those of the first of a board are.")
+        )
+        badges = _badges(folder, card, opened_card, ranks.get(card, []))
         page = card_page(
-            one,
+            opened_card,
             {task: _without_texts(furthest(own, _ITEMS, show_texts=True), settings) for task, own in shares.items()},
             without,
             {task: histograms(own) for task, own in shares.items()},
@@ -121,11 +123,11 @@ def _cards(
         )
         (folder / addresses.card(card)).write_text(page, encoding="utf-8")
         written.append(card)
-        assurances[card] = "" if one.report is None else one.report.assurance
+        assurances[card] = "" if opened_card.report is None else opened_card.report.assurance
         if card in wanted:
-            shown[card] = Shown(one, shares, without)
+            shown[card] = Shown(opened_card, shares, without)
         else:
-            shutil.rmtree(one.folder)
+            shutil.rmtree(opened_card.folder)
     return _Cards(tuple(written), shown, assurances, refused, tuple(damage))
 
 
@@ -133,17 +135,20 @@ def _shown_cards(board: Leaderboard, top: int) -> set[str]:
     """The first rows of each section, and baselines that were archived as cards."""
     rows = {row.card for group in board.groups for section in group.sections for row in section.rows[:top]}
     return rows | {
-        one.card for group in board.groups for one in group.references if one.kind == "baseline" and one.card
+        reference.card
+        for group in board.groups
+        for reference in group.references
+        if reference.kind == "baseline" and reference.card
     }
 
 
-def _shares(one: OpenCard, settings: Settings) -> tuple[Mapping[str, ItemShares], str | None]:
+def _shares(opened: OpenCard, settings: Settings) -> tuple[Mapping[str, ItemShares], str | None]:
     """What people and the model say of the items; of data that nobody named only what travels with the package."""
-    synthetic = all(task["synthetic"] for task in one.card["tasks"].values())
+    synthetic = all(task["synthetic"] for task in opened.card["tasks"].values())
     if settings.data_dir is None and not synthetic:
         return {}, "the site was made without --data-dir."
     try:
-        shares = item_shares(one, None, settings.data_dir)
+        shares = item_shares(opened, None, settings.data_dir)
     except UserError as problem:
         return {}, problem.faults[0].message
     if settings.data_dir is None and not all(own.synthetic for own in shares.values()):
@@ -161,20 +166,20 @@ def _ranks(board: Leaderboard) -> dict[str, list[tuple[str, bool, int, Row]]]:
     for group in board.groups:
         for section in group.sections:
             for row in section.rows:
-                place = (group.measures.task, group.measures.trial, len(section.rows), row)
-                ranks.setdefault(row.card, []).append(place)
+                ranked = (group.measures.task, group.measures.trial, len(section.rows), row)
+                ranks.setdefault(row.card, []).append(ranked)
     return ranks
 
 
 def _badges(
-    folder: Path, card: str, one: OpenCard, ranks: list[tuple[str, bool, int, Row]]
+    folder: Path, card: str, opened: OpenCard, ranks: list[tuple[str, bool, int, Row]]
 ) -> tuple[tuple[str, str], ...]:
     """Write the badges of a card; (task, address from its page) of each."""
     badges = []
     for task, trial, rows, row in ranks:
         address = addresses.badge(card, task)
         (folder / address).write_text(
-            badge(one.card["benchmark"]["name"], task, row, rows, trial=trial), encoding="utf-8"
+            badge(opened.card["benchmark"]["name"], task, row, rows, trial=trial), encoding="utf-8"
         )
         badges.append((task, f"../{address}"))
     return tuple(badges)

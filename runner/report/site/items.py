@@ -92,9 +92,9 @@ def write_items(
         return None
     table = item_table([shown[row.card].shares[task] for row in rows])
     order = np.argsort(-table.distance, kind="stable").tolist()
-    place = {row: position for position, row in enumerate(order)}
+    positions = {row: position for position, row in enumerate(order)}
     hrefs = {
-        item.id: f"part-{place[row] // _ON_A_PAGE + 1}.html#item-{row + 1}" for row, item in enumerate(table.items)
+        item.id: f"part-{positions[row] // _ON_A_PAGE + 1}.html#item-{row + 1}" for row, item in enumerate(table.items)
     }
     excerpts = {item.id: _excerpt(item) if settings.data_dir is not None else "" for item in table.items}
     pages = ItemPages(addresses.items(name), hrefs, excerpts)
@@ -241,7 +241,7 @@ def _strata_of(strata: Mapping[str, list[str | None]], row: int) -> tuple[str, .
 def task_changes(task: str, a: ItemShares, b: ItemShares, pages: ItemPages) -> TaskChanges:
     """What B fixed and broke of a task, with links to the items' pages from a page of a comparison."""
     table = item_table([a, b])
-    found = changes(a, b)
+    changed = changes(a, b)
 
     def listed(rows: Sequence[int]) -> ChangedItems:
         shown = []
@@ -261,11 +261,11 @@ def task_changes(task: str, a: ItemShares, b: ItemShares, pages: ItemPages) -> T
 
     return TaskChanges(
         task=task,
-        items=found.items,
-        fixed=listed(found.fixed),
-        broke=listed(found.broke),
+        items=changed.items,
+        fixed=listed(changed.fixed),
+        broke=listed(changed.broke),
         strata=tuple(
             (words.STRATA.get(kind, kind), name, items, fixed, broke)
-            for kind, name, items, fixed, broke in found.strata
+            for kind, name, items, fixed, broke in changed.strata
         ),
     )

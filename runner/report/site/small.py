@@ -55,7 +55,7 @@ def feed(entries: Sequence[Leaf], assurances: Mapping[str, str], url: str | None
     return drawing(
         "feed.xml.j2",
         base="" if url is None else f"{url.rstrip('/')}/",
-        feed_id=url if url is not None else f"urn:sha256:{min((one.card for one in entries), default='0' * 64)}:feed",
+        feed_id=url if url is not None else f"urn:sha256:{min((item.card for item in entries), default='0' * 64)}:feed",
         updated=newest[0].added_at if newest else "1970-01-01T00:00:00Z",
         entries=[
             FeedEntry(

@@ -16,10 +16,10 @@ def fold_of(rows: int, number: int, seed: int) -> list[int]:
     the same folds again. Their sizes differ by at most one.
     """
     order = sorted(range(rows), key=lambda row: sha256_bytes(f"{seed}:{row + 1}".encode()))
-    found = [0] * rows
-    for place, row in enumerate(order):
-        found[row] = place % number + 1
-    return found
+    folds = [0] * rows
+    for position, row in enumerate(order):
+        folds[row] = position % number + 1
+    return folds
 
 
 def taken(rows: Sequence[Any], folds: FoldSpec) -> list[bool]:

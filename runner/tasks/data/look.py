@@ -68,8 +68,8 @@ def look_at(path: Path) -> Guess:
         values = [{name: value_of_cell(cell) for name, cell in value.items()} for value in values]
     columns: dict[str, _Column] = {}
     for value in values:
-        for name, found in _leaves(value, ()):
-            columns.setdefault(name, _Column()).values.append(found)
+        for name, leaf in _leaves(value, ()):
+            columns.setdefault(name, _Column()).values.append(leaf)
     doubts: list[str] = []
     id_path, repeats = _identifier(columns, len(values), keyed=rows[0].key is not None)
     votes, labels = _votes(columns, values, id_path, repeats, as_text)
@@ -190,7 +190,7 @@ def _of_lists(path: str, present: Sequence[Sequence[Any]]) -> tuple[dict[str, An
         and "*" not in path
         and (max(int(name or 0) for name in answers) >= next(iter(lengths)))
     ):
-        return {"counts": path}, {f"FILL-IN-{place}": "" for place in range(1, next(iter(lengths)) + 1)}
+        return {"counts": path}, {f"FILL-IN-{number}": "" for number in range(1, next(iter(lengths)) + 1)}
     if len(answers) <= _MOST_LABELS:
         return {"answers": path}, _labels(sorted(str(name) for name in answers))
     return None
@@ -266,16 +266,16 @@ def _number(value: Any, as_text: bool = False) -> float | None:
 
 def _texts(columns: Mapping[str, _Column], used: set[str]) -> dict[str, str]:
     """The columns of texts that differ from row to row, by a name that a template can use; the longest first."""
-    found: list[tuple[float, str]] = []
+    columns_of_text: list[tuple[float, str]] = []
     for path, column in columns.items():
         texts = [value for value in column.values if isinstance(value, str)]
         if path in used or not texts or any(not isinstance(value, str | None) for value in column.values):
             continue
         mean = sum(map(len, texts)) / len(texts)
         if mean >= 8 and len(set(texts)) > min(3, len(texts) - 1) and any(" " in text for text in texts):
-            found.append((mean, path))
+            columns_of_text.append((mean, path))
     fields: dict[str, str] = {}
-    for _, path in sorted(found, reverse=True)[:4]:
+    for _, path in sorted(columns_of_text, reverse=True)[:4]:
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in path.rpartition(".")[2])
         name = name.strip("_")[:_MOST_LETTERS] or "text"
         fields.setdefault(name if not name[0].isdigit() and not name.startswith("option_") else f"text_{name}", path)

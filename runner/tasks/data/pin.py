@@ -192,6 +192,6 @@ def _insertion(
     return line_end, line_end, "".join(f"\n{indent}{key}: {value}" for key, value in new.items())
 
 
-def _offset(text: str, place: tuple[int, int]) -> int:
-    line, column = place
+def _offset(text: str, position: tuple[int, int]) -> int:
+    line, column = position
     return sum(len(before) for before in text.splitlines(keepends=True)[: line - 1]) + column - 1

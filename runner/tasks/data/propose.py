@@ -29,24 +29,24 @@ def propose(folder: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
         guess = look_at(data)
         folder.mkdir(parents=True, exist_ok=True)
         inside = data.resolve().is_relative_to(folder.resolve())
-        place = data.resolve().relative_to(folder.resolve()) if inside else Path("data", _usable(data.name))
-        if any(part != _usable(part) for part in place.parts):
+        file = data.resolve().relative_to(folder.resolve()) if inside else Path("data", _usable(data.name))
+        if any(part != _usable(part) for part in file.parts):
             message = (
-                f"{str(place)!r} cannot stand in a benchmark: letters from a to z, digits, blanks and . _ - + = @ ( )."
+                f"{str(file)!r} cannot stand in a benchmark: letters from a to z, digits, blanks and . _ - + = @ ( )."
             )
             raise InvalidInput(
                 Fault("DATA_NAME", message, str(data), hint="Rename it, or keep it elsewhere: it is copied.")
             )
         if not inside:
             (folder / "data").mkdir(exist_ok=True)
-            shutil.copyfile(data, folder / place)
+            shutil.copyfile(data, folder / file)
     except OSError as error:
         raise InvalidInput(Fault("DATA_MISSING", f"The file cannot be read: {error.strerror}.", str(data))) from None
-    write_whole(path, _text(folder, place, guess).encode())
+    write_whole(path, _text(folder, file, guess).encode())
     return path, guess.doubts
 
 
-def _text(folder: Path, place: Path, guess: Guess) -> str:
+def _text(folder: Path, file: Path, guess: Guess) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:60] or "benchmark"
     labels = list(guess.labels) or ["yes", "no"]
     fields = guess.fields or {"text": f"{GAP} the path to a text"}
@@ -63,14 +63,14 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         f'    description: "{GAP} where the data comes from, and under which licence."',
         "    synthetic: false",
         "    source:",
-        f"      path: {in_yaml(str(place.parent))}",
+        f"      path: {in_yaml(str(file.parent))}",
         "    splits:",
         "      # One file in five folds: four are scored, one is fitted on. Two files need no folds.",
     ]
     for split, take in (("test", "1, 2, 3, 4"), ("dev", "5")):
         lines += [
             f"      {split}:",
-            f"        file: {in_yaml(place.name)}",
+            f"        file: {in_yaml(file.name)}",
             f"        folds: {{number: {_FOLDS}, take: [{take}], seed: 1}}",
         ]
     lines += [
@@ -102,13 +102,13 @@ def _text(folder: Path, place: Path, guess: Guess) -> str:
         *(f"      ${field}" for field in fields),
         "",
         f"      {GAP} the question",
-        *(f"      {_LETTERS[place]}: $option_{place + 1}" for place in range(len(labels))),
+        *(f"      {_LETTERS[file]}: $option_{file + 1}" for file in range(len(labels))),
         f"      Answer with {', '.join(_LETTERS[: len(labels) - 1])} or {_LETTERS[len(labels) - 1]}.",
         "    cue:",
         '      plain: "\\nAnswer:"',
         '      chat: "Answer:"',
         "    options:",
-        *(f'      - [" {_LETTERS[place]}"]' for place in range(len(labels))),
+        *(f'      - [" {_LETTERS[file]}"]' for file in range(len(labels))),
         "    max_tokens: 2048",
         f"    shorten: {next(iter(fields))}",
         "",

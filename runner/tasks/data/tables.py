@@ -122,7 +122,7 @@ def _table(rows: Iterator[tuple[int, list[str] | Row]], hint: str) -> Iterator[R
                 yield Row(0, line, None, None, ("DATA_TABLE", message, None))
                 return
             header = cells
-            if twice := [name for place, name in enumerate(header) if name and name in header[:place]]:
+            if twice := [name for column, name in enumerate(header) if name and name in header[:column]]:
                 message = f"Two columns have the name {twice[0]!r}, so a path to it has two meanings."
                 yield Row(0, line, None, None, ("DATA_TABLE", message, "Rename one of them in the file."))
                 return
@@ -135,6 +135,6 @@ def _table(rows: Iterator[tuple[int, list[str] | Row]], hint: str) -> Iterator[R
             yield Row(number, line, value)
         elif any(cell.strip() for cell in cells):
             number += 1
-            found = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
-            message = f"The row has {found}, the first line names {len(header)} columns."
+            cells_found = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+            message = f"The row has {cells_found}, the first line names {len(header)} columns."
             yield Row(number, line, None, None, ("DATA_TABLE", message, hint))

@@ -51,11 +51,11 @@ def take_file(part: Path, target: Path, *, gzipped: bool, limits: Limits | None 
         raise BadArchive(f"it cannot be read as a gzip file: {error}") from None
 
 
-def _copy(source: Any, path: Path, most: int) -> None:
+def _copy(source: Any, path: Path, limit: int) -> None:
     with path.open("xb") as target:
         while block := source.read(_BLOCK):
-            if target.tell() + len(block) > most:
-                raise BadArchive(f"a file in it unpacks to more than {most:,} bytes")
+            if target.tell() + len(block) > limit:
+                raise BadArchive(f"a file in it unpacks to more than {limit:,} bytes")
             target.write(block)
         target.flush()
         os.fsync(target.fileno())

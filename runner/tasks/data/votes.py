@@ -80,7 +80,7 @@ def two_readings(row: Any, path: str, labels: Sequence[str], textual: bool) -> t
 
 def short_form_hint(path: str, labels: Sequence[str]) -> str:
     """The two ways to say what a list is that is as long as the labels."""
-    keys = ", ".join(f"{label}: {place}" for place, label in enumerate(labels))
+    keys = ", ".join(f"{label}: {number}" for number, label in enumerate(labels))
     answers = f"`votes: {{answers: {path}, keys: {{{keys}}}}}` (check which is which)"
     return f"Say `votes: {{counts: {path}}}`, or {answers}."
 
@@ -193,18 +193,18 @@ def _columns(row: Any, spec: VoteSpec, labels: tuple[str, ...], report: Report, 
 def _all_whole(
     values: Mapping[str, Any], spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool
 ) -> Counts | None:
-    counts = {place: _whole(value, textual) for place, value in values.items()}
-    wrong = [place for place, count in counts.items() if count is None]
-    for place in wrong:
-        hint = _no_count_hint(values, place, spec, textual)
-        message = f"A whole number of votes, 0 or more, was expected; {describe(values[place])} was found."
-        report("DATA_VOTES", message, place, hint=hint, many=f"have no whole number of votes, 0 or more, at {place}")
+    counts = {path: _whole(value, textual) for path, value in values.items()}
+    wrong = [path for path, count in counts.items() if count is None]
+    for path in wrong:
+        hint = _no_count_hint(values, path, spec, textual)
+        message = f"A whole number of votes, 0 or more, was expected; {describe(values[path])} was found."
+        report("DATA_VOTES", message, path, hint=hint, many=f"have no whole number of votes, 0 or more, at {path}")
     return None if wrong else tuple(count or 0 for count in counts.values())
 
 
-def _no_count_hint(values: Mapping[str, Any], place: str, spec: VoteSpec, textual: bool) -> str | None:
+def _no_count_hint(values: Mapping[str, Any], path: str, spec: VoteSpec, textual: bool) -> str | None:
     """What a value may be that is no count."""
-    value = values[place]
+    value = values[path]
     if all(_share(value, textual) is not None for value in values.values()):
         return "If these are shares: `votes: {shares: …, total: …}`; `total` is the number of people, or its path."
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
@@ -246,18 +246,18 @@ def _shares(
     if values is None or total is None:
         return None
     counts: list[int] = []
-    for place, entry in values.items():
+    for path, entry in values.items():
         share = _share(entry, textual)
         if share is None:
             message = f"A share from 0 to 1 was expected; {describe(entry)} was found."
             hint = "If these are counts: `votes: {counts: …}`." if _whole(entry, textual) is not None else None
-            report("DATA_VOTES", message, place, hint=hint, many=f"have no share from 0 to 1 at {place}")
+            report("DATA_VOTES", message, path, hint=hint, many=f"have no share from 0 to 1 at {path}")
             return None
         count = round(share * total)
         if abs(share * total - count) > _SHARES_WITHIN:
             message = f"{share:g} × {total:,} people is {share * total:.7g}, which is no number of people."
             hint = "Is `total` the number of people who answered this row? Rounded shares cannot be turned into counts."
-            report("DATA_VOTES", message, place, hint=hint, many="have a share that is no whole number of people")
+            report("DATA_VOTES", message, path, hint=hint, many="have a share that is no whole number of people")
             return None
         counts.append(count)
     if sum(counts) != total and not spec.ignore:
@@ -316,10 +316,10 @@ def _answers(
 def _tally(
     given: Sequence[tuple[str, Any]], spec: VoteSpec, labels: tuple[str, ...], report: Report, textual: bool
 ) -> Counts | None:
-    names = {spec.keys.get(label, label): place for place, label in enumerate(labels)}
+    names = {spec.keys.get(label, label): path for path, label in enumerate(labels)}
     counts = [0] * len(labels)
     faults = 0
-    for place, hint, answer in _strangers(given, spec, names, counts, textual):
+    for path, hint, answer in _strangers(given, spec, names, counts, textual):
         faults += 1
         name = name_of(answer)
         # What is no name at all is told once, whatever is in it.
@@ -327,7 +327,7 @@ def _tally(
         message = (
             f"{describe(answer)[0].upper()}{describe(answer)[1:]} is none of the answers {', '.join(map(repr, names))}."
         )
-        report("DATA_LABEL", message, place, hint=hint, many=f"have the answer {shown}, which is no label", cause=shown)
+        report("DATA_LABEL", message, path, hint=hint, many=f"have the answer {shown}, which is no label", cause=shown)
     return None if faults else tuple(counts)
 
 
@@ -335,14 +335,14 @@ def _strangers(
     given: Sequence[tuple[str, Any]], spec: VoteSpec, names: Mapping[str, int], counts: list[int], textual: bool
 ) -> Iterator[tuple[str, str | None, Any]]:
     """Counts what is known into `counts`; gives place, hint and answer of what is not."""
-    for place, answer in given:
+    for path, answer in given:
         name = name_of(answer)
         if textual and name is not None and name not in names and name not in spec.ignore:
             name = canonical_name(name)
         if name is not None and name in names:
             counts[names[name]] += 1
         elif name not in spec.ignore or (name is None and answer is not None):
-            yield place, _stranger_hint(name, answer, spec), answer
+            yield path, _stranger_hint(name, answer, spec), answer
 
 
 def _stranger_hint(name: str | None, answer: Any, spec: VoteSpec) -> str | None:

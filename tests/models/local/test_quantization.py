@@ -15,7 +15,8 @@ from torch import nn
 from runner.core.errors import BackendError
 from runner.models.base import LoadOptions
 from runner.models.local import loading, quantization
-from runner.models.local.causal import Causal, open_causal, wrap
+from runner.models.local.causal import Causal, wrap
+from runner.models.local.open_causal import open_causal
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
 
