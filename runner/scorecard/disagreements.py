@@ -41,11 +41,14 @@ class ItemShares:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many items have a share of one label between two `edges`, by people's votes and by the model."""
+    """How many items have which share of one label."""
 
     edges: tuple[float, ...]
+    """Of the bins, from 0 to 1."""
     people: tuple[int, ...]
+    """Items in each bin, by people's votes."""
     model: tuple[int, ...]
+    """Items in each bin, by the model's shares."""
 
     def to_json(self) -> dict[str, Any]:
         """The histogram as a JSON value."""
@@ -54,17 +57,20 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One item: people's `votes` per label, their `people` shares, the `model`'s shares, and their total variation.
-
-    `texts` are the item's fields, None where they may not be shown: released texts are people's own stories.
-    """
+    """One item on which model and people differ."""
 
     item: str
+    """Its id."""
     votes: tuple[int, ...]
+    """Of people, per label."""
     people: tuple[float, ...]
+    """Their shares, per label."""
     model: tuple[float, ...]
+    """The model's shares, per label."""
     distance: float
+    """The total variation between the two."""
     texts: Mapping[str, str] | None
+    """The item's fields; None where they may not be shown: released texts are people's own stories."""
 
     def to_json(self) -> dict[str, Any]:
         """The difference as a JSON value."""

@@ -56,10 +56,11 @@ class ItemTable:
 class Changes:
     """Items whose most frequent answer of people only one of two models gives as its most probable one.
 
-    Rows are places in the items of A. `items` counts those with one most frequent answer that both could be read on.
+    Rows are positions in the items of A.
     """
 
     items: int
+    """Those with one most frequent answer that both could be read on."""
     fixed: tuple[int, ...]
     """Rows on which B has it and A has not, those first that B is nearest to people on, compared with A."""
     broke: tuple[int, ...]

@@ -28,36 +28,58 @@ _SETTINGS = ("format", "template_arguments", "thinking", "system_prompt", "dtype
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One task of one card: the primary metric with its interval, who, and by whom it is signed.
-
-    `settings` is how the model is run, as far as the digest of its files does not say it.
-    """
+    """One task of one card: the primary metric with its interval, who, and by whom it is signed."""
 
     measures: ComparisonKey
+    """What the value is a value of."""
     assurance: str
+    """`independently reproduced` or `self-reported`, by the role of the key."""
     name: str
+    """Of the submission."""
     kind: str
+    """`model`, or `file` for predictions whose maker is not known."""
     model: str | None
+    """Repository or folder of the model; None for other systems."""
     format: str | None
+    """`plain` or `chat`; None for other systems."""
     submission: str
+    """Digest of the submission's files."""
     settings: str
+    """How the model is run, as far as the digest of its files does not say it."""
     card: str
+    """Digest of its card."""
     sequence: int
+    """Its number in the archive's index."""
     added_at: str
+    """When it was archived, UTC."""
     finished_at: str
+    """When its run ended, UTC."""
     keyid: str
+    """Of the key that signed it."""
     owner: str | None
+    """Of that key, as the keyring names it; None where it names none."""
     value: float
+    """Of the primary metric."""
     standard_error: float | None
+    """Of `value`; None where the card has none."""
     bounds: tuple[float, float] | None
+    """The card's interval, lower and upper; None where it has none."""
     references: Mapping[str, float]
+    """The values of baselines and ceiling on the card, by name."""
     panel: Reference | None
+    """A second group of people; None where the card has none."""
     skill: float | None
+    """The share of the way from the better baseline to the ceiling; None where the card has none."""
     skill_bounds: tuple[float, float] | None
+    """Its interval; None where the card has none."""
     warnings: tuple[CardWarning, ...]
+    """All of the card for this task."""
     predictions: str | None
+    """Digest of the archived predictions; None where they were not kept."""
     benchmark_file: str
+    """Digest of the archived benchmark.yaml."""
     unprotected: tuple[str, ...]
+    """Protections of the model's process that were missing."""
 
 
 class _Misfit(Exception):

@@ -24,13 +24,15 @@ from runner.tasks.selection import RunConfig, Selection, align_predictions, sele
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """By card digest: bootstrap means of the primary metric (resamples,), on resampled items shared by all cards; or
-    why a card is refused. `notes` say what could not be rebuilt.
-    """
+    """What the archived predictions give."""
 
     draws: Mapping[str, Array]
+    """By digest of a card: `(resamples,)` bootstrap means of the primary metric, on resampled items that all cards
+    share."""
     refused: Mapping[str, str]
+    """By digest of a card: why it is refused."""
     notes: tuple[str, ...]
+    """Sentences on what could not be rebuilt."""
 
 
 def rebuild(

@@ -11,16 +11,18 @@ from runner.core.types import Array
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """Rank by value (equal values share one), its bounds, and whether the row before is not shown to be better.
-
-    `row` is the place in what was given.
-    """
+    """A rank by value, and its bounds."""
 
     row: int
+    """The position in what was given."""
     rank: int
+    """From 1; equal values share one."""
     best: int
+    """The lower bound: 1 and the rows shown to be better."""
     worst: int
+    """The upper bound: all rows less those shown to be worse."""
     tied: bool
+    """The row before is not shown to be better."""
 
 
 def standings(

@@ -45,10 +45,12 @@ class ChangedItem:
 
 @dataclass(frozen=True, slots=True)
 class ChangedItems:
-    """The first of some changed items, and how many there are."""
+    """The first of some changed items."""
 
     total: int
+    """How many there are."""
     shown: tuple[ChangedItem, ...]
+    """The first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class TaskChanges:
     items: int
     """Items that were looked at."""
     fixed: ChangedItems
+    """Items that B has and A has not."""
     broke: ChangedItems
+    """Items that A has and B has not."""
     strata: tuple[tuple[str, str, int, int, int], ...]
     """(title of the kind, stratum, items, fixed, broke)."""
 

@@ -39,16 +39,24 @@ class StrataTable:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """B against A: the difference in the primary metric, or why there is none."""
+    """B against A in the primary metric."""
 
     a: str
+    """Name of A."""
     b: str
+    """Name of B."""
     href: str | None
+    """Address of the comparison; None where there is none."""
     difference: float | None
+    """B − A; None where it cannot be had."""
     lower: float | None
+    """The lower end of its interval."""
     upper: float | None
+    """The upper end."""
     verdict: str | None
+    """Of `compare`."""
     reason: str | None
+    """Why there is no difference."""
 
 
 def write_boards(

@@ -72,10 +72,15 @@ class _Cards:
     """What came of the cards."""
 
     written: tuple[str, ...]
+    """Digests of those that have a page."""
     shown: Mapping[str, Shown]
+    """By digest: what boards and comparisons need of a card."""
     assurances: Mapping[str, str]
+    """By digest; empty for a card that nobody checked."""
     refused: Mapping[str, str]
+    """By digest: why the card does not verify."""
     damage: tuple[str, ...]
+    """What is wrong with the archive itself."""
 
 
 def _cards(

@@ -40,28 +40,42 @@ class ItemPages:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """An item in the table; bars are (left end, width) in percent, one per label."""
+    """An item in the table."""
 
     id: str
+    """As in the data."""
     words: str
+    """The first of its text; empty where texts are not shown."""
     href: str
+    """Address of all that is said of it."""
     people: Bars
+    """Their shares, (left end, width) in percent, one per label."""
     models: Bars
+    """The mean of all models', likewise."""
     distance: float
+    """Mean total variation between models and people."""
     spread: float
+    """Entropy of people's votes, from 0 (all alike) to 1 (every label as often)."""
     apart: float
+    """Mean total variation between the models and their average."""
     strata: tuple[str, ...]
+    """That the item is in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What somebody says of an item; `card` is None for people, `shares` None for an answer that was not read."""
+    """What somebody says of an item."""
 
     name: str
+    """Of a submission, or words for people."""
     card: str | None
+    """Digest of its card; None for people."""
     shares: tuple[float, ...] | None
+    """Per label; None for an answer that was not read."""
     votes: tuple[int, ...] | None
+    """Per label, for people; None for models."""
     bars: Bars
+    """(left end, width) in percent, one per label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +83,19 @@ class ItemView:
     """An item with everything that is said of it."""
 
     number: int
+    """In the data, from 1."""
     id: str
+    """As in the data."""
     texts: Mapping[str, str] | None
+    """Its fields; None where they may not be shown."""
     long: bool
+    """Whether its texts are folded."""
     distance: float
+    """Mean total variation between models and people."""
     strata: tuple[str, ...]
+    """That the item is in."""
     rows: tuple[Opinion, ...]
+    """People first, then the models."""
 
 
 def write_items(

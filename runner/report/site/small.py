@@ -19,12 +19,19 @@ class FeedEntry:
     """A card in the feed, as the index has it."""
 
     name: str
+    """Of the submission."""
     card: str
+    """Its digest."""
     added_at: str
+    """When it was archived, UTC."""
     benchmark: str
+    """Name and version."""
     assurance: str
+    """`independently reproduced` or `self-reported`."""
     tasks: tuple[Mapping[str, Any], ...]
+    """Each with its primary metric, as in the index."""
     href: str
+    """Address of its page."""
 
 
 def badge(benchmark: str, task: str, row: Row, rows: int, *, trial: bool) -> str:
