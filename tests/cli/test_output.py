@@ -23,7 +23,7 @@ COMMANDS = (
     (0, f"compare {RUN} {RUN}"),
     (4, f"archive check archive --expect-head {'0' * 64}"),
     (0, f"report {RUN} -o -"),
-    (0, f"export {RUN} --to csv"),
+    (0, f"export {RUN} --to csv --force"),
     (0, "archive list archive"),
     (0, "archive check archive"),
     (0, "leaderboard archive"),
