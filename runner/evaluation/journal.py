@@ -176,12 +176,17 @@ def create_run_dir(parent: Path, name: str, header: Mapping[str, Any]) -> tuple[
         hidden.mkdir()
         try:
             journal = Journal.create(hidden, header)
-            for attempt in range(1, 1000):
-                folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
-                if not folder.exists() and _renamed(hidden, folder):
-                    sync_folder(parent)
-                    journal.path = folder / NAME
-                    return folder, journal
+            try:
+                for attempt in range(1, 1000):
+                    folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
+                    if not folder.exists() and _renamed(hidden, folder):
+                        sync_folder(parent)
+                        journal.path = folder / NAME
+                        return folder, journal
+            except BaseException:
+                journal.close()
+                raise
+            journal.close()
             raise FileExistsError(errno.EEXIST, "no free name is left", str(parent / name))
         except FileNotFoundError:
             # Another process took it for one that a crash had left, in the instant before it was locked.

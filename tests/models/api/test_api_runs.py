@@ -99,9 +99,9 @@ def test_a_card_of_a_service_verifies_and_says_who_answered(command: Command, se
     assert f"<bdi>tiny</bdi> of the service at <code>{service}</code>" in page.read_text(encoding="utf-8")
     command("archive", "add", tmp_path / "cards", run)
     command("leaderboard", tmp_path / "cards")
-    table = command("export", "--to", "csv", run).stdout.splitlines()
+    table = command("export", "--to", "csv", "--force", run).stdout.splitlines()
     assert dict(zip(table[0].split(","), table[1].split(","), strict=False))["model"] == "tiny"
-    command("export", "--to", "eee", run, "-o", tmp_path / "eee")
+    command("export", "--to", "eee", "--force", run, "-o", tmp_path / "eee")
 
 
 @pytest.mark.slow
