@@ -1,6 +1,6 @@
 """Time our scorer beside lm-evaluation-harness and one option at a time: same model, prompts, dtype and machine.
 
-    python tests/speed/bench.py --data-dir DIR --peer-python PYTHON [--only NAME] [--vocabulary N] --output FILE.json
+    python tests/speed/bench.py --data-dir DIR --peer-python PYTHON [--only NAME] [--vocabulary N | --model FOLDER]
 
 In every round each takes its turn, and the machine's matrix products are timed before and after ours; what is told are
 medians over the rounds with the least and the greatest. Rounds are added to those in the JSON file, so that each
@@ -92,15 +92,16 @@ def product_rate(config: Any) -> float:
     return operations / seconds
 
 
-def useful_operations(encoded: Sequence[EncodedPrompt], config: Any) -> tuple[int, float]:
+def useful_operations(encoded: Sequence[EncodedPrompt], model: Any) -> tuple[int, float]:
     """Distinct tokens that must be read for these prompts, and the operations for them.
 
     A token is distinct by everything before it. Per token: the layers' weights, and attention to what it sees. Per
     place where something is scored: the output head.
     """
     order, shared = in_order([each.prefix for each in encoded])
+    config = model.config
     hidden, layers = config.hidden_size, config.num_hidden_layers
-    weights = layers * (4 * hidden * hidden + 3 * hidden * config.intermediate_size)
+    weights = sum(part.numel() for name, part in model.named_parameters() if ".layers." in name and part.dim() == 2)
     tokens, seen, places = 0, 0, 0
     for number, common in zip(order, shared, strict=True):
         each = encoded[number]
@@ -136,7 +137,7 @@ def measure(load: Workload, backend: Any, peer: Peer | None, rounds: int, earlie
     tokenizer, model = backend._tokenizer, backend._base
     config = model.config
     encoded = encode_all(prompts, tokenizer, "plain", config.max_position_embeddings)
-    tokens, operations = useful_operations(encoded, config)
+    tokens, operations = useful_operations(encoded, model)
     pairs, _ = peer_request(prompts, tokenizer, "plain")
     longest = max(len(each.prefix) + max(map(len, each.tails)) for each in encoded)
     ours(backend, prompts[: len(prompts) // 4])
@@ -223,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", help="name of a workload")
     parser.add_argument("--vocabulary", type=int, action="append")
     parser.add_argument("--architecture", default="llama", help="another, such as gpt_neox, goes the general path")
+    parser.add_argument("--model", type=Path, help="folder of a real model, in bfloat16, instead of the made ones")
     parser.add_argument("--items", type=int, help="of each workload, instead of several steps' worth")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-tokens", type=int)
@@ -232,8 +234,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = options.folder / options.output
     results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     texts = corpus(workloads(options.data_dir))
-    for vocabulary in options.vocabulary or (TOKENS, 128_000):
-        folder = make_model(options.folder, vocabulary, texts, architecture=options.architecture).resolve()
+    folders = (
+        [options.model]
+        if options.model
+        else [
+            make_model(options.folder, vocabulary, texts, architecture=options.architecture)
+            for vocabulary in options.vocabulary or (TOKENS, 128_000)
+        ]
+    )
+    for folder in (path.resolve() for path in folders):
+        vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
         reference = ModelRef("causal", str(folder), None, None, None, "plain", "bfloat16", None)
         backend = open_backend(
             Submission("", "", "", b"", reference, None),

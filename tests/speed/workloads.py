@@ -77,8 +77,13 @@ def workloads(data: Path | None, items: int | None = None) -> list[Workload]:
     """Dilemmas, stories of a page, and five answers of several tokens, each of at most `items` items."""
     dilemmas, real = _rows(data, DILEMMAS, _made_dilemmas)
     stories, real_stories = _rows(data, ANECDOTES, _made_stories)
-    released = _prompts("dilemmas-letters", dilemmas[:items])
-    instructed = [replace(prompt, template=_INSTRUCTION + prompt.template) for prompt in released]
+    letters = _prompts("dilemmas-letters", dilemmas[:items])
+    instructed = [replace(prompt, template=_INSTRUCTION + prompt.template) for prompt in letters]
+    released = [
+        *letters,
+        *_prompts("dilemmas-numbers", dilemmas[:items]),
+        *_prompts("dilemmas-words", dilemmas[:items]),
+    ]
     both = _prompts("anecdotes-letters", stories[:items])
     return [
         Workload("dilemmas", instructed, real),
