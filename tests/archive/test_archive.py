@@ -473,6 +473,7 @@ def run_both(address: str, halves: list[list[Path]], people: People) -> None:
         assert worker.exitcode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [8, pytest.param(50, marks=pytest.mark.slow)])
 def test_two_processes_lose_nothing(store: Store, make: Make, people: People, each: int) -> None:
     halves = [[make(f"{who} {number}", 0.5 + number / 1000) for number in range(each)] for who in ("one", "other")]

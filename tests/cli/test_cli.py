@@ -193,6 +193,7 @@ def test_bash_completes_commands_options_and_choices(command: Command) -> None:
     assert complete(command, "benchmark", "evaluate", "x.yaml", "--dtype", "b") == ["bfloat16"]
 
 
+@pytest.mark.slow
 def test_bash_completes_the_names_of_the_benchmark(command: Command, root: Path) -> None:
     assert complete(command, "benchmark", "evaluate", "x.yaml", "--suite", "") == ["full", "sample"]
     assert complete(command, "benchmark", "evaluate", "x.yaml", "--suite", "sample", "--task", "a") == [

@@ -28,6 +28,7 @@ def home(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in runner.__all__ if not name.startswith("__")])
 def test_the_examples_in_the_docstrings_run(name: str, home: Path) -> None:
     tests = doctest.DocTestFinder(recurse=False).find(getattr(runner, name), name)
@@ -60,6 +61,7 @@ def test_a_card_as_a_frame_and_as_html(home: Path) -> None:
     assert "<script" not in html
 
 
+@pytest.mark.slow
 def test_a_comparison_as_a_frame_and_as_html(home: Path) -> None:
     pytest.importorskip("pandas")
     result = runner.compare("results/predictions", "results/predictions")
@@ -74,6 +76,7 @@ def test_a_card_of_a_stranger_is_refused_unless_it_is_taken_unverified(home: Pat
     assert not runner.load_card("results/predictions", unverified=True).verified
 
 
+@pytest.mark.slow
 def test_the_latest_finished_run_of_a_name_is_meant(home: Path) -> None:
     for seconds, number in (("2031-01-02T03-04-05Z", 9), ("2031-01-02T03-04-05Z-2", 10)):
         first = runner.load_card("results/predictions").path.parent

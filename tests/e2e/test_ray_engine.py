@@ -86,6 +86,7 @@ def all_protected(run: Path) -> bool:
     return len(states) >= 12 and set(states.values()) == {"active"}
 
 
+@pytest.mark.slow
 def test_a_killed_actor_and_an_exchanged_node_change_no_byte(
     installed: Command, nodes: RayNodes, submissions: Any, alone: bytes, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_killed_actor_and_an_exchanged_node_change_no_byte(
     assert "raylet" not in finished[0]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_resumed(
     installed: Command, nodes: RayNodes, submissions: Any, alone: bytes, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_killed_driver_is_resumed(
     assert [path.name for path in run.parent.iterdir()] == [run.name]
 
 
+@pytest.mark.slow
 def test_a_node_with_another_version_is_refused_with_both_named(
     installed: Command, nodes: RayNodes, submissions: Any, tmp_path: Path
 ) -> None:
@@ -144,6 +147,7 @@ def test_a_node_with_another_version_is_refused_with_both_named(
     assert version("rfc8785") in errors
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_is_reached_from_this_machine_alone_and_goes_with_the_run(
     installed: Command, submissions: Any, alone: bytes, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_task_without_a_panel(tmp_path):
     assert caught.value.faults[0].code == "NO_PANEL"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uniform", "prior", "panel"])
 def test_a_baseline_is_scored_and_recomputed_like_any_other(tmp_path, name):
     _, path = written(name, tmp_path)
@@ -100,6 +101,7 @@ def test_a_baseline_is_scored_and_recomputed_like_any_other(tmp_path, name):
             assert task["metrics"][metric]["value"] == pytest.approx(known["value"]) or known["value"] is None
 
 
+@pytest.mark.slow
 def test_the_prior_has_no_skill_and_the_panel_has_some(tmp_path):
     skills = {}
     for name in ("prior", "panel"):

@@ -18,6 +18,7 @@ def counts_file(folder, value):
     return path
 
 
+@pytest.mark.slow
 def test_of_tasks_it_is_the_ceiling_of_the_card(tmp_path):
     found = of_tasks(factories.choice(tasks=("dilemmas", "anecdotes")), None, None)
     assert [one["name"] for one in found] == ["dilemmas (test)", "anecdotes (test)"]
@@ -47,6 +48,7 @@ def test_published_counts(tmp_path):
     assert (found["draws"], found["seed"]) == (20_000, 3)
 
 
+@pytest.mark.slow
 def test_draws_and_seed_are_used(tmp_path):
     path = counts_file(tmp_path, factories.simulated(40, 3)[0].tolist())
     errors = []

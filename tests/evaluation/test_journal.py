@@ -94,6 +94,7 @@ def test_a_changed_byte_costs_its_batch_and_those_behind_it(tmp_path_factory, co
         assert found.done == prefixes(content)[before - 1]
 
 
+@pytest.mark.slow
 @given(batches, st.binary(max_size=40))
 def test_rubbish_behind_the_end_is_cut_off(tmp_path_factory, content, rubbish):
     folder = tmp_path_factory.mktemp("run")

@@ -40,6 +40,7 @@ def test_the_run_holds_what_was_scored(rows_file, tmp_path):
     assert verify(folder, factories.KEYRING, nonce="challenge").card == factories.read_card(folder)
 
 
+@pytest.mark.slow
 def test_fewer_digits_and_other_fields_of_the_file_are_kept_as_they_were_read(tmp_path):
     path = tmp_path / "p.jsonl"
     rows = "".join(
@@ -75,6 +76,7 @@ def test_nothing_is_written_for_a_file_with_faults(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_with_and_without_rows_to_fit_on(rows_file, tmp_path):
     whole = score(rows_file, tmp_path)[1]["tasks"]["dilemmas"]
     bare = score(factories.write_rows(tmp_path / "bare.jsonl", factories.sample_rows(fitting=False)), tmp_path)[1][
@@ -87,6 +89,7 @@ def test_with_and_without_rows_to_fit_on(rows_file, tmp_path):
     assert whole["metrics"]["cross_entropy_calibrated"] != bare["metrics"]["cross_entropy_calibrated"]
 
 
+@pytest.mark.slow
 def test_the_same_scores_give_the_same_numbers_in_any_format(rows_file, tmp_path):
     shifted = [replace(row, log_scores=tuple(score + 7.0 for score in row.log_scores)) for row in read(rows_file)]
     one = score(rows_file, tmp_path)[1]["tasks"]["dilemmas"]["metrics"]
@@ -110,6 +113,7 @@ def test_a_name_that_is_no_name(rows_file, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name"),
     [

@@ -23,6 +23,7 @@ def command(*arguments: object, code: int = 0) -> Result:
     return done
 
 
+@pytest.mark.slow
 def test_report_leaves_a_page_and_says_where(run: Path, tmp_path: Path) -> None:
     done = command("report", run)
     assert done.stdout == "invented.html\n"
@@ -91,6 +92,7 @@ def test_export_with_rows_per_item(run: Path, tmp_path: Path) -> None:
     assert log["detailed_evaluation_results"]["file_path"] == made[1].removeprefix("out/")
 
 
+@pytest.mark.slow
 def test_export_to_a_paper_and_to_mlflow(run: Path, other_run: Path, tmp_path: Path) -> None:
     done = command("export", "--to", "latex", run, other_run, "--force")
     assert done.stdout.count("\\begin{tabular}") == 1

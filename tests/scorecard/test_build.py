@@ -334,6 +334,7 @@ def test_intervals_are_those_of_an_independent_bootstrap(name):
         assert metric["confidence_interval"][end] == pytest.approx(np.quantile(draws, share), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_order_and_fit_of_answers_to_other_items_change_nothing():
     """A card depends on what was answered, not on the order of the rows in the file."""
     chosen = factories.choice()
@@ -467,6 +468,7 @@ def differences(expected: Any, found: Any, path: str = "$") -> Iterator[str]:
         yield f"{path}: {str(expected)[:200]} was expected, {str(found)[:200]} was found"
 
 
+@pytest.mark.slow
 def test_the_card_of_the_sample_is_the_golden_one(request):
     """Twenty items of each task and split, answered in a file that is kept; --update-golden writes the card anew."""
     chosen = factories.choice(tasks=(), limit=20)

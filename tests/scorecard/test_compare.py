@@ -77,6 +77,7 @@ def test_gains_are_compared_as_shares_of_the_way(runs):
     assert "kl" not in task["skills"]
 
 
+@pytest.mark.slow
 def test_the_other_way_round_it_is_worse(runs):
     forth, back = measured(runs["a"], runs["b"]), measured(runs["b"], runs["a"])
     for name, row in forth.items():
@@ -106,6 +107,7 @@ def test_equal_cards_are_undecided(runs):
         assert row["p_adjusted"] in (1.0, None)
 
 
+@pytest.mark.slow
 def test_a_small_gain_on_one_item_is_undecided(runs, tmp_path):
     rows = factories.sample_rows(seed=1, noise=2.0)
     rows[0] = replace(rows[0], log_scores=(0.0, 0.0))
@@ -115,6 +117,7 @@ def test_a_small_gain_on_one_item_is_undecided(runs, tmp_path):
     assert row["p_value"] == 1.0  # one difference has the same size with either sign
 
 
+@pytest.mark.slow
 def test_a_metric_that_one_card_lacks_is_told_with_its_reason(runs, tmp_path):
     rows = [
         replace(row, answer_mass=None if number else 0.9) for number, row in enumerate(factories.sample_rows(noise=0.2))
@@ -154,6 +157,7 @@ def reasons(one: Path, other: Path, **more: Any) -> list[str]:
     return [fault.message for fault in caught.value.faults]
 
 
+@pytest.mark.slow
 def test_another_benchmark(runs, tmp_path):
     changed = tmp_path / "benchmark.yaml"
     changed.write_text(
@@ -164,6 +168,7 @@ def test_another_benchmark(runs, tmp_path):
     assert message.startswith("benchmark digest differs: sha256:")
 
 
+@pytest.mark.slow
 def test_another_version_of_the_benchmark_names_each_difference(runs, tmp_path):
     changed = tmp_path / "benchmark.yaml"
     text = factories.RELEASED.read_text(encoding="utf-8")
@@ -183,6 +188,7 @@ def test_another_split(runs, tmp_path):
     assert reasons(runs["a"], other) == ["split of dilemmas differs: test against dev."]
 
 
+@pytest.mark.slow
 def test_another_suite(runs, scruples, tmp_path):
     chosen = {"suite": "full", "split": "dev", "data_dir": scruples, "limit": 12}
     other = factories.scored(tmp_path, factories.sample_rows(chosen=factories.choice(**chosen)), **chosen)
@@ -314,6 +320,7 @@ def test_equal_cards_pass_a_gate_without_a_margin(runs):
     assert gates(runs["a"], runs["c"], Gate("cross_entropy", 0.0), Gate("macro_f1", 0.0)) == [True, True]
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_passes_no_gate(runs, tmp_path):
     rows = [replace(row, answer_mass=None if number else 0.9) for number, row in enumerate(factories.sample_rows())]
     other = factories.scored(tmp_path, rows)
@@ -355,6 +362,7 @@ def test_exit_codes(cli, runs, pair, options, code):
     assert done.exception is None or isinstance(done.exception, SystemExit)
 
 
+@pytest.mark.slow
 def test_not_comparable_is_exit_code_four_with_the_reasons(cli, runs, tmp_path):
     other = factories.scored(
         tmp_path / "runs", factories.sample_rows(chosen=factories.choice(split="dev")), split="dev"
@@ -364,6 +372,7 @@ def test_not_comparable_is_exit_code_four_with_the_reasons(cli, runs, tmp_path):
     assert "split of dilemmas differs: test against dev." in " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_json_is_the_whole_result(cli, runs):
     import json
 

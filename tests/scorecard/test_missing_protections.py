@@ -26,6 +26,7 @@ def test_without_a_model_nothing_is_missing(card: Any) -> None:
     assert isolation.missing(card) == ()
 
 
+@pytest.mark.slow
 def test_it_is_told_and_the_card_stays_as_comparable_as_it_was(tmp_path: Path, monkeypatch: Any) -> None:
     run = factories.scored(tmp_path, factories.sample_rows())
     card = factories.read_card(run)

@@ -41,6 +41,7 @@ def refused(folder: Path, **more: Any):
     return caught.value.faults
 
 
+@pytest.mark.slow
 def test_an_honest_card_is_rebuilt(run):
     report = again(run)
     check = report.checks[-1]
@@ -61,6 +62,7 @@ def edited(folder: Path, path: str, change: Any) -> None:
     factories.sign_again(folder, card)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "change"),
     [
@@ -142,6 +144,7 @@ def test_edited_predictions_are_not_the_cards(copied):
     assert caught.value.faults[0].code == "SIG_FILES"
 
 
+@pytest.mark.slow
 def test_given_predictions_are_held_against_the_card(run, copied, tmp_path):
     moved = tmp_path / "elsewhere.jsonl"
     (copied / filenames.PREDICTIONS).rename(moved)
@@ -223,6 +226,7 @@ def test_without_a_benchmark_beside_it_the_released_one_will_do(copied):
 # --- other kinds of run -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -237,12 +241,14 @@ def test_the_choice_is_read_from_the_card(tmp_path, more):
     assert again(folder).checks[-1].state == "ok"
 
 
+@pytest.mark.slow
 def test_a_card_without_rows_to_fit_on(tmp_path):
     folder = factories.scored(tmp_path, factories.sample_rows(fitting=False))
     assert factories.read_card(folder)["tasks"]["dilemmas"]["fitted"]["method"] == "cross-fitted"
     assert again(folder).checks[-1].state == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["dilemmas-seed-yes-no", "a prompt of mine", None])
 def test_a_card_of_other_prompts(tmp_path, prompt):
     rows = [replace(row, prompt_id=prompt, order=0) for row in factories.sample_rows(prompts=1)[::2]]

@@ -172,6 +172,7 @@ def test_items_that_all_depend_on_each_other_give_no_interval(runs, monkeypatch)
     assert "no difference with an interval" in task["verdict"]["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

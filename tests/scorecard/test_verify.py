@@ -29,6 +29,7 @@ def states(report):
     return {check.name: check.state for check in report.checks}
 
 
+@pytest.mark.slow
 def test_a_whole_run(run):
     report = verify(run, factories.KEYRING)
     found = states(report)

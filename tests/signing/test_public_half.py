@@ -15,6 +15,7 @@ def never() -> str:
     raise AssertionError("a passphrase was asked for")
 
 
+@pytest.mark.slow
 def test_a_locked_key_is_not_needed_to_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     made = CliRunner().invoke(main, ["keys", "new", "--passphrase"], input="secret\nsecret\n")

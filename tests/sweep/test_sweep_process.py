@@ -125,6 +125,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_passed_on_and_waited_for(sweep: Any) -> None:
     started, child = sweep
     assert os.getpgid(child) != os.getpgid(started.pid)  # a terminal interrupts the sweep alone
@@ -134,6 +135,7 @@ def test_an_interrupt_is_passed_on_and_waited_for(sweep: Any) -> None:
     assert is_gone(child)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_takes_its_submission_with_it(sweep: Any) -> None:
     started, child = sweep
     started.kill()

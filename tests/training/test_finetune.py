@@ -24,6 +24,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return list(rows_of(folder / "loss.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     ["soft_cross_entropy", "dirichlet_multinomial", "hard", pytest.param("text", marks=pytest.mark.slow)],
@@ -223,6 +224,7 @@ def test_an_unfinished_training_of_something_else_is_not_gone_on_with(workshop: 
     workshop.train()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_after_its_last_write_is_finished(workshop: Workshop) -> None:
     folder, record = workshop.train()
     result = {path: path.read_bytes() for path in folder.rglob("*.*")}
@@ -246,6 +248,7 @@ def test_a_training_that_was_killed_after_its_last_write_is_finished(workshop: W
     assert {path: path.read_bytes() for path in folder.rglob("*.json")}.items() <= result.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("watched", "moment", "again"),
     [

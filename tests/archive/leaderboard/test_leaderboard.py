@@ -576,6 +576,7 @@ def test_no_name_steers_a_terminal(hostile: Leaderboard, format: Any) -> None:
     assert "\u202e" not in text
 
 
+@pytest.mark.slow
 def test_piped_output_is_plain_and_no_sentence_is_wrapped(hostile: Leaderboard) -> None:
     lines = render(hostile, "rich").splitlines()
     console = Console(width=200)

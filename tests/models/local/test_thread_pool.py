@@ -113,6 +113,7 @@ def mixed(options: Sequence[Sequence[str]]) -> list[Prompt]:
     return [prompt for members in zip(*kinds, strict=True) for prompt in members]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize(
     "kind", ["llama", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mistral", "qwen2", "qwen3"))]

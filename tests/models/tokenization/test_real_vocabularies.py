@@ -35,6 +35,7 @@ def test_ids_are_those_of_transformers_and_every_text_is_read(name: str, tmp_pat
             assert [*encoded.prefix.tolist(), *tail] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["smollm2", "mistral-v1-hub", "llama3"])
 def test_no_token_of_a_true_vocabulary_is_oversized(name: str, tmp_path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(real_models.write_tokenizer(name, tmp_path))
@@ -43,6 +44,7 @@ def test_no_token_of_a_true_vocabulary_is_oversized(name: str, tmp_path: Path) -
     assert spelling.oversized == set()
 
 
+@pytest.mark.slow
 def test_true_templates_are_rendered_as_transformers_renders_them() -> None:
     tokenizer: Any = tiny_models.byte_tokenizer()
     failed = []

@@ -264,6 +264,7 @@ for _ in copies.share([test_worker.PROMPTS[1]] for _ in range(4)):
 """
 
 
+@pytest.mark.slow
 def test_no_copy_outlives_the_process_that_started_them(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT],

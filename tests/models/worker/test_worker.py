@@ -126,6 +126,7 @@ def test_one_process_answers_all(opened: Open) -> None:
     worker.close()  # closing twice is closing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "code", "words"),
     [
@@ -189,11 +190,13 @@ def test_reading_prompts_may_take_the_clock_but_not_the_processor(opened: Open) 
     assert (found.code, "of the processor" in found.message) == ("TOKENIZER_LIMIT", True)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_does_not_come_back_is_ended_by_the_kernel(opened: Open) -> None:
     found = fault(lambda: opened("lost").plan(PROMPTS[:1]), InvalidInput)
     assert (found.code, "time of the processor" in found.message) == ("TOKENIZER_LIMIT", True)
 
 
+@pytest.mark.slow
 def test_importing_libraries_is_not_reading_prompts(tmp_path: Path) -> None:
     folder = tiny_models.save(tmp_path, tiny_models.model("llama", 300), tiny_models.byte_tokenizer())
     hurried = replace(HURRIED, plan_seconds=1)  # to import torch and transformers takes thrice as long
@@ -367,6 +370,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_process_outlives_the_one_that_started_it(how: signal.Signals, tmp_path: Path) -> None:
     with subprocess.Popen(

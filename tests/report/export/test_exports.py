@@ -207,6 +207,7 @@ def test_hub_results_meet_the_documented_rules_and_the_hubs_own_reader(from_hub:
     assert list(rules("eval_results").iter_errors([{"dataset": {"id": "x/y"}, "value": 1}]))
 
 
+@pytest.mark.slow
 def test_the_better_model_has_the_larger_number(from_hub: OpenCard, other_run: Path, keyring: Keyring) -> None:
     other = open_card(other_run, keyring)
     worse, better = sorted(

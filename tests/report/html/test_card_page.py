@@ -217,6 +217,7 @@ def test_the_same_card_gives_the_same_bytes(page: str, opened: OpenCard, differe
     assert card_page(opened, differences, None, bars) == page
 
 
+@pytest.mark.slow
 def test_tables_have_captions_and_heads(page: str) -> None:
     for table in (element for element in tree(page).iter() if tag(element) == "table"):
         assert "".join(table.find("caption").itertext()).strip()  # type: ignore[union-attr]
@@ -286,6 +287,7 @@ def test_the_environment_is_shown_only_if_it_is_the_cards(
     assert "The file is not beside the card." in page
 
 
+@pytest.mark.slow
 def test_the_command_on_the_page_verifies_the_card(
     page: str, run: Path, opened: OpenCard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keyring: Keyring
 ) -> None:

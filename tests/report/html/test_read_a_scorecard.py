@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
+
 from runner.report.html.words import words
 from runner.scoring.metrics import METRICS
 
 
+@pytest.mark.slow
 def test_the_pictures_are_those_that_the_command_draws(root: Path, drawing: Any) -> None:
     drawn = drawing.pictures()
     assert drawn.keys() == {"scorecard.svg", "card.svg", "board.svg"}

@@ -82,6 +82,7 @@ def sample_texts() -> set[str]:
 # --- what it holds ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_link_leads_to_a_page_and_every_anchor_to_a_place(site: Path) -> None:
     roots = {path: tree(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     places = {path: {element.get("id") for element in root.iter()} for path, root in roots.items()}
@@ -101,11 +102,13 @@ def test_every_link_leads_to_a_page_and_every_anchor_to_a_place(site: Path) -> N
     assert {"cards", "boards", "comparisons"} <= kinds
 
 
+@pytest.mark.slow
 def test_the_same_archive_gives_the_same_bytes(site: Path, store: Store, keyring: Keyring, tmp_path: Path) -> None:
     build_site(store, keyring, tmp_path / "again", TRIAL)
     assert contents(tmp_path / "again") == contents(site)
 
 
+@pytest.mark.slow
 def test_no_text_of_an_item_is_there_unless_data_was_named(
     site: Path, store: Store, keyring: Keyring, tmp_path: Path
 ) -> None:
@@ -142,6 +145,7 @@ def test_pages_forbid_themselves_everything_but_their_own_script(site: Path) -> 
     assert len(script.splitlines()) < 100
 
 
+@pytest.mark.slow
 def test_the_items_of_a_page_say_what_people_and_both_models_said(site: Path, runs: list[Path]) -> None:
     rows: dict[str, list[list[float]]] = {}
     for line in (runs[0] / "predictions.jsonl").read_text(encoding="utf-8").splitlines():
@@ -230,6 +234,7 @@ def test_names_of_strangers_stay_text_everywhere(runs: list[Path], key: Any, key
         assert not [element for element in root.iter() if str(element.tag).endswith("script")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["invented", "uniform"])
 def test_a_card_that_does_not_verify_has_no_page_and_no_rank(
     store: Store, keyring: Keyring, tmp_path: Path, name: str

@@ -63,6 +63,7 @@ def test_the_sample_is_always_there_and_choice_is_kept(released, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_real_folder(released, scruples):
     states = {(s.dataset, s.split): s.state for s in check(released, scruples)}
     assert states["scruples-dilemmas", "dev"] == "ok"
