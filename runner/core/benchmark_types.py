@@ -115,7 +115,7 @@ class Task:
     name: str
     """Name in benchmark.yaml."""
     description: str
-    """What is asked."""
+    """The question."""
     labels: tuple[str, ...]
     """The labels, in the order of counts and scores."""
     item: ItemFields

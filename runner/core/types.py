@@ -96,7 +96,7 @@ class ModelRef:
     thinking: Thinking | None = None
     """How the model thinks before it answers; None where the submission does not say that it does."""
     system_prompt: str | None = None
-    """What the model is told before the question, in a turn of the system; None by default."""
+    """The system prompt before the question; None by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class ServiceRef:
     thinking: Thinking | None = None
     """How the model thinks before answers that are drawn; None where the submission does not say that it does."""
     system_prompt: str | None = None
-    """What the model is told before the question; None by default."""
+    """The system prompt before the question; None by default."""
 
 
 @dataclass(frozen=True, slots=True)

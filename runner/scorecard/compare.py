@@ -305,7 +305,7 @@ def _notes(reports: tuple[Report, Report], tasks: Sequence[str]) -> list[str]:
             notes.append(f"Only the items of {name} that both could be read on: A fails on {a:,}, B on {b:,}.")
     system_prompts = [(report.card["submission"]["model"] or {}).get("system_prompt") for report in reports]
     if system_prompts[0] != system_prompts[1]:
-        notes.append("A and B were told different things before the questions (system_prompt).")
+        notes.append("A and B have different system prompts (system_prompt).")
     for label, report in zip("AB", reports, strict=True):
         missing = [name for name in report.card["tasks"] if name not in tasks]
         if missing:

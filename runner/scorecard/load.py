@@ -37,7 +37,7 @@ class OpenCard:
     environment: Mapping[str, Any] | None
     """The file beside the card, if it is there and has the digest that the card says."""
     split: str | None = None
-    """The split that the card's suite scores unless told otherwise; None where the benchmark is not at hand."""
+    """The split that the card's suite scores by default; None where the benchmark is not at hand."""
 
     @property
     def folder(self) -> Path:

@@ -106,7 +106,7 @@ def _run(
     except KeyboardInterrupt:
         fault = Fault("INTERRUPTED", "Stopped before the first prompt.", hint="Run the same command again.")
         outcome = Outcome(Interrupted.exit_code, faults=(fault,))
-    except Exception as bug:  # one bug must not end the sweep; it is told in full
+    except Exception as bug:  # one bug must not end the sweep; it is printed in full
         traceback.print_exc()
         message = f"The runner itself failed: {type(bug).__name__}: {str(bug)[:200]}"
         outcome = Outcome(BackendError.exit_code, faults=(Fault("RUN_CRASHED", message, hint="Report this bug."),))

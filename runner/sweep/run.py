@@ -32,7 +32,7 @@ def run_sweep(
     """Evaluate what is not done yet; the records of all entries, and whether the sweep was stopped before its end.
 
     An entry that fails stops no other. One that failed or was interrupted before is tried again. `primary` is the
-    metric that is told of each. Raises `OutputError` where another sweep holds the folder or it cannot be written,
+    metric that is printed of each. Raises `OutputError` where another sweep holds the folder or it cannot be written,
     `InvalidInput` for a sweep.json that is not ours.
     """
     with state.locked(folder):

@@ -88,11 +88,16 @@ def test_the_commands_of_both_jobs_are_commands(tmp_path: Path) -> None:
 
     from runner.cli import main
 
+    parsed = {}
     for _, job in submitted(script("--limit", "4", "-q"), tmp_path):
         words = last_command(job)
         command = main.commands[words[1]]
         words = ["0/8" if word == "auto" else word for word in words[2:]]
-        command.make_context(command.name, words, parent=click.Context(main))
+        context = command.make_context(command.name, words, parent=click.Context(main))
+        parsed[command.name] = context.params
+    assert set(parsed) == {"evaluate", "merge"}
+    assert parsed["evaluate"]["limit"] == 4
+    assert parsed["evaluate"]["submission"] == parsed["evaluate"]["submission"].resolve()
 
 
 @pytest.mark.parametrize(
@@ -106,8 +111,8 @@ def test_the_commands_of_both_jobs_are_commands(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_job_needs_follows_from_the_devices(options: list[str], lines: list[str]) -> None:
-    asked = [line.removeprefix("#SBATCH ") for line in script(*options).splitlines() if line.startswith("#SBATCH")]
-    assert [line for line in asked if not line.startswith(("--job-name", "--requeue"))] == lines
+    directives = [line.removeprefix("#SBATCH ") for line in script(*options).splitlines() if line.startswith("#SBATCH")]
+    assert [line for line in directives if not line.startswith(("--job-name", "--requeue"))] == lines
 
 
 def test_options_of_the_environment_are_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,13 +39,12 @@ from support.reference_scorer import form_log_probs
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import __version__ as transformers_version
-from workloads import corpus, workloads
+from workloads import corpus, useful_operations, workloads
 
 from runner.config.benchmark import load_benchmark
 from runner.core.recipe_types import Method, Objective
 from runner.core.resources import benchmark_file
 from runner.models.local import causal, devices, quantization
-from runner.models.local.packed.prefix_grouping import in_order
 from runner.models.tokenization import EncodedPrompt, encode_all
 from runner.tasks.predictions import to_line
 from runner.training import lora, objectives
@@ -166,27 +165,11 @@ def matmul_rate(setting: Setting, dtype: torch.dtype) -> float:
     return best
 
 
-def useful_operations(encoded: Sequence[EncodedPrompt], config: Any) -> tuple[int, float]:
-    """Distinct tokens of prompts, and the operations for them: products with weights, attention to what each sees, and
-    the output head where something is scored. As in tests/speed/bench.py, with keys that heads share."""
-    order, shared = in_order([each.prefix for each in encoded])
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    size = hidden // config.num_attention_heads
-    weights = layers * (
-        2 * hidden * hidden + 2 * hidden * size * config.num_key_value_heads + 3 * hidden * config.intermediate_size
-    )
-    tokens, seen, places = 0, 0, 0
-    for number, common in zip(order, shared, strict=True):
-        each = encoded[number]
-        length = len(each.prefix)
-        tokens += length - common
-        seen += (length * (length + 1) - common * (common + 1)) // 2
-        places += 1
-        for tail in each.tails:
-            tokens += len(tail) - 1
-            places += len(tail) - 1
-            seen += sum(length + step for step in range(1, len(tail)))
-    return tokens, 2 * weights * tokens + 4 * hidden * layers * seen + 2 * hidden * config.vocab_size * places
+def layer_weights(config: Any) -> int:
+    """Weights of all layers; of a quantized model the parameters themselves do not say it."""
+    hidden, size = config.hidden_size, config.hidden_size // config.num_attention_heads
+    heads = 2 * hidden * hidden + 2 * hidden * size * config.num_key_value_heads
+    return int(config.num_hidden_layers * (heads + 3 * hidden * config.intermediate_size))
 
 
 def answers(backend: Any, prompts: Sequence[Any]) -> list[Any]:
@@ -300,7 +283,9 @@ def speed(
     if setting.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(setting.device)
     seconds, done = ours(backend, prompts, setting.seconds)
-    tokens, operations = useful_operations([encoded[number] for number in done], model.config)
+    tokens, operations = useful_operations(
+        [encoded[number] for number in done], model.config, layer_weights(model.config)
+    )
     what = f"{name}, {form}"
     length = sum(len(each.prefix) for each in encoded) / len(encoded)
     yield Row(f"{what}: prompts/s", f"{len(done) / seconds:.1f}", f"{len(done):,} prompts of {length:.0f} tokens")

@@ -29,13 +29,12 @@ import torch
 from compare import peer_request
 from plots import ratios
 from support.reference_scorer import form_log_probs
-from workloads import TOKENS, Workload, corpus, make_model, workloads
+from workloads import TOKENS, Workload, corpus, make_model, useful_operations, workloads
 
 from runner.core.types import ModelRef, Prompt, Submission
 from runner.models.base import LoadOptions
 from runner.models.local.open import open_backend
-from runner.models.local.packed.prefix_grouping import in_order
-from runner.models.tokenization import EncodedPrompt, encode_all
+from runner.models.tokenization import encode_all
 
 # 64 is what the harness's `auto` arrives at where memory allows; its search for that is not counted.
 BATCHES = (1, 8, 32, 64)
@@ -92,30 +91,6 @@ def product_rate(config: Any) -> float:
     return operations / seconds
 
 
-def useful_operations(encoded: Sequence[EncodedPrompt], model: Any) -> tuple[int, float]:
-    """Distinct tokens that must be read for these prompts, and the operations for them.
-
-    A token is distinct by everything before it. Per token: the layers' weights, and attention to what it sees. Per
-    place where something is scored: the output head.
-    """
-    order, shared = in_order([each.prefix for each in encoded])
-    config = model.config
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    weights = sum(part.numel() for name, part in model.named_parameters() if ".layers." in name and part.dim() == 2)
-    tokens, seen, places = 0, 0, 0
-    for number, common in zip(order, shared, strict=True):
-        each = encoded[number]
-        length = len(each.prefix)
-        tokens += length - common
-        seen += (length * (length + 1) - common * (common + 1)) // 2
-        places += 1
-        for tail in each.tails:
-            tokens += len(tail) - 1
-            places += len(tail) - 1
-            seen += sum(length + step for step in range(1, len(tail)))
-    return tokens, 2 * weights * tokens + 4 * hidden * layers * seen + 2 * hidden * config.vocab_size * places
-
-
 def ours(backend: Any, prompts: Sequence[Prompt]) -> list[float]:
     """Log-scores of every prompt and option, encoding included."""
     found: dict[int, Any] = {}
@@ -137,7 +112,8 @@ def measure(load: Workload, backend: Any, peer: Peer | None, rounds: int, earlie
     tokenizer, model = backend._tokenizer, backend._base
     config = model.config
     encoded = encode_all(prompts, tokenizer, "plain", config.max_position_embeddings)
-    tokens, operations = useful_operations(encoded, model)
+    weights = sum(part.numel() for name, part in model.named_parameters() if ".layers." in name and part.dim() == 2)
+    tokens, operations = useful_operations(encoded, config, weights)
     pairs, _ = peer_request(prompts, tokenizer, "plain")
     longest = max(len(each.prefix) + max(map(len, each.tails)) for each in encoded)
     ours(backend, prompts[: len(prompts) // 4])

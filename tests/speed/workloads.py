@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from runner.config.benchmark import load_benchmark
 from runner.core.resources import benchmark_file
 from runner.core.types import Item, Prompt
+from runner.models.local.packed.prefix_grouping import in_order
+from runner.models.tokenization import EncodedPrompt
 from runner.tasks.prompts import all_prompts, text
 
 DILEMMAS = "dev.scruples-dilemmas.jsonl"
@@ -94,6 +96,28 @@ def workloads(data: Path | None, items: int | None = None) -> list[Workload]:
         Workload("anecdotes-both-orders", both, real_stories),
         Workload("five-words", [replace(prompt, options=_WORDS) for prompt in instructed], real),
     ]
+
+
+def useful_operations(encoded: Sequence[EncodedPrompt], config: Any, weights: int) -> tuple[int, float]:
+    """Distinct tokens that must be read for these prompts, and the operations for them.
+
+    A token is distinct by everything before it. Per token: the layers' `weights`, and attention to what it sees. Per
+    place where something is scored: the output head.
+    """
+    order, shared = in_order([each.prefix for each in encoded])
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    tokens, seen, places = 0, 0, 0
+    for number, common in zip(order, shared, strict=True):
+        each = encoded[number]
+        length = len(each.prefix)
+        tokens += length - common
+        seen += (length * (length + 1) - common * (common + 1)) // 2
+        places += 1
+        for tail in each.tails:
+            tokens += len(tail) - 1
+            places += len(tail) - 1
+            seen += sum(length + step for step in range(1, len(tail)))
+    return tokens, 2 * weights * tokens + 4 * hidden * layers * seen + 2 * hidden * config.vocab_size * places
 
 
 def corpus(loads: Sequence[Workload]) -> list[str]:

@@ -111,7 +111,7 @@ def candidates(
     Of each card the signature is checked against `keyring`, so that role, window and revocation are those of today.
     That the rest of it is sound was checked when it was added, and is checked again by `archive check`. With the
     `digest` of a benchmark only cards of that one are ranked, released or not. With `include_trial` so are cards whose
-    only flaw is a suite for trying things or a limit. `refused` are cards that somebody found wanting, and why.
+    only flaw is a suite for trying things or a limit. `refused` are cards that somebody refused, and why.
     """
     by_card = index.by_card()
     load = cache(partial(benchmarks.benchmark, store))

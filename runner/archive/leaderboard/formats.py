@@ -191,7 +191,7 @@ def _measures(group: Group) -> str:
 
 
 def _system(prompt: str | None) -> str:
-    return "" if prompt is None else f", told before: {plain(prompt[:80])}{'…' if len(prompt) > 80 else ''}"
+    return "" if prompt is None else f", system prompt: {plain(prompt[:80])}{'…' if len(prompt) > 80 else ''}"
 
 
 def _ranks(row: Row) -> str:

@@ -156,7 +156,7 @@ class ComparisonKey:
     trial: bool = False
     """The run shows nothing but that the machinery works: on a suite for trying things, or with a `limit`."""
     system_prompt: str | None = None
-    """What the models were told before each question; None for nothing."""
+    """The system prompt before each question; None for none."""
 
 
 @dataclass(frozen=True, slots=True)

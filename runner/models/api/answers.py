@@ -178,7 +178,7 @@ def _text(token: Mapping[str, Any]) -> str:
 
 
 def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_prob: Any) -> Told:
-    """What is told, the drawn token included, whose own log-probability counts where the list lacks it."""
+    """What the service lists, the drawn token included, whose own log-probability counts where the list lacks it."""
     if not 1 <= len(tokens) <= _MOST_TOLD:
         raise _malformed(f"{len(tokens):,} tokens are told, 1 to {_MOST_TOLD} were expected")
     log_probs, unread = [], []
@@ -190,7 +190,7 @@ def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_pro
     if drawn is not None and drawn_log_prob is not None and drawn_log_prob != -math.inf:
         own = _log_prob(drawn_log_prob)
         listed = [log_prob for text, log_prob in log_probs if text == drawn]
-        # Several tokens may be told as one text where it is no whole letter: none of them is an option.
+        # Several tokens may be listed as one text where it is no whole letter: none of them is an option.
         if (
             listed
             and "\N{REPLACEMENT CHARACTER}" not in drawn

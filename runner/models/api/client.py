@@ -117,7 +117,7 @@ class Client:
                 return parse(self._answer(adjust(question, adjusted)))
             except Unusable as problem:
                 if not problem.again or attempt == self._attempts:
-                    raise Unusable(problem.code, self.told(problem.message), again=False) from None
+                    raise Unusable(problem.code, self.without_key(problem.message), again=False) from None
                 wait = self._backoff(attempt)
             except _Refused as problem:
                 if self._adjusts(question, adjusted, problem) and attempt < self._attempts:
@@ -137,7 +137,7 @@ class Client:
         self._stop.set()
         self._http.close()
 
-    def told(self, text: str) -> str:
+    def without_key(self, text: str) -> str:
         """What the service says, fit to be kept and shown: without the key."""
         return redacted(text, self._key)
 
@@ -199,7 +199,7 @@ class Client:
             message = f"The service refuses the key or the model (HTTP {status})."
             hint = "Check the key that is given, and what it may be used for."
             raise BackendError(Fault("API_KEY_REFUSED", message, hint=hint)) from None
-        words = self.told(problem.message)
+        words = self.without_key(problem.message)
         service_message = f"HTTP {status}: {words}" if words else f"HTTP {status}, without a reason"
         if status == _SUCCESS:
             service_message = f"an error inside an answer that says success: {words or 'without a reason'}"
@@ -222,7 +222,7 @@ class Client:
     def _unreachable(self, problem: httpx2.HTTPError) -> BackendError:
         late = isinstance(problem, httpx2.TimeoutException)
         what = "did not answer in time" if late else "could not be reached or broke the connection off"
-        reason = self.told(str(problem)) or type(problem).__name__
+        reason = self.without_key(str(problem)) or type(problem).__name__
         message = f"The service {what}, {self._attempts} times in a row: {reason}."
         return BackendError(Fault("API_UNREACHABLE", message, hint="Run the same command again to go on from there."))
 
@@ -266,7 +266,7 @@ def _proxy(url: httpx2.URL) -> str | None:
 
 
 def _error_in(data: bytes) -> tuple[str, str]:
-    """Code and words of an error as services tell it; empty where they are not told."""
+    """Code and words of an error as services give it; empty where they are not given."""
     try:
         body = parse(data, max_bytes=_MOST_BYTES, max_depth=32)
     except JsonFault:

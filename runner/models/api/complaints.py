@@ -60,7 +60,7 @@ def error_in_reply(reply: Any) -> tuple[int, str, str] | None:
 
 
 def code_and_words(error: Any) -> tuple[str, str]:
-    """Code and words of an error as services tell it; empty where they are not told."""
+    """Code and words of an error as services give it; empty where they are not given."""
     if isinstance(error, str):
         return "", error
     if not isinstance(error, dict):

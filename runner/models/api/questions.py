@@ -9,7 +9,7 @@ from runner.core.types import Prompt, ServiceRef
 from runner.tasks.prompts import text
 
 
-def asked(prompt: Prompt, keep: int | None = None) -> str:
+def question_text(prompt: Prompt, keep: int | None = None) -> str:
     """The text that is sent: the question with its plain cue, of the story the first `keep` characters (None: all).
 
     Whole, it is what `prompt_sha256` is the digest of. A chat has no way to begin the model's turn that all services
@@ -23,7 +23,7 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
 
     Temperature 1 and top-p 1 leave the distribution as it is, also where a service tells the one that it draws from.
     """
-    sent = asked(prompt, keep)
+    sent = question_text(prompt, keep)
     if prompt.sampling is not None:
         return [sampling_question(service, prompt, prompt.sampling.samples, keep)]
     shape = {name: 1 for name in ("temperature", "top_p") if name not in service.omitted}
@@ -56,10 +56,10 @@ def sampling_question(service: ServiceRef, prompt: Prompt, answers: int, keep: i
         _limit_name(service): form.max_new_tokens + thought,
     }
     if service.api == "chat":
-        return {**fixed, "messages": _messages(service, asked(prompt, keep))}
+        return {**fixed, "messages": _messages(service, question_text(prompt, keep))}
     # A thought has lines of its own.
     stop = {} if service.thinking is not None else {"stop": ["\n"]}
-    return {**fixed, "prompt": asked(prompt, keep), **stop}
+    return {**fixed, "prompt": question_text(prompt, keep), **stop}
 
 
 def _limit_name(service: ServiceRef) -> str:

@@ -15,7 +15,7 @@ from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
 from runner.models.api.answers import Scored, Unusable, drawn_of, echoed, log_sum, name_of, score, told_of, usage_of
 from runner.models.api.client import Client, Stopped
-from runner.models.api.questions import asked, option_faults, questions, sampling_question
+from runner.models.api.questions import option_faults, question_text, questions, sampling_question
 from runner.tasks.prompts import prompt_sha256, text
 from runner.tasks.sampled import answered, count, log_scores
 
@@ -184,7 +184,7 @@ class Service:
             system_fingerprint=metadata.fingerprint,
             samples=samples,
             failures=failures,
-            failed=tuple(self._client.told(text) or "nothing" for text in failed) or None,
+            failed=tuple(self._client.without_key(text) or "nothing" for text in failed) or None,
         )
 
     def _count(self, metadata: _Told) -> None:
@@ -252,7 +252,7 @@ class Service:
         if not self._service.echo:
             first = self._client.ask(requests[0], lambda reply: told_of(self._noted(reply, metadata)))
             return score(first, prompt.options, any_spacing=self._service.api == "chat"), None
-        sent = asked(prompt, keep)
+        sent = question_text(prompt, keep)
         forms = [form for option in prompt.options for form in option]
 
         def tail(form: str) -> Callable[[Any], tuple[float, int]]:
@@ -277,7 +277,7 @@ class Service:
 
     def _name(self, reply: Any, field: str) -> str:
         """What the service calls the model or its configuration, as a row may hold it; empty where it says nothing."""
-        name = self._client.told(name_of(reply, field) or "")
+        name = self._client.without_key(name_of(reply, field) or "")
         return name.encode("ascii", "backslashreplace").decode("ascii")[:200]
 
     def _unanswerable(self, prompt: Prompt, problem: Unusable) -> Scored:

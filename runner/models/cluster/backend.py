@@ -204,7 +204,7 @@ class ClusterReplicas:
         return [fault for faults in self._on_each(lambda replica: [replica.changed()]) for fault in faults]
 
     def spent(self) -> None:
-        """None: no service is asked."""
+        """None: there is no service."""
         return
 
     def close(self) -> None:

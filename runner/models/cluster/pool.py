@@ -19,7 +19,7 @@ class Step:
     number: int
     """Its place among the steps of this call, from 1."""
     prompts: Sequence[Prompt]
-    """What is asked."""
+    """The question."""
     losses: int = 0
     """Workers that were lost while they computed it."""
 

@@ -246,7 +246,7 @@ class Worker:
         self._process.kill()
 
     def spent(self) -> None:
-        """None: no service is asked."""
+        """None: there is no service."""
         return
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ class Replicas:
         return max((peak for worker in self.workers if (peak := worker.peak_memory_bytes()) is not None), default=None)
 
     def spent(self) -> None:
-        """None: no service is asked."""
+        """None: there is no service."""
         return
 
     def close(self) -> None:

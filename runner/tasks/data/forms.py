@@ -185,7 +185,7 @@ def _json_lines(stream: BinaryIO, path: Path) -> Iterator[Row]:
 
 
 def _json_hint(said: str, line: bytes, path: Path) -> str | None:
-    """What to do about a line that is not JSON, where that can be told."""
+    """What to do about a line that is not JSON, where that is known."""
     if "byte-order mark" in said:
         return "Save the file as UTF-8 without one."
     if "is not a JSON number" in said:

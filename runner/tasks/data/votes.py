@@ -322,7 +322,7 @@ def _tally(
     for path, hint, answer in _strangers(given, spec, names, counts, textual):
         faults += 1
         name = name_of(answer)
-        # What is no name at all is told once, whatever is in it.
+        # What is no name at all is one fault, whatever is in it.
         shown = describe(answer) if name is None else shorten(repr(name))
         message = (
             f"{describe(answer)[0].upper()}{describe(answer)[1:]} is none of the answers {', '.join(map(repr, names))}."
