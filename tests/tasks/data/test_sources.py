@@ -184,11 +184,13 @@ class _HubHandler(BaseHTTPRequestHandler):
         self.close_connection = True
         if content is None:
             self.send_response(404)
+            self.send_header("Connection", "close")
             self.send_header("X-Error-Code", "EntryNotFound" if path.startswith(beginning) else "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(200)
+        self.send_header("Connection", "close")
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
         self.send_header("Content-Length", str(len(content)))
