@@ -65,7 +65,7 @@ class Results:
         grouped: dict[str, list[str]] = {}
         for name in sorted(self.cards):
             card = self.cards[name]
-            if card["suite"] == suite and card["tasks"][TASK]["elicitation"] == "logprob":
+            if card["suite"] == suite and card["tasks"][TASK]["elicitation"] in (None, "logprob"):
                 grouped.setdefault(SEED.sub("", name), []).append(name)
         return grouped
 

@@ -289,11 +289,11 @@ def main_jobs(experiment: Experiment, rate: float) -> list[Job]:
         for fold in FOLDS
         if f"fold-{fold}" != OUTER
     ]
-    limit = ("--limit", 10) if fast else ()
-    written = base_job(experiment, f"{OUTER}-written", OUTER, "--elicitation", "verbalized", *limit)
+    limit, few = (("--limit", 10), 10) if fast else ((), 100)
+    written = base_job(experiment, f"{OUTER}-written", OUTER, "--elicitation", "verbalized", "--limit", few)
     tracks = [
         base_job(experiment, "released", "full", *limit),
-        base_job(experiment, "sampled", "full", "--elicitation", "sampled", "--limit", 10 if fast else 100),
+        base_job(experiment, "sampled", "full", "--elicitation", "sampled", "--limit", few),
     ]
     whole = [] if fast else [base_job(experiment, "all", "all"), *folds]
     rounds = [round_of(seed) for seed in range(1, experiment.seeds + 1)]
