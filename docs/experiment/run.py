@@ -283,13 +283,13 @@ def main_jobs(experiment: Experiment, rate: float) -> list[Job]:
     def more(seed: int) -> list[Job]:
         return [*jobs("minilm", HEADS, seed), *jobs("smollm2", LORA, seed)]
 
-    tracks = [
+    written = [
         base_job(experiment, f"{OUTER}-written", OUTER, "--elicitation", "verbalized", "--limit", few),
         base_job(experiment, "sampled", "full", "--elicitation", "sampled", "--limit", few),
-        base_job(experiment, "released", "full", *limit),
     ]
+    released = base_job(experiment, "released", "full", *limit)
     if fast:
-        return [*jobs("minilm", HEADS[::3], 1), *jobs("smollm2", LORA[::3], 1), *tracks]
+        return [*jobs("minilm", HEADS[::3], 1), *jobs("smollm2", LORA[::3], 1), *written, released]
     others = [f"fold-{fold}" for fold in FOLDS if f"fold-{fold}" != OUTER]
     folds = [job for kind in ("minilm", "smollm2") for suite in others for job in jobs(kind, LORA[:1], 1, suite)]
     second = [*jobs("minilm", LORA[:2], 2), *jobs("smollm2", LORA[:2], 2)] if experiment.seeds > 1 else []
@@ -300,9 +300,10 @@ def main_jobs(experiment: Experiment, rate: float) -> list[Job]:
         *jobs("minilm", HEADS, 1),
         *jobs("smollm2", LORA[:3], 1),
         *second,
+        *written,
         *whole,
         *jobs("smollm2", LORA[3:], 1),
-        *tracks,
+        released,
         *(job for job in seeds if job.name not in done),
     ]
 
