@@ -93,9 +93,9 @@ fuzz: $(VENV)/.installed-dev  ## random bytes and documents for every reader, MI
 	$(PIP) install --constraint $(LOCK) --editable '.[fuzz]' || echo "no atheris here: without coverage"
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
-mutants: $(VENV)/.installed-dev  ## change the program at random places, run the tests that should notice: SAMPLE=40 for each ROOM, SEED=1
+mutants: $(VENV)/.installed-dev  ## change the program at random places, run the tests that should notice: SAMPLE=40 for each ROOM, SEED=1, REPLAY=1
 	$(PIP) install --constraint $(LOCK) --editable '.[mutants]'
-	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write) $(ROOM)
+	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay) $(if $(WRITE),--write) $(ROOM)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
