@@ -1,11 +1,11 @@
 """Splits of JSON lines, pinned by digest: found, fetched, checked, read and described."""
 
 from runner.tasks.data.check import SplitStatus, check
-from runner.tasks.data.download import RetryPolicy
 from runner.tasks.data.extract import Limits
 from runner.tasks.data.fetch import Fetched, FetchProgress, fetch
 from runner.tasks.data.load import LoadedSplit, Skipped, find_file, load_items
 from runner.tasks.data.locate import default_data_dir, places
+from runner.tasks.data.retry import RetryPolicy
 from runner.tasks.data.stats import SplitStats, Spread, stats
 
 __all__ = [

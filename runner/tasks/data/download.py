@@ -6,12 +6,10 @@ limits, and needs no dependency. A download that breaks off begins anew.
 
 import http.client
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.version import __version__
+from runner.tasks.data.retry import Retryable, RetryPolicy, retry
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there so far, and the bytes in all or None where the server does not say."""
@@ -26,24 +25,6 @@ Progress = Callable[[int, int | None], None]
 _BLOCK = 1 << 17
 _MAX_BYTES = 4 << 30
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long a server is waited for."""
-
-    attempts: int = 6
-    """Maximum of attempts."""
-    wait: float = 0.5
-    """First delay between attempts, in seconds; it doubles."""
-    longest_wait: float = 30.0
-    """Longest delay, in seconds."""
-    timeout: float = 30.0
-    """Seconds of silence that end an attempt."""
-
-
-class _Retryable(Exception):
-    """An attempt failed in a way that the next may not; the argument says how."""
 
 
 def download(
@@ -59,19 +40,10 @@ def download(
     when the server refuses or patience ends. An `OSError` that leaves is about the disk.
     """
     _require_http(url)
-    wait, why = patience.wait, "no attempt was allowed"
-    for attempt in range(patience.attempts):
-        if attempt:
-            retrying(f"{why}; attempt {attempt + 1} of {patience.attempts} in {wait:g} s")
-            time.sleep(wait)
-            wait = min(2 * wait, patience.longest_wait)
-        try:
-            _attempt(url, part, patience.timeout, progress)
-            return
-        except _Retryable as cut:
-            why = str(cut)
-    message = f"{url} could not be fetched in {patience.attempts} attempts; the last one ended so: {why}."
-    raise BackendError(Fault("DATA_DOWNLOAD", message, hint="Run the same command again later."))
+    why = retry(lambda: _attempt(url, part, patience.timeout, progress), patience, retrying)
+    if why is not None:
+        message = f"{url} could not be fetched in {patience.attempts} attempts; the last one ended so: {why}."
+        raise BackendError(Fault("DATA_DOWNLOAD", message, hint="Run the same command again later."))
 
 
 def _require_http(url: str) -> None:
@@ -87,7 +59,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
     headers = {"User-Agent": f"moral-ambiguity-benchmark/{__version__}", "Accept-Encoding": "identity"}
     with closing(_open(url, headers, timeout)) as response:
         if response.status in _MAY_PASS:
-            raise _Retryable(f"the server answered {response.status}")
+            raise Retryable(f"the server answered {response.status}")
         if response.status != 200:
             message = f"{url} cannot be fetched: the server answered {response.status}."
             raise BackendError(Fault("DATA_DOWNLOAD", message))
@@ -102,7 +74,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
                 stream.write(block)
                 progress(have, total)
     if total is not None and have != total:
-        raise _Retryable(f"the connection ended after {have:,} of {total:,} bytes")
+        raise Retryable(f"the connection ended after {have:,} of {total:,} bytes")
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -133,9 +105,9 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             message = f"{url} cannot be fetched: the server's certificate is not trusted ({error.reason})."
             raise BackendError(Fault("DATA_DOWNLOAD", message)) from None
-        raise _Retryable(str(error.reason)) from None
+        raise Retryable(str(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _Retryable(str(error) or type(error).__name__) from None
+        raise Retryable(str(error) or type(error).__name__) from None
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
@@ -143,7 +115,7 @@ def _blocks(response: Any) -> Iterator[bytes]:
         try:
             block = response.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
-            raise _Retryable(str(error) or type(error).__name__) from None
+            raise Retryable(str(error) or type(error).__name__) from None
         if not block:
             return
         yield block

@@ -12,10 +12,11 @@ from filelock import FileLock, Timeout
 from runner.config.cross_checks import is_archive
 from runner.core.benchmark_types import Benchmark, DataFile, Dataset
 from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, UserError
-from runner.tasks.data.download import RetryPolicy, download
+from runner.tasks.data.download import download
 from runner.tasks.data.extract import BadArchive, Limits, extract
 from runner.tasks.data.hub import download_from_hub
 from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
+from runner.tasks.data.retry import RetryPolicy
 from runner.tasks.data.unpack import extract_zip, take_file
 
 FetchProgress = Callable[[str, int, int | None], None]
@@ -157,6 +158,9 @@ def _bring(
         if progress is not None:
             progress(dataset.name, done, total)
 
+    def report_attempt(why: str) -> None:
+        retrying(f"{dataset.name}: {why}")
+
     unchecked = {
         file: target.with_name(f".{target.name}.{secrets.token_hex(4)}.unchecked") for file, target in targets.items()
     }
@@ -167,9 +171,9 @@ def _bring(
         if dataset.url is None:
             refused: Mapping[str, str] = {}
             for file, path in unchecked.items():
-                download_from_hub(dataset.hub or "", dataset.revision or "", file, path)
+                download_from_hub(dataset.hub or "", dataset.revision or "", file, path, patience, report_attempt)
         else:
-            download(dataset.url, part, patience, report, lambda why: retrying(f"{dataset.name}: {why}"))
+            download(dataset.url, part, patience, report, report_attempt)
             refused = _unpack(dataset.url, part, {prefix + file: path for file, path in unchecked.items()}, limits)
         for file, target in targets.items():
             member = prefix + file

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from runner.core.errors import BackendError, InvalidInput
-from runner.tasks.data.download import RetryPolicy, download
+from runner.tasks.data.download import download
+from runner.tasks.data.retry import RetryPolicy
 
 BODY = random.Random(7).randbytes(400_000)
 QUICK = RetryPolicy(attempts=4, wait=0.001, longest_wait=0.002, timeout=5)

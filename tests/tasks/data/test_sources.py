@@ -160,6 +160,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _HubHandler)
         self.files = files
         self.asked: list[str] = []
+        self.failures: list[int | None] = []
+        """What the next requests meet: a status, or None for a connection that is dropped without an answer."""
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -180,6 +182,15 @@ class _HubHandler(BaseHTTPRequestHandler):
         beginning = f"/datasets/owner/name/resolve/{COMMIT}/"
         path = unquote(self.path.partition("?")[0])
         self.server.asked.append(path)
+        if self.server.failures:
+            status = self.server.failures.pop(0)
+            self.close_connection = True
+            if status is not None:
+                self.send_response(status)
+                self.send_header("Connection", "close")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            return
         content = self.server.files.get(path.removeprefix(beginning)) if path.startswith(beginning) else None
         self.close_connection = True
         if content is None:
@@ -272,6 +283,53 @@ def test_what_the_hub_does_not_give_is_said_of_each_dataset(hub: Hub, command: C
     assert {file.name for file in folder.rglob("*") if file.is_file() and not file.name.endswith(".lock")} == {
         "votes.csv"
     }
+
+
+@pytest.fixture
+def hub_dataset(hub: Hub, of_url, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dataset]:
+    """`TABLE` in the Hub's data repository, which is asked in this process."""
+    from huggingface_hub import constants, utils
+
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    utils.close_session()
+    dataset = replace(of_url(""), url=None, hub="owner/name", revision=COMMIT)
+    data = replace(dataset.splits["dev"], file="data/votes.csv")
+    yield replace(dataset, splits={"dev": data})
+    utils.close_session()
+
+
+def test_a_connection_to_the_hub_that_is_dropped_is_made_again(
+    hub: Hub, hub_dataset: Dataset, benchmark_of, task, tmp_path: Path
+) -> None:
+    hub.failures = [None, None]
+    retries: list[str] = []
+    patience = replace(QUICK, attempts=3)
+    (fetched,) = fetch(benchmark_of(hub_dataset), tmp_path, patience=patience, retrying=retries.append)
+    assert fetched.state == "fetched"
+    assert counts(hub_dataset, task, tmp_path) == COUNTS
+    assert len(hub.asked) == 4, "two that were dropped, the description and the content"
+    assert [why.partition("; ")[2] for why in retries] == [f"attempt {n} of 3 in 0.001 s" for n in (2, 3)]
+    assert "disconnected" in retries[0]
+
+
+def test_patience_with_the_hub_ends(hub: Hub, hub_dataset: Dataset, benchmark_of, tmp_path: Path) -> None:
+    hub.failures = [None] * 9
+    code, message = refused(benchmark_of(hub_dataset), tmp_path)
+    assert code == "DATA_HUB"
+    assert f"could not be fetched in {QUICK.attempts} attempts; the last one ended so: " in message
+    assert len(hub.asked) == QUICK.attempts
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_answer_of_the_hub_is_not_asked_for_twice(
+    status: int, hub: Hub, hub_dataset: Dataset, benchmark_of, tmp_path: Path
+) -> None:
+    hub.failures = [status]
+    code, message = refused(benchmark_of(hub_dataset), tmp_path)
+    assert (code, "attempts" in message) == ("DATA_HUB", False)
+    assert len(hub.asked) == 1
 
 
 @pytest.mark.slow
