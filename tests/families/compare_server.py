@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct behind a server that is not ours, beside the causal backend with the same weights.
 
-    python tests/families/compare_server.py --data FILE.jsonl [--prompts 200] [--server-python PYTHON] [--draws 64]
+    python tests/families/compare_server.py --data FILE.jsonl [--server-python PYTHON] [--prompts 200] [--draws 64]
 
 The model's weights are written as a float32 GGUF file and run by llama.cpp: by the server of llama-cpp-python in the
 environment of `--server-python`, or else by llama.cpp's own, which the package xllamacpp carries. The prompts are
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="a released file of Dilemmas; else the sample's are asked")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--server-python", help="an interpreter with llama-cpp-python[server]; else xllamacpp serves")
-    parser.add_argument("--draws", type=int, default=64, help="first tokens drawn of each of eight prompts; 0: none")
+    parser.add_argument("--api", choices=list(_FORMS), action="append", help="by default both")
+    parser.add_argument("--draws", type=int, default=64, help="first tokens drawn of each of four prompts; 0: none")
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()
     torch.set_num_threads(1)
@@ -75,13 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model, tokenizer = load_model(folder, "float32", torch.device("cpu")), load_tokenizer(folder)
     right = True
     with _serving(folder, options.server_python) as url:
-        for api, form in (("completions", "plain"), ("chat", "chat")):
-            with closing(
-                open_service(ServiceRef(url, "tiny", api, _TOLD[api], False, None), None, Access())
-            ) as service:
-                right &= _compare(service, wrap(model, tokenizer, form), api, form, prompts)
+        for api in options.api or _FORMS:
+            ref = ServiceRef(url, "tiny", api, _TOLD[api], False, None, neutral=_NEUTRAL)
+            with closing(open_service(ref, None, Access())) as service:
+                right &= _compare(service, wrap(model, tokenizer, _FORMS[api]), api, prompts)
                 if options.draws:
-                    right &= _draw(service, api, prompts[:8], options.draws)
+                    right &= _draw(service, api, prompts[:4], options.draws)
     return int(not right)
 
 
@@ -94,18 +94,18 @@ def _serving(folder: Path, python: str | None) -> Iterator[str]:
             yield url
 
 
-def _compare(service: Service, causal: Causal, api: str, form: Format, prompts: Sequence[Prompt]) -> bool:
+def _compare(service: Service, causal: Causal, api: str, prompts: Sequence[Prompt]) -> bool:
     started = time.monotonic()
     answers = list(service.predict(prompts))
     seconds = time.monotonic() - started
-    asked = [_as_the_service_asks(prompt) for prompt in prompts] if form == "chat" else list(prompts)
-    computed: list[Prediction] = list(asked and causal.predict(asked))
+    asked = [_as_the_service_asks(prompt) for prompt in prompts] if api == "chat" else list(prompts)
+    computed: list[Prediction] = list(causal.predict(asked))
     scores = [(a.log_scores, b.log_scores) for a, b in zip(answers, computed, strict=True)]
     apart = [abs(x - y) for told, own in scores for x, y in zip(told or (), own or (), strict=True)]
     shares = [abs(_share(told or ()) - _share(own or ())) for told, own in scores]
-    masses = [abs(a.answer_mass - b.answer_mass) for a, b in zip(answers, computed, strict=True)]
+    masses = [abs((a.answer_mass or 0) - (b.answer_mass or 0)) for a, b in zip(answers, computed, strict=True)]
     lengths = sum(a.prompt_tokens != b.prompt_tokens for a, b in zip(answers, computed, strict=True))
-    bounded = sum(len(a.bounded) for a in answers)
+    bounded = sum(len(a.bounded or ()) for a in answers)
     print(
         f"{api}: scores differ by at most {max(apart):.1e}, median {statistics.median(apart):.1e} nats; the probability"
         f" of A by {max(shares):.1e}; the answer mass by {max(masses):.1e}; {bounded} scores are bounds; {lengths}"
