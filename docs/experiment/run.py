@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from keep import trainings, trust
 
 HERE = Path(__file__).resolve().parent

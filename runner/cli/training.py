@@ -30,7 +30,7 @@ def finetune(
     """Train a model from a recipe and write a submission.
 
     Training reads the recipe's training split only. Items that are also scored, by id or by text, are refused. An
-    interrupted training resumes from its last evaluation when you repeat the command.
+    interrupted training resumes from its last checkpoint when you repeat the command.
     """
     from runner.models.local.open import need_libraries
 

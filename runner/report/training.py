@@ -52,30 +52,46 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 
 
 def print_record(record: Mapping[str, Any], folder: Path) -> None:
-    """What a training came to: cross-entropy before and after, and where to go on."""
+    """What a training came to: cross-entropy of the base and of the kept state, and where to go on."""
     console, training, evaluation = screen(), record["training"], record["evaluation"]
     summary = f"step {training['kept_step']:,} of {training['planned']:,} kept"
     early = ", stopped early" if training["stopped_early"] else ""
     console.print(Text.assemble((str(record["name"]), "bold"), f"  {summary}{early}, {training['seconds']:.0f} s"))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("cross-entropy", overflow="fold")
-    for column in ("before", "after", "difference", "prior", "ceiling"):
+    # The first three are of the items asked during training, the others of all.
+    for column in ("before", "after", "difference", "all items", "prior", "ceiling"):
         table.add_column(column, justify="right", no_wrap=True)
     written = {f"{name}, written": task for name, task in (evaluation["verbalized"] or {}).items()}
     for name, task in {**evaluation["tasks"], **written}.items():
-        before, after = record["before"].get(name), task["metrics"]["cross_entropy"]["value"]
+        before, after = record["before"].get(name), record["kept"].get(name)
         table.add_row(
             name,
             number(before),
             Text(number(after), style="bold"),
             "–" if before is None or after is None else signed(after - before),
+            number(task["metrics"]["cross_entropy"]["value"]),
             number(task["baselines"]["prior"].get("cross_entropy", {}).get("value")),
             number(task["ceiling"].get("cross_entropy", {}).get("value")),
         )
     console.print(table)
+    if (line := _warning(training)) is not None:
+        console.print(Text(line, style="yellow"))
     for name in record["leaks"]["not_compared_since_absent"]:
         console.print(Text(f"Not compared with {name}, which is not here.", style="yellow"))
     for name, count in record["leaks"]["dropped"].items():
         if count:
             console.print(Text(f"{name}: {count:,} items left out that are scored.", style="yellow"))
     console.print(Text(f"Evaluate it with: benchmark evaluate {folder / 'submission.yaml'}", style="dim"))
+
+
+def _warning(training: Mapping[str, Any]) -> str | None:
+    """What is to be said of a training that made nothing better; by what the state is chosen."""
+    if training["outcome"] == "better":
+        return None
+    if training["outcome"] == "worse":
+        by = number(training["loss_kept"] - training["loss_before"])
+        return f"The kept state is worse than the base, by {by} nats on the items asked during training."
+    if training["kept_step"] == 0:
+        return "No state was better than the base: step 0 is kept, which answers as the base does."
+    return "The kept state is no better than the base."

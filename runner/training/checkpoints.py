@@ -14,6 +14,8 @@ from runner.core.files import write_whole
 from runner.training.curve import Curve
 
 _COMPLETE = "complete.json"
+# Between two evaluations a kill costs no more than this: an epoch takes hours on a CPU.
+_SECONDS_BETWEEN = 300.0
 
 Observer = Callable[[str, int, int, float | None], None]
 """Told of a stage's name, the steps done and to do, and the last loss in nats."""
@@ -45,8 +47,13 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         self._curve, self._learned, self._observe, self._planned = curve, learned, observe, planned
         self._before = float(state.get("seconds", 0.0))
         self._resumed_at = [*state.get("resumed_at", ()), *([state["step"]] if state else [])]
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
         self._last: float | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint where the last one is some minutes old."""
+        if time.monotonic() - self._saved >= _SECONDS_BETWEEN:
+            control.should_save = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Add a step to the curve, and tell the observer."""
@@ -74,7 +81,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         self._curve.sync()
         facts = {
             "step": state.global_step,
-            "best_step": state.best_global_step or state.global_step,
+            "best_step": state.best_global_step,
             "finished": control.should_training_stop,
             "seconds": self._before + time.monotonic() - self._started,
             "resumed_at": self._resumed_at,
@@ -82,3 +89,4 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]
         }
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         write_whole(folder / _COMPLETE, json.dumps(facts).encode())
+        self._saved = time.monotonic()

@@ -52,7 +52,7 @@ def finetune(recipe_path: Path, settings: Settings, observe: Observer, plot: Plo
 
     Raises `InvalidInput` before any work (LEAK: an item to train on is scored) or once a file of the base has changed
     (BYTES_CHANGED), `BackendError` when the model or device fails, `Interrupted` when stopped: the same call goes on
-    from the last evaluation.
+    from the last checkpoint.
     """
     recipe = load_recipe(recipe_path)
     folder = settings.output_dir / recipe.name
@@ -131,6 +131,7 @@ def _train(
         "leaks": material.leaks,
         "training": {**asdict(trained), "peak_memory_bytes": _peak(device)},
         "before": rows[0]["evaluation"],
+        "kept": next(row["evaluation"] for row in rows if row["step"] == trained.kept_step and "evaluation" in row),
         "evaluation": {"split": recipe.data.evaluate, "tasks": tasks, "verbalized": lines},
         "files": {
             path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
@@ -164,7 +165,7 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise Interrupted(
             Fault(
                 "INTERRUPTED",
-                f"{reason}; what was reached at the last evaluation is kept.",
+                f"{reason}; what was reached at the last checkpoint is kept.",
                 str(folder),
                 hint="Run the same command again to go on from there.",
             )

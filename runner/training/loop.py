@@ -28,6 +28,12 @@ class Trained:
     """Steps planned."""
     kept_step: int
     """Step of the saved state."""
+    loss_before: float
+    """What the state is chosen by, of the base, in nats on the items that are asked during training."""
+    loss_kept: float
+    """The same of the saved state."""
+    outcome: str
+    """`better` or `worse` than the base by these two, or `same`, as where step 0 is kept."""
     stopped_early: bool
     """Whether it ended before the planned steps."""
     seconds: float
@@ -73,7 +79,7 @@ def train(
             observe("before", 0, planned, None)
             curve.add({"step": 0, "evaluation": trainer.evaluation()})
         if not state.get("finished"):
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
+            trainer.start(curve.rows[0]["evaluation"]["selection"], last)
             last = last_checkpoint(folder)
             assert last is not None, "the last step is a checkpoint"
             state = state_of(last)
@@ -81,11 +87,16 @@ def train(
     best = folder / f"checkpoint-{step}"
     trainee.load(best)
     logs = state_of(best)["log_concentrations"]
+    losses = {row["step"]: row["evaluation"]["selection"] for row in curve.rows if "evaluation" in row}
+    before, kept = losses[0], losses[step]
     trainee.model.eval()
     return Trained(
         steps=state["step"],
         planned=planned,
         kept_step=step,
+        loss_before=before,
+        loss_kept=kept,
+        outcome="better" if kept < before else "worse" if kept > before else "same",
         stopped_early=state["step"] < planned,
         seconds=state["seconds"],
         resumed_at=state["resumed_at"],

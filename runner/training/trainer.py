@@ -55,6 +55,23 @@ class LengthGroupedSampler(Sampler[int]):
         return iter(get_length_grouped_indices(self._lengths, self._size, generator=generator))
 
 
+class _BaseIsBest(TrainerCallback):  # type: ignore[misc]
+    """Makes the state before the first step the first checkpoint, and the best one until another is better."""
+
+    def __init__(self, trainer: "BenchmarkTrainer", loss: float) -> None:
+        self._trainer, self._loss = trainer, loss
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save it, or say where it lies: the library takes step 0 for none."""
+        is_first = state.best_metric is None
+        if is_first:
+            state.best_metric, state.best_global_step = self._loss, 0
+        if state.best_global_step == 0:
+            state.best_model_checkpoint = str(Path(args.output_dir) / "checkpoint-0")
+        if is_first:
+            self._trainer.save_checkpoint()
+
+
 class BenchmarkTrainer(Trainer):  # type: ignore[misc]
     """The library's loop with our loss, order of examples, optimiser groups and evaluation."""
 
@@ -121,6 +138,16 @@ class BenchmarkTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = True  # a mean over the step is ours; the library would take one of means
         self._recipe, self._trainee, self._examples, self._learned = recipe, trainee, examples, learned
         self._ask = evaluate
+
+    def start(self, loss: float, checkpoint: Path | None) -> None:
+        """Train to the end from `checkpoint`, or from the base, whose `selection` is `loss`."""
+        self.add_callback(_BaseIsBest(self, loss))
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint of the state as it is."""
+        self._save_checkpoint(self.model, None)
+        self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], int]:
         """The batches of one step, and how many prompts they hold."""

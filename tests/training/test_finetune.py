@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from support.forked import Forked
 from support.recipe_factory import Workshop
 
 from runner.config import load_submission
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.evaluation.validate import check
-from runner.training import objectives, trainer
+from runner.training import checkpoints, objectives, trainer
 from runner.training.curve import rows_of
 from runner.training.finetune import Settings, _device, finetune
 
@@ -58,8 +59,10 @@ def test_the_folder_holds_what_was_done(workshop: Workshop) -> None:
         (False, 0), (True, 1), (True, 2), (True, 3), (False, 3), (True, 4), (True, 5), (True, 6), (False, 6)
     ]  # fmt: skip
     assert record["before"] == rows(folder)[0]["evaluation"]
-    best = min((row for row in rows(folder)[1:] if "evaluation" in row), key=lambda row: row["evaluation"]["selection"])
-    assert record["training"]["kept_step"] == best["step"]
+    best = min((row for row in rows(folder) if "evaluation" in row), key=lambda row: row["evaluation"]["selection"])
+    assert record["training"]["kept_step"] == best["step"] > 0
+    assert record["kept"] == best["evaluation"]
+    assert record["training"]["outcome"] == "better"
     assert record["trained_on"]["dilemmas"] == {
         "split": "train",
         "items": 24,
@@ -116,14 +119,33 @@ def test_a_step_is_a_mean_over_its_prompts_also_where_the_last_batch_is_smaller(
 
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best_state(workshop: Workshop) -> None:
-    # A rate at which nothing is learnt for long: the evaluation rises after the first.
-    training = {"learning_rate": 0.3, "steps": 40}
+    training = {"learning_rate": 0.01, "steps": 40}
     folder, record = workshop.train(training=training, evaluation={"every": 1, "patience": 2})
-    evaluated = [row["evaluation"]["selection"] for row in rows(folder) if "evaluation" in row][1:]
-    best = evaluated.index(min(evaluated)) + 1
+    evaluated = [row["evaluation"]["selection"] for row in rows(folder) if "evaluation" in row]
+    best = evaluated.index(min(evaluated))
     assert record["training"]["stopped_early"]
-    assert record["training"]["kept_step"] == best
+    assert record["training"]["kept_step"] == best > 0
     assert record["training"]["steps"] == best + 2 < 40
+    assert record["training"]["outcome"] == "better"
+
+
+@pytest.mark.slow
+def test_where_nothing_is_learnt_the_base_is_kept(workshop: Workshop) -> None:
+    """At this rate every evaluation is worse; after a stop between them step 0 is still there."""
+    changes: dict[str, Any] = {
+        "training": {"learning_rate": 0.3, "steps": 9},
+        "evaluation": {"every": 1, "patience": 5},
+    }
+    with pytest.raises(_Stopped):
+        workshop.train(observe=stop_at("train", 4), **changes)
+    folder, record = workshop.train(**changes)
+    evaluated = [row["evaluation"]["selection"] for row in rows(folder) if "evaluation" in row]
+    assert min(evaluated) == evaluated[0] == record["training"]["loss_before"] == record["training"]["loss_kept"]
+    assert (record["training"]["kept_step"], record["training"]["outcome"]) == (0, "same")
+    assert (record["training"]["steps"], record["training"]["stopped_early"]) == (5, True)
+    assert record["kept"] == record["before"]
+    adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
+    assert not any(bool(value.any()) for name, value in adapter.items() if "lora_B" in name)
 
 
 @pytest.mark.slow
@@ -131,6 +153,8 @@ def test_the_last_state_can_be_kept(workshop: Workshop) -> None:
     training = {"learning_rate": 0.3, "steps": 6}
     _, record = workshop.train(training=training, evaluation={"every": 1, "keep": "last"})
     assert record["training"]["kept_step"] == 6
+    assert record["training"]["outcome"] == "worse"
+    assert record["training"]["loss_kept"] > record["training"]["loss_before"]
 
 
 @pytest.mark.slow
@@ -207,11 +231,34 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(workshop: Wor
     torn.mkdir()
     (torn / "optimizer.pt").write_bytes(b"half")
     folder, resumed = workshop.train(**changes)
-    assert resumed["training"]["resumed_at"] == [3, 12]
+    assert resumed["training"]["resumed_at"] == [0, 3, 12]
     for name in ("loss.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     assert resumed["evaluation"] == record["evaluation"]
     assert resumed["training"]["concentrations"] == record["training"]["concentrations"]
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_before_its_first_evaluation(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {
+        "method": {"dropout": 0.1},
+        "training": {"steps": 8, "gradient_accumulation": 2},
+        "evaluation": {"every": 8},
+    }
+    whole, _ = workshop.train(out="whole", **changes)
+    stages: list[tuple[str, int]] = []
+    with pytest.raises(_Stopped):
+        workshop.train(observe=stop_at("train", 1), **changes)
+    monkeypatch.setattr(checkpoints, "_SECONDS_BETWEEN", 0.0)
+    with pytest.raises(_Stopped):
+        workshop.train(observe=lambda *what: [stages.append(what[:2]), stop_at("train", 5)(*what)], **changes)
+    assert ("before", 0) not in stages  # the base was asked once
+    folder, record = workshop.train(**changes)
+    assert record["training"]["resumed_at"] == [0, 4]
+    for name in ("loss.jsonl", "adapter/adapter_model.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 @pytest.mark.slow
