@@ -193,9 +193,12 @@ def _seconds(number: int, before: _Run | None) -> Amount:
 def _memory(submission: Submission, dtype: str | None, before: _Run | None) -> Amount:
     if submission.service is not None:
         return Amount(None, "the service's memory is its own")
-    measured = None if before is None else before.timing.get("peak_device_memory_bytes")
-    if before is not None and measured:
-        return Amount(measured, f"most on the device in the run {before.name}")
+    for name, where in (
+        ("peak_device_memory_bytes", "on the device"),
+        ("peak_memory_bytes", "in this machine's memory"),
+    ):
+        if before is not None and (measured := before.timing.get(name)):
+            return Amount(measured, f"most {where} in the run {before.name}")
     if submission.model.path is None:
         return Amount(None, "the weights are not in a folder on this machine")
     weights = sum(file.stat().st_size for file in Path(submission.model.path).glob("*.safetensors"))
