@@ -1,10 +1,10 @@
-"""The process of a model as a fork of this one, which has its libraries already, instead of an interpreter of its own.
+"""The process of a model as a fork of this one, which has its libraries already.
 
-All of `runner.models.worker.process` but the start: the same pipes, folder, environment, protections and limits. What an
-attack could read of the process that it forks from is not what a run would show it, so tests of what is out of reach
-start the true one.
+All of `runner.models.worker.process` but the start: the same pipes, folder, environment, protections and limits. An
+attack could read other things here than in a run, so tests of what lies in the environment start the true process.
 """
 
+import contextlib
 import faulthandler
 import importlib
 import os
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -72,17 +73,15 @@ def _serve(
         os.chdir(cwd)
         for number, handle in enumerate(pipes):
             os.dup2(handle, number, inheritable=True)
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2 and int(name) not in kept:
-                try:
-                    os.close(int(name))
-                except OSError:
-                    pass  # the folder itself
+        for handle in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+            if handle > 2 and handle not in kept:
+                with contextlib.suppress(OSError):  # the folder's own is closed by now
+                    os.close(handle)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(env)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
         faulthandler.enable(2)
         module, function = entry.split(":")
         getattr(importlib.import_module(module), function)(parent)
