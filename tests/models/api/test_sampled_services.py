@@ -219,7 +219,10 @@ def test_a_dry_run_says_what_a_run_would_take_and_asks_nobody(
     assert local["input_tokens"]["source"] == "counted by the submission's own tokenizer"
     assert local["cost"]["value"] is None
     assert local["memory_bytes"]["value"] > 0
-    assert "the weights alone" in local["memory_bytes"]["source"]
+    source = local["memory_bytes"]["source"]
+    # Keys and values: two of 2 layers, 2 heads, 16 numbers, 4 bytes; logits: 2,048 numbers of 4 bytes.
+    assert "the weights alone, in float32; on top come 0.5 KiB of keys and values for each token of a batch" in source
+    assert "8.0 KiB of logits for each place" in source
 
 
 @pytest.mark.slow
