@@ -8,7 +8,7 @@ from runner.core.benchmark_types import Benchmark
 RELEASED: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("moral-ambiguity", "1.0.0"): "sha256:90a34f1c9c352cce836338657380b31f3b5c7e587ae98d2a2890eedb7d339308",
-        ("moral-ambiguity", "2.0.0"): "sha256:09c7060ee0a4ac11592eb9084132c595c73ee7472309b592589d2fa12ea38b93",
+        ("moral-ambiguity", "2.0.0"): "sha256:00a4e6f113c9a85849dd04d639501f4ed9381232a5db926e96a67bba32aba2df",
     }
 )
 

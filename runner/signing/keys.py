@@ -193,7 +193,7 @@ def own_public_key(key: Path, passphrase: Callable[[], str]) -> PublicKey:
         hint = "Delete it: it is made again from the private key."
         raise InvalidInput(Fault("KEY_PERMISSIONS", message, file=str(path), hint=hint))
     try:
-        public_key = load_pem_public_key(pem)
+        public_key = load_pem_public_key(pem) if len(pem) <= _MAX_PUBLIC_BYTES else None
     except (ValueError, UnsupportedAlgorithm):
         public_key = None
     if not isinstance(public_key, Ed25519PublicKey):

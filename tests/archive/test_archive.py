@@ -20,8 +20,8 @@ from support.card_factory import People, keyring_document, keyring_of, maker
 from runner.archive import index, objects
 from runner.archive.add import add
 from runner.archive.check import Checked, check
-from runner.archive.get import get
-from runner.archive.heads import HEAD_TYPE, checkpoint_name
+from runner.archive.get import find, get
+from runner.archive.heads import HEAD_TYPE, checkpoint_name, read_checkpoints
 from runner.archive.index import Appender, name_of, read_index
 from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store, open_store
@@ -29,7 +29,10 @@ from runner.core.canonical import sha256_bytes, sha256_file
 from runner.core.errors import BackendError, InvalidInput, OutputError, VerificationError
 from runner.scorecard import filenames
 from runner.scorecard.verify import verify
+from runner.signing import dsse
 from runner.signing.keyring import parse_keyring
+from runner.signing.keys import keyid
+from runner.signing.sign import PREDICATE_TYPE
 
 Make = Callable[..., Path]
 
@@ -70,9 +73,12 @@ def filled(store: Store, template: Path) -> Store:
 
 
 def test_a_sound_archive_is_whole(filled: Store, people: People) -> None:
-    found = check(filled, people.keyring)
-    assert found.faults == ()
-    assert (found.entries, found.cards) == (5, 5)
+    seen: list[tuple[int, int]] = []
+    found = check(filled, people.keyring, observe=lambda done, total: seen.append((done, total)))
+    assert (found.faults, found.notes) == ((), ())
+    # Each has predictions, and they share an environment and a benchmark.
+    assert (found.entries, found.cards, found.objects) == (5, 5, 5 + 3)
+    assert seen == [(done, 5) for done in range(1, 6)]
     assert found.signed is not None
     assert found.signed.sequence == 5
     assert found.head == sha256_file(filled.folder / name_of(5))  # type: ignore[operator]
@@ -277,7 +283,26 @@ def test_an_edited_last_entry_is_found_though_nothing_follows_it(filled: Store, 
 @pytest.mark.parametrize("data", [b"", b"[]\n", b"{}\n", b"nonsense", b'{"schema_version":"1"}'])
 def test_an_unreadable_entry_is_named(filled: Store, people: People, data: bytes) -> None:
     (Path(filled.address) / name_of(2)).write_bytes(data)
-    assert {"ARCHIVE_ENTRY", "ARCHIVE_CHAIN"} <= codes(check(filled, people.keyring))
+    found = check(filled, people.keyring)
+    assert {"ARCHIVE_ENTRY", "ARCHIVE_CHAIN"} <= codes(found)
+    files = {(fault.code, fault.file) for fault in found.faults}
+    assert ("ARCHIVE_ENTRY", filled.place(name_of(2))) in files
+    assert ("ARCHIVE_CHAIN", filled.place(name_of(3))) in files
+
+
+def test_a_file_among_the_entries_that_is_none_is_named(filled: Store) -> None:
+    for name in ("index/0000/00000000.json", "index/0001/00000002.json", "index/0000/6.json"):
+        filled.create(name, b"{}")
+        (fault,) = read_index(filled).faults
+        assert (fault.code, fault.file) == ("ARCHIVE_ENTRY", filled.place(name))
+        (Path(filled.address) / name).unlink()
+
+
+def test_an_object_that_no_entry_names_is_noted(filled: Store, people: People) -> None:
+    filled.create("environments/00/other.json", b"{}")
+    found = check(filled, people.keyring)
+    assert found.faults == ()
+    assert found.notes == ("1 files that no entry names, the first environments/00/other.json.",)
 
 
 def test_a_truncated_index_is_found_by_the_signed_head_and_nothing_is_added_to_it(
@@ -381,6 +406,65 @@ def test_a_signed_card_is_no_head(filled: Store, make: Make, people: People) -> 
     assert codes(check(filled, people.keyring)) == {"HEAD_FORMAT"}
 
 
+def _signed_head(people: People, payload: bytes) -> bytes:
+    signature = people.maintainer.sign(dsse.pae(dsse.PAYLOAD_TYPE, payload))
+    return dsse.write(dsse.Envelope(payload, signature, keyid(people.maintainer)))
+
+
+def _head(**changed: Any) -> bytes:
+    predicate = {"sequence": 4, "entry": "0" * 64, "signed_at": "2026-11-01T00:00:00Z"} | changed
+    return json.dumps({"predicateType": HEAD_TYPE, "predicate": predicate}).encode()
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"no JSON", "the signed bytes:"),
+        (b"[]", "is not a statement of the type"),
+        (_head().replace(HEAD_TYPE.encode(), b"another"), "is not a statement of the type"),
+        (json.dumps({"predicateType": HEAD_TYPE}).encode(), "does not say which entry"),
+        (_head(sequence=0), "does not say which entry"),
+        (_head(sequence="4"), "does not say which entry"),
+        (_head(entry=None), "does not say which entry"),
+        (_head(signed_at=None), "does not say which entry"),
+        (_head(sequence=3), "is about entry 3"),
+    ],
+)
+def test_a_head_of_another_form_does_not_count(filled: Store, people: People, payload: bytes, message: str) -> None:
+    filled.create(checkpoint_name(4), _signed_head(people, payload))
+    heads, (fault,) = read_checkpoints(filled, people.keyring)
+    assert [head.sequence for head in heads] == [5]
+    assert (fault.code, fault.file) == ("HEAD_FORMAT", filled.place(checkpoint_name(4)))
+    assert message in fault.message
+
+
+@pytest.mark.parametrize(
+    ("window", "counts"),
+    [
+        ({"not_before": "2026-11-01T00:00:00Z"}, True),
+        ({"not_before": "2026-11-01T00:00:01Z"}, False),
+        ({"not_after": "2026-11-01T00:00:00Z"}, True),
+        ({"not_after": "2026-10-31T23:59:59Z"}, False),
+        ({"revoked": {"at": "2027-01-01T00:00:00Z", "reason": "stolen", "honour_digests": []}}, False),
+        ({"predicate_types": [PREDICATE_TYPE]}, False),
+    ],
+)
+def test_a_head_counts_by_what_its_key_may_sign_and_when(
+    filled: Store, people: People, window: dict[str, Any], counts: bool
+) -> None:
+    entry = read_index(filled).digests[4]
+    (Path(filled.address) / checkpoint_name(5)).unlink()
+    filled.create(checkpoint_name(4), _signed_head(people, _head(entry=entry)))
+    heads, faults = read_checkpoints(filled, keyring_of(*people.entries[:2], people.entries[2] | window))
+    assert [(head.sequence, head.entry) for head in heads] == [(4, entry)] * counts
+    assert [fault.code for fault in faults] == ["HEAD_UNTRUSTED"] * (not counts)
+
+
+def test_a_time_of_signing_that_is_none_does_not_count(filled: Store, people: People) -> None:
+    filled.create(checkpoint_name(4), _signed_head(people, _head(signed_at="last week")))
+    assert [fault.code for fault in read_checkpoints(filled, people.keyring)[1]] == ["HEAD_UNTRUSTED"]
+
+
 def test_a_head_moved_to_another_entry_is_found(filled: Store, people: People) -> None:
     place = Path(filled.address)
     (place / checkpoint_name(5)).rename(place / checkpoint_name(3))
@@ -451,6 +535,36 @@ def test_damage_is_told_before_anything_is_written(filled: Store, people: People
     assert not (tmp_path / "back").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_not_there_by_half(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def full(path: Path, content: bytes) -> None:
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        path.write_bytes(content)
+
+    monkeypatch.setattr("runner.archive.get.write_whole", full)
+    with pytest.raises(OutputError, match="No space left") as refused:
+        get(filled, "model 0", tmp_path / "back")
+    assert [(fault.code, fault.file) for fault in refused.value.faults] == [
+        ("OUTPUT_UNWRITABLE", str(tmp_path / "back"))
+    ]
+    assert list((tmp_path / "back").iterdir()) == []
+
+
+def test_a_card_is_found_by_eight_digits_of_its_digest_or_more(filled: Store, tmp_path: Path) -> None:
+    entries = read_index(filled)
+    card = entries.entries[1].card
+    for reference in (card, card[:8], f"sha256:{card[:12]}", "model 1"):
+        assert find(entries, reference, "here") == card
+    for reference in (card[:7], f"sha256:{card[:7]}", card[1:], card.upper(), f"{card}0"):
+        with pytest.raises(InvalidInput, match="ARCHIVE_UNKNOWN"):
+            find(entries, reference, "here")
+
+
 # --- writers at the same time, and stores --------------------------------------------------------------------------
 
 
@@ -514,6 +628,28 @@ def test_a_lost_answer_is_not_a_second_entry(store: Store, make: Make, people: P
     end._store = Forgetful()  # type: ignore[assignment]
     assert end.append("0" * 64, entry.files, entry.summary, recomputed=False) is not None
     assert len(read_index(store).entries) == 2
+
+
+def test_a_writer_that_others_always_overtake_gives_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = Appender(index.begun(store))
+    tried = []
+
+    class Busy:
+        address = store.address
+
+        def create(self, name: str, data: bytes) -> bool:
+            tried.append(name)
+            return False
+
+        def read(self, name: str) -> bytes:
+            return b"somebody else's, and damaged"
+
+    end._store = Busy()  # type: ignore[assignment]
+    monkeypatch.setattr(index, "_MOST_CONFLICTS", 3)
+    with pytest.raises(OutputError) as refused:
+        end.append("0" * 64, {}, {}, recomputed=False)
+    assert [(fault.code, fault.file) for fault in refused.value.faults] == [("ARCHIVE_UNWRITABLE", store.address)]
+    assert tried == [name_of(1), name_of(2), name_of(3)]
 
 
 @pytest.fixture
@@ -601,7 +737,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(store: Store, monkeypatch: 
     assert list(Path(store.address).rglob("*.*")) == []
 
 
-@pytest.mark.parametrize("address", ["nonsense://x", "memory://a::file://b"])
+@pytest.mark.parametrize("address", ["nonsense://x", "memory://a::file://b", "a::b"])
 def test_an_unknown_address_is_told(address: str) -> None:
     with pytest.raises(InvalidInput, match="ARCHIVE_ADDRESS"):
         open_store(address)
@@ -615,8 +751,11 @@ def test_where_there_is_no_archive_none_is_made(store: Store, people: People) ->
 
 def test_an_archive_of_another_format_is_not_guessed_at(store: Store, people: People) -> None:
     store.create("archive.json", b'{"format":"moral-ambiguity-archive","version":"2"}\n')
-    with pytest.raises(InvalidInput, match="ARCHIVE_FORMAT"):
+    with pytest.raises(InvalidInput) as refused:
         check(store, people.keyring)
+    assert [(fault.code, fault.file) for fault in refused.value.faults] == [
+        ("ARCHIVE_FORMAT", store.place("archive.json"))
+    ]
 
 
 # --- entries -------------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 Every change that no test noticed is printed. Those that are the same program are listed in equal.json, with why.
 mutmut makes the changes, finds the tests that run a changed function, and runs those in a fork. A seed draws the
 sample. What people read is left alone: a change of a text with spaces, of an annotation or of a docstring is no mutant.
+With REPLAY=1 only those that the last run left unnoticed are tried again, after a test was written for them.
 Exit code 1: fewer than nine of ten were noticed.
 """
 
 import argparse
 import ast
 import difflib
+import hashlib
 import itertools
 import json
 import os
@@ -19,12 +21,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mutmut.configuration import reset_config
-from mutmut.mutation.file_mutation import MutatedFile, mutate_file_contents
-from mutmut.utils.format_utils import get_mutant_name
+from mutmut.mutation.data import MutantLineSpans, SourceFileMutationData
+from mutmut.stats import status_by_exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "results" / "mutants"
@@ -51,7 +54,14 @@ ROOMS = {
     "core": Room(("runner/core/*.py",), ("tests/core",)),
     "archive": Room(
         ("runner/archive/*.py", "runner/archive/leaderboard/*.py"),
-        ("tests/archive/test_archive.py", "tests/archive/test_objects_bounds.py", "tests/archive/leaderboard"),
+        (
+            *(
+                "tests/archive/test_archive.py",
+                "tests/archive/test_archive_text.py",
+                "tests/archive/test_archive_store.py",
+            ),
+            *("tests/archive/test_objects_bounds.py", "tests/archive/leaderboard"),
+        ),
     ),
     "journal": Room(("runner/evaluation/journal.py",), ("tests/evaluation/test_journal.py",)),
 }
@@ -87,6 +97,8 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=40, help="mutants of each room; 0: all (hours)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--again", action="store_true", help="keep the mutants and the map of tests of the last run")
+    parser.add_argument("--replay", action="store_true", help="only what the last run left unnoticed; implies --again")
     parser.add_argument("--write", action="store_true", help=f"write the rooms' rows into {PAGE.name}")
     parser.add_argument("rooms", nargs="*", help=", ".join(ROOMS))
     given = parser.parse_args()
@@ -94,19 +106,27 @@ def main() -> int:
     rows = []
     for name in given.rooms or list(ROOMS):
         started = time.monotonic()
-        prepare(name, ROOMS[name])
-        drawn = list(itertools.islice(draw_mutants(ROOMS[name], given.seed), given.sample or None))
+        prepare(name, ROOMS[name], again=given.again or given.replay)
+        if given.replay:
+            made, drawn = read_unnoticed(ROOMS[name])
+        else:
+            drawn = list(itertools.islice(draw_mutants(ROOMS[name], given.seed), given.sample or None))
+            made = len(drawn)
         codes = run_mutants([mutant.name for mutant in drawn], given.processes)
         unnoticed = [mutant for mutant in drawn if codes[mutant.name] in UNNOTICED]
+        write_unnoticed(ROOMS[name], made, unnoticed)
         same = [mutant for mutant in unnoticed if mutant.key in equal]
+        for mutant in drawn:
+            if status_by_exit_code[codes[mutant.name]] == "timeout":
+                print(f"\n{mutant.name}: noticed by its time alone\n{mutant.diff}")
         for mutant in unnoticed:
             why = equal.get(mutant.key)
             print(f"\n{mutant.name}: {UNNOTICED[codes[mutant.name]]}{f'; the same program: {why}' if why else ''}")
             print(f"{mutant.diff}\n{json.dumps(mutant.key, ensure_ascii=False)}")
         row = {
             "room": name,
-            "made": len(drawn),
-            "noticed": len(drawn) - len(unnoticed),
+            "made": made,
+            "noticed": made - len(unnoticed),
             "same program": len(same),
             "not noticed": len(unnoticed) - len(same),
         }
@@ -124,24 +144,61 @@ UNNOTICED = {0: "every test passes", 5: "no test runs it", 33: "no test runs it"
 
 def draw_mutants(room: Room, seed: int) -> Iterator[Mutant]:
     """The room's mutants in a random order that the seed gives, without those that change words only."""
+    from mutmut.__main__ import create_mutants_for_file  # here, since it reads the settings of the present folder
+
     possible = []
-    for pattern in room.sources:
-        for path in sorted(ROOT.glob(pattern)):
-            file = str(path.relative_to(ROOT))
-            made = mutate_file_contents(file, path.read_text(encoding="utf-8"))
-            possible += [(file, made, name) for name in made.mutant_names]
+    for file in _sources(room):
+        output = Path("mutants", file)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if (error := create_mutants_for_file(Path(file), output).error) is not None:
+            raise error
+        data = SourceFileMutationData(path=file)
+        data.load()
+        functions = _functions(file, output.read_text(encoding="utf-8"))
+        possible += [(file, functions, name) for name in data.exit_code_by_key]
     random.Random(seed).shuffle(possible)
-    for file, made, name in possible:
-        function = name.rpartition("__mutmut_")[0]
-        before = _text(made, f"{function}__mutmut_orig").replace(f"{function}__mutmut_orig", function)
-        after = _text(made, name).replace(name, function)
+    for file, functions, name in possible:
+        mutated = name.rpartition(".")[2]
+        function = mutated.rpartition("__mutmut_")[0]
+        before = functions[f"{function}__mutmut_orig"].replace(f"{function}__mutmut_orig", function)
+        after = functions[mutated].replace(mutated, function)
         if _without_words(before) != _without_words(after):
-            yield Mutant(get_mutant_name(Path(file), name), file, before, after)
+            yield Mutant(name, file, before, after)
 
 
-def _text(made: MutatedFile, function: str) -> str:
-    span = made.line_span_by_function_name[function]
-    return "".join(made.code.splitlines(keepends=True)[span.start - 1 : span.end]).lstrip("\n")
+def _sources(room: Room) -> list[str]:
+    return [str(path.relative_to(ROOT)) for pattern in room.sources for path in sorted(ROOT.glob(pattern))]
+
+
+def _functions(file: str, code: str) -> dict[str, str]:
+    """Every function of a file that mutmut wrote, as it is and changed, by its name there."""
+    spans = MutantLineSpans.load(file)
+    if spans is None:
+        raise SystemExit(f"mutmut wrote no list of lines for {file}")
+    lines = code.splitlines(keepends=True)
+    named = spans.span_by_function_name.items()
+    return {name: "".join(lines[span.start - 1 : span.end]).lstrip("\n") for name, span in named}
+
+
+LAST = Path("unnoticed.json")
+
+
+def write_unnoticed(room: Room, made: int, unnoticed: list[Mutant]) -> None:
+    """Keep what a replay tries again, in the room's folder."""
+    last = {"made": made, "sources": _digests(room), "unnoticed": [asdict(mutant) for mutant in unnoticed]}
+    LAST.write_text(json.dumps(last, indent=1), encoding="utf-8")
+
+
+def read_unnoticed(room: Room) -> tuple[int, list[Mutant]]:
+    """How many the last run made, and those that it left unnoticed: of the very same sources only."""
+    last: dict[str, Any] = json.loads(LAST.read_text(encoding="utf-8"))
+    if last["sources"] != _digests(room):
+        raise SystemExit("The room's sources are not those of the last run: run it whole.")
+    return last["made"], [Mutant(**mutant) for mutant in last["unnoticed"]]
+
+
+def _digests(room: Room) -> dict[str, str]:
+    return {file: hashlib.sha256(ROOT.joinpath(file).read_bytes()).hexdigest() for file in _sources(room)}
 
 
 class _Words(ast.NodeTransformer):
@@ -172,13 +229,14 @@ def _without_words(source: str) -> str:
     return ast.dump(_Words().visit(ast.parse(source if source[0] != " " else f"class _:\n{source}")))
 
 
-def prepare(name: str, room: Room) -> None:
+def prepare(name: str, room: Room, *, again: bool) -> None:
     """Enter a folder of the room's own, with the settings that mutmut reads there; it copies what stands there."""
     work = WORK / name
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    for each in ("runner", "tests", *BESIDE):
-        work.joinpath(each).symlink_to(ROOT / each)
+    shutil.rmtree(work / "mutants" / "tests" if again else work, ignore_errors=True)
+    if not work.is_dir():
+        work.mkdir(parents=True)
+        for each in ("runner", "tests", *BESIDE):
+            work.joinpath(each).symlink_to(ROOT / each)
     work.joinpath("pyproject.toml").write_text(_settings(room), encoding="utf-8")
     os.chdir(work)
     reset_config()

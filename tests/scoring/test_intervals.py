@@ -12,8 +12,10 @@ from runner.scoring.dependence import dependence
 from runner.scoring.intervals import (
     bca_interval,
     bootstrap_means,
+    error_of_drawing,
     percentile_interval,
     resample_weights,
+    second_stage,
     standard_error,
 )
 
@@ -139,3 +141,44 @@ def test_the_acceleration_is_that_of_the_jackknife_with_its_sign(mirrored):
         shifted = bias + ndtri(share)
         ends.append(np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted))))
     assert np.array(bca_interval(losses, draws, 0.95)) == pytest.approx(np.array(ends))
+
+
+def test_each_metric_has_the_interval_that_it_has_alone():
+    losses = np.random.default_rng(8).lognormal(0, 1, (40, 3)) * [1.0, 10.0, -1.0]
+    draws = bootstrap_means(losses, 400, seed=1)
+    together = bca_interval(losses, draws, 0.9)
+    for metric in range(3):
+        alone = bca_interval(losses[:, metric], draws[:, metric], 0.9)
+        assert np.array(together)[:, metric] == pytest.approx(np.array(alone))
+
+
+def test_drawing_answers_again_widens_by_its_own_error_and_moves_nothing():
+    """Answers of known spread, other on every item: the mean over the items then has Σσ² / n² of variance."""
+    generator = np.random.default_rng(4)
+    spread = generator.uniform(0.1, 2.0, (30, 1))
+    redrawn = generator.normal(5.0, 1.0, (30, 1)) + spread * generator.normal(size=(400, 30, 1))
+    truth = np.sqrt((spread**2).sum()) / 30
+    assert error_of_drawing(redrawn) == pytest.approx([truth], rel=0.05)
+    changes = second_stage(redrawn, 6000, seed=1)
+    assert changes.shape == (6000, 1)
+    assert changes.std(axis=0) == pytest.approx([truth], rel=0.05)
+    assert abs(changes.mean()) < 4 * truth / np.sqrt(6000)
+
+
+@given(st.integers(0, 1000))
+def test_few_times_scatter_as_many_would_and_metrics_share_them(seed):
+    redrawn = np.random.default_rng(seed).normal(size=(3, 50, 1))
+    both = np.concatenate([redrawn, 7 - 2 * redrawn], axis=2)
+    changes = second_stage(both, 40, seed)
+    assert changes[:, 1] == pytest.approx(-2 * changes[:, 0])
+    # Each item takes one of three values; the spread of three is made as wide as that of the population is estimated.
+    assert second_stage(both, 4000, seed).std(axis=0) == pytest.approx(error_of_drawing(both), rel=0.1)
+
+
+def test_the_second_stage_fills_every_draw_in_blocks_of_any_size(monkeypatch):
+    redrawn = np.random.default_rng(0).random((4, 37, 2))
+    monkeypatch.setattr(intervals, "_BLOCK", 37 * 7)
+    changes = second_stage(redrawn, 3000, seed=5)
+    for part in np.split(changes, 10):
+        assert part.std(axis=0) == pytest.approx(error_of_drawing(redrawn), rel=0.2)
+    assert len(np.unique(changes[:, 0])) > 2900

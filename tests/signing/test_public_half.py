@@ -77,3 +77,13 @@ def test_a_public_half_that_others_can_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         keys.own_public_key(tmp_path / "key.pem", never)
     assert [fault.code for fault in caught.value.faults] == ["KEY_PERMISSIONS"]
+
+
+def test_a_public_half_of_four_kilobytes_is_read_and_no_larger_one(tmp_path: Path) -> None:
+    made = keys.new_key(tmp_path / "key.pem")
+    half, pem = keys.public_half_path(tmp_path / "key.pem"), keys.public_pem(made).encode()
+    half.write_bytes(pem + b"#" * (4096 - len(pem)))
+    assert keys.keyid(keys.own_public_key(tmp_path / "key.pem", never)) == keys.keyid(made)
+    half.write_bytes(pem + b"#" * (4097 - len(pem)))
+    with pytest.raises(InvalidInput, match="KEY_FORMAT"):
+        keys.own_public_key(tmp_path / "key.pem", never)

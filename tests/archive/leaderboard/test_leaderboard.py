@@ -5,8 +5,9 @@ import io
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,21 @@ from support.card_factory import Json, People, keyring_of
 from runner.archive.add import add
 from runner.archive.index import name_of, read_index
 from runner.archive.leaderboard import Group, Leaderboard, formats, leaderboard
+from runner.archive.leaderboard.candidates import candidates
 from runner.archive.leaderboard.formats import csv_text, markdown_text, plain, render
+from runner.archive.leaderboard.losses import rebuild
 from runner.archive.leaderboard.ranking import standings
-from runner.archive.objects import CARD
+from runner.archive.objects import CARD, FILES
 from runner.archive.store import Store, open_store
 from runner.core import resources
-from runner.core.canonical import sha256_file
+from runner.core.canonical import manifest_digest, sha256_bytes, sha256_file
 from runner.evaluation.baselines import write_baseline
+from runner.evaluation.run_dir import write_card
 from runner.evaluation.score import score_file
+from runner.scorecard import filenames
 from runner.scoring.intervals import bootstrap_means
 from runner.tasks.predictions import read, to_line
-from runner.tasks.selection import RunConfig
+from runner.tasks.selection import RunConfig, select
 
 Make = Callable[..., Path]
 
@@ -80,11 +85,17 @@ def test_a_limited_run_and_the_sample_are_never_ranked(store: Store, make: Make,
         card.update(suite="sample", comparable=False, not_comparable=["suite 'sample' is for trying things"])
 
     add(store, [make("limited", 0.1, edit=limit), make("sample", 0.2, edit=sample), make("whole")], people.keyring)
-    board = leaderboard(store, people.keyring)
+    seen: list[tuple[str, int, int]] = []
+    board = leaderboard(store, people.keyring, observe=lambda *told: seen.append(told))
+    assert seen == [("read", done, 3) for done in (1, 2, 3)]
     assert [ranked(group) for group in board.groups] == [[(1, "whole")]]
     assert [(one.kind, one.name, one.reasons) for one in board.apart] == [
         ("not comparable", "limited", ("limited to 10 items",)),
         ("not comparable", "sample", ("suite 'sample' is for trying things",)),
+    ]
+    entries = read_index(store).entries[:2]
+    assert [(one.card, one.submission, one.tasks) for one in board.apart] == [
+        (entry.card, entry.summary["submission"], ("dilemmas",)) for entry in entries
     ]
 
 
@@ -153,6 +164,28 @@ def test_what_differs_in_what_was_measured_is_in_another_group(store: Store, mak
     assert sorted(ranked(group)[0][1] for group in groups) == ["fewer", "one order", "other prompt", "plain"]
 
 
+def test_cards_with_another_system_prompt_rank_apart(store: Store, make: Make, people: People) -> None:
+    """Each prompt has a board of its own, and so have cards without one; the board says which prompt."""
+    asked = {"none": None, "kind": "You are kind.", "kind too": "You are kind.", "strict": "You are strict."}
+
+    def with_system(prompt: str | None) -> Callable[[Json], None]:
+        def edit(card: Json) -> None:
+            if prompt is not None:
+                card["submission"]["model"]["system_prompt"] = prompt
+
+        return edit
+
+    cards = [make(name, 0.5 + 0.01 * at, edit=with_system(asked[name])) for at, name in enumerate(asked)]
+    add(store, cards, people.keyring)
+    board = leaderboard(store, people.keyring)
+    assert {group.measures.system_prompt: ranked(group) for group in board.groups} == {
+        None: [(1, "none")],
+        "You are kind.": [(1, "kind"), (2, "kind too")],
+        "You are strict.": [(1, "strict")],
+    }
+    assert render(board, "rich").count("system prompt: You are ") == 2
+
+
 def test_task_and_split_choose(store: Store, make: Make, people: People) -> None:
     add(store, [make("one")], people.keyring)
     assert len(leaderboard(store, people.keyring, task="dilemmas", split="test").groups) == 1
@@ -168,7 +201,10 @@ def test_predictions_from_a_file_are_marked_and_stand_beside_the_models(
     models, files = leaderboard(store, people.keyring).groups
     assert ranked(models) == [(1, "model"), (2, "from a file")]
     assert [row.kind for row in models.sections[0].rows] == ["model", "file"]
-    assert [(one.name, one.kind) for one in models.references if one.card] == [("panel", "file")]
+    (file,) = [one for one in models.references if one.card]
+    assert (file.name, file.kind, file.value, file.card) == ("panel", "file", 0.55, read_index(store).entries[1].card)
+    assert (file.lower, file.upper) == pytest.approx((0.54, 0.56))
+    assert file.skill == files.sections[0].rows[0].skill
     assert files.measures.prompts is None
     assert ranked(files) == [(1, "panel")]
 
@@ -513,8 +549,6 @@ def test_a_number_that_its_predictions_do_not_give_is_refused(
 ) -> None:
     """A trusted lab signs a better number than its own rows give; everything else of the card is sound."""
     from runner.archive.get import get
-    from runner.evaluation.run_dir import write_card
-    from runner.scorecard import filenames
 
     store, cards, data = dilemmas
     folder = get(store, cards["half"], tmp_path)
@@ -536,6 +570,107 @@ def test_without_the_data_the_ranks_stand_on_the_cards(dilemmas: Any, people: Pe
     (group,) = leaderboard(store, people.keyring, data_dir=tmp_path).groups
     assert not any(row.paired for row in group.sections[0].rows)
     assert any("Not rebuilt" in note for note in group.notes)
+
+
+@dataclass(frozen=True)
+class OnTheSample:
+    """Cards of the sample's own rows, and what each row of the predictions loses."""
+
+    store: Store
+    losses: dict[str, Any]
+    """By the name of the submission: (items,) cross-entropies."""
+
+
+@pytest.fixture(scope="module")
+def sampled(real_run: Any, people: People, tmp_path_factory: pytest.TempPathFactory) -> OnTheSample:
+    """Uniform; a guess of chance; and as if of others: one without rows, and one with a better number than its rows."""
+    folder = tmp_path_factory.mktemp("sampled")
+    choice = RunConfig(resources.benchmark_file(), "sample", tasks=("dilemmas",))
+    _, uniform = real_run
+    generator = np.random.default_rng(3)
+    lines = []
+    for one in read(uniform / filenames.PREDICTIONS):
+        lines.append(to_line(replace(one, log_scores=tuple(np.log(generator.dirichlet([9.0, 9.0])).tolist()))))
+    (folder / "guess.jsonl").write_text("".join(lines))
+    guess, _ = score_file(folder / "guess.jsonl", choice, "guess", folder / "runs", None, lambda: people.lab)
+    places = {"uniform": folder / "uniform", "rowless": folder / "rowless", "flattered": folder / "flattered"}
+    for name, place in places.items():
+        shutil.copytree(uniform if name == "uniform" else guess, place)
+        card = json.loads((place / filenames.CARD).read_text())
+        card["submission"]["name"] = name
+        card["submission"]["files"][0]["sha256"] = sha256_bytes(name.encode())
+        card["submission"]["digest"] = manifest_digest(card["submission"]["files"])
+        if name == "flattered":
+            card["tasks"]["dilemmas"]["metrics"]["cross_entropy"]["value"] -= 0.01
+        if name == "rowless":
+            (place / filenames.PREDICTIONS).unlink()
+        write_card(place, card, people.lab)
+    store = open_store(str(folder / "archive"))
+    add(store, [*places.values(), guess], people.keyring)
+    (scored,) = select(choice).tasks
+    votes = np.array([item.counts for item in scored.scored], dtype=float)
+    losses = {}
+    for name, file in (("uniform", uniform / filenames.PREDICTIONS), ("guess", folder / "guess.jsonl")):
+        by_item = {one.item_id: np.array(one.log_scores) for one in read(file)}
+        logs = np.array([by_item[item.id] for item in scored.scored])
+        losses[name] = -(votes * logs).sum(axis=1) / votes.sum(axis=1)
+    return OnTheSample(store, losses)
+
+
+def test_predictions_are_scored_again_and_a_number_that_they_do_not_give_is_refused(
+    sampled: OnTheSample, people: People, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, int, int]] = []
+    board = leaderboard(
+        sampled.store,
+        people.keyring,
+        include_trial=True,
+        data_dir=tmp_path,
+        observe=lambda *told: seen.append(told),
+    )
+    assert [told for told in seen if told[0] == "rebuild"] == [("rebuild", done, 4) for done in (1, 2, 3, 4)]
+    (group,) = board.groups
+    rows = {row.name: row for row in group.sections[0].rows}
+    assert {name: row.paired for name, row in rows.items()} == {"uniform": True, "guess": True, "rowless": False}
+    for name, losses in sampled.losses.items():
+        assert rows[name].value == pytest.approx(losses.mean())
+    assert "1 of 4 rows have no predictions in the archive." in group.notes
+    (flattered,) = board.apart
+    assert (flattered.kind, flattered.name, flattered.tasks) == ("refused", "flattered", ("dilemmas",))
+    truth = sampled.losses["guess"].mean()
+    assert flattered.reasons == (f"it says {truth - 0.01:.6f}, its predictions give {truth:.6f}",)
+    # Without data nothing is rebuilt, and the number is believed.
+    assert len(leaderboard(sampled.store, people.keyring, include_trial=True).groups[0].sections[0].rows) == 4
+
+
+def test_draws_are_means_over_drawn_items(sampled: OnTheSample, people: People, tmp_path: Path) -> None:
+    ranked_cards, *_ = candidates(
+        sampled.store, read_index(sampled.store), people.keyring, lambda *_: True, lambda *_: None, include_trial=True
+    )
+    both = [one for one in ranked_cards if one.name in sampled.losses]
+    found = rebuild(sampled.store, both[0].measures, both, tmp_path, lambda *_: None)
+    assert (found.refused, found.notes) == ({}, ())
+    draws = {card.name: found.draws[card.card] for card in both}
+    # Of uniform shares every item loses log 2, whichever items are drawn.
+    assert draws["uniform"] == pytest.approx(np.full(len(draws["guess"]), math.log(2)))
+    losses = sampled.losses["guess"]
+    error = losses.std() / np.sqrt(len(losses))
+    assert draws["guess"].mean() == pytest.approx(losses.mean(), abs=0.2 * error)
+    # The sample's items share authors or actions, so that theirs is another error, though not of another size.
+    assert 0.5 * error < draws["guess"].std() < 2 * error
+
+
+def test_damaged_predictions_are_refused_when_they_are_scored_again(
+    sampled: OnTheSample, people: People, tmp_path: Path
+) -> None:
+    shutil.copytree(sampled.store.address, tmp_path / "archive")
+    store = open_store(str(tmp_path / "archive"))
+    uniform = next(entry for entry in read_index(store).entries if entry.summary["name"] == "uniform")
+    (tmp_path / "archive" / FILES["predictions"].name(str(uniform.files["predictions"]))).write_bytes(b"broken")
+    board = leaderboard(store, people.keyring, include_trial=True, data_dir=tmp_path)
+    (refused,) = [one for one in board.apart if one.name == "uniform"]
+    assert (refused.kind, refused.card) == ("refused", uniform.card)
+    assert refused.reasons[0].startswith("its predictions: is not an xz file")
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
