@@ -7,7 +7,7 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
-.PHONY: demo demo-real encoders experiment real-models families token-ids compare-real test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
+.PHONY: demo demo-real encoders experiment real-models families token-ids compare-real compare-sampled compare-server test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -79,6 +79,22 @@ token-ids: $(REAL)/.installed $(TRANSFORMERS4)/.installed  ## token ids of true 
 
 compare-real: $(REAL)/.installed  ## SmolLM2 beside plain transformers on 200 prompts, minutes; DATA=FOLDER for released ones
 	$(BIN)/python tests/families/compare_smollm2.py $(if $(DATA),--data $(DATA)/dev.scruples-dilemmas.jsonl)
+
+compare-sampled: $(REAL)/.installed  ## SmolLM2's drawn answers beside its log-probabilities on 200 Dilemmas, minutes; DATA=FOLDER for released ones
+	OMP_NUM_THREADS=1 $(BIN)/python tests/families/compare_sampled.py \
+	  $(if $(DATA),--data $(DATA)/dev.scruples-dilemmas.jsonl,--items 80)
+
+# An older release, whose sources compile in three processor-minutes.
+LLAMA_CPP_PYTHON := results/llama-cpp-python
+$(LLAMA_CPP_PYTHON)/.installed:
+	$(PYTHON) -m venv $(LLAMA_CPP_PYTHON)
+	CMAKE_ARGS="-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAVA_BUILD=OFF" \
+	  $(LLAMA_CPP_PYTHON)/bin/pip --disable-pip-version-check --quiet install "llama-cpp-python[server]==0.3.2"
+	touch $@
+
+compare-server: $(REAL)/.installed $(LLAMA_CPP_PYTHON)/.installed  ## SmolLM2 behind llama-cpp-python's server beside this program; needs a C++ compiler
+	$(BIN)/python tests/families/compare_server.py --server-python $(LLAMA_CPP_PYTHON)/bin/python \
+	  $(if $(DATA),--data $(DATA)/dev.scruples-dilemmas.jsonl)
 
 test: lint  ## install, check style, types and import direction, run every test
 	-$(MAKE) real-models  # without them their tests are skipped

@@ -80,7 +80,7 @@ def _added_faults(document: Mapping[str, Any], settings: Mapping[str, dict[str, 
     here = frozenset(_contents(document.get("added_tokens"), names=False))
     newer = settings.get(SETTINGS, {})
     listed: list[tuple[str, str | None, Any]] = [
-        (SETTINGS, "additional_special_tokens", newer.get("additional_special_tokens"))
+        (SETTINGS, key, newer.get(key)) for key in ("additional_special_tokens", "extra_special_tokens")
     ]
     if "added_tokens_decoder" in newer:
         listed.append((SETTINGS, "added_tokens_decoder", newer["added_tokens_decoder"]))

@@ -195,7 +195,9 @@ def _message(error: ValidationError) -> str:
 def _hint(error: ValidationError) -> str | None:
     value: Any = error.instance
     limit: Any = error.validator_value
-    wants_text = error.validator == "const" or (error.validator == "type" and limit == "string")
+    wants_text = isinstance(limit, str) and (
+        error.validator == "const" or (error.validator == "type" and limit == "string")
+    )
     if wants_text and isinstance(value, bool | int | float):
         return "Put it in quotes."
     if error.validator == "enum":

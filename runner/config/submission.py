@@ -266,6 +266,7 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
         thinking=_thinking(model["thinking"]) if "thinking" in model else None,
         system_prompt=model.get("system_prompt"),
         omitted=tuple(sorted(name for name, value in parameters.items() if value is None)),
+        neutral=tuple(sorted((name, value) for name, value in parameters.items() if isinstance(value, int | float))),
     )
 
 

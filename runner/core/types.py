@@ -147,6 +147,8 @@ class ServiceRef:
     """What the service calls the limit of written tokens; None: as its address tells."""
     omitted: tuple[str, ...] = ()
     """Parameters that are not sent, since the service refuses them: temperature, top_p."""
+    neutral: tuple[tuple[str, float], ...] = ()
+    """Parameters of the server's own, each at the value that changes nothing, which are sent with drawn answers."""
     thinking: Thinking | None = None
     """How the model thinks before answers that are drawn; None where the submission does not say that it does."""
     system_prompt: str | None = None

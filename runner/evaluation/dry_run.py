@@ -1,6 +1,7 @@
 """What a run would ask, and what it would take, before it takes anything: prompts, tokens, time, memory, money."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,25 +194,50 @@ def _seconds(number: int, before: _Run | None) -> Amount:
 def _memory(submission: Submission, dtype: str | None, before: _Run | None) -> Amount:
     if submission.service is not None:
         return Amount(None, "the service's memory is its own")
-    measured = None if before is None else before.timing.get("peak_device_memory_bytes")
-    if before is not None and measured:
-        return Amount(measured, f"most on the device in the run {before.name}")
+    for name, where in (
+        ("peak_device_memory_bytes", "on the device"),
+        ("peak_memory_bytes", "in this machine's memory"),
+    ):
+        if before is not None and (measured := before.timing.get(name)):
+            return Amount(measured, f"most {where} in the run {before.name}")
     if submission.model.path is None:
         return Amount(None, "the weights are not in a folder on this machine")
-    weights = sum(file.stat().st_size for file in Path(submission.model.path).glob("*.safetensors"))
-    held, stored = dtype or submission.model.dtype, _stored(Path(submission.model.path)) or submission.model.dtype
-    size = weights * _BYTES.get(held, 4) / _BYTES.get(stored, 4)
-    return Amount(size, f"the weights alone, in {held}; what reading needs comes on top and was not measured")
+    folder = Path(submission.model.path)
+    config = _config(folder)
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    held = dtype or submission.model.dtype
+    stored = config.get("dtype", config.get("torch_dtype")) or submission.model.dtype
+    size = weights * _BYTES.get(held, 4) / _BYTES.get(str(stored), 4)
+    return Amount(size, f"the weights alone, in {held}; {_reading(config, _BYTES.get(held, 4))}")
 
 
-def _stored(folder: Path) -> str | None:
-    """The number format that config.json says the weights are stored in."""
+def _reading(config: Mapping[str, Any], width: int) -> str:
+    """What reading takes beside the weights, for numbers of `width` bytes; it depends on the device's batches."""
+    heads: Any = config.get("num_attention_heads")
+    vocabulary: Any = config.get("vocab_size")
+    sizes: list[Any] = [
+        config.get("num_hidden_layers"),
+        config.get("num_key_value_heads") or heads,
+        config.get("head_dim"),
+    ]
+    if sizes[2] is None and isinstance(heads, int) and isinstance(config.get("hidden_size"), int) and heads > 0:
+        sizes[2] = config["hidden_size"] // heads
+    if not all(isinstance(size, int) for size in (*sizes, vocabulary)):
+        return "what reading needs comes on top and was not measured"
+    return (
+        f"on top come {2 * math.prod(sizes) * width / 1024:,.1f} KiB of keys and values for each token of a batch,"
+        f" {4 * vocabulary / 1024:,.1f} KiB of logits for each place where an option begins, and what a layer needs,"
+        " which was not measured"
+    )
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """config.json of the model; empty where it cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
-        return None
-    named = config.get("dtype", config.get("torch_dtype")) if isinstance(config, dict) else None
-    return named if isinstance(named, str) else None
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _cost(submission: Submission, read: Amount, written: Amount) -> Amount:

@@ -110,7 +110,7 @@ def evaluate(
             machine=machine,
             predictions=run_dir.write_predictions(run.path, answers),
             environment=run_dir.write_environment(
-                run.path, {**machine, "backend": answered.facts, "timing": answered.timing, **answered.extra}
+                run.path, {**machine, "backend": answered.facts, "timing": _with_peak(answered), **answered.extra}
             ),
             tasks=build_tasks(selection, align_predictions(selection, answers)),
         )
@@ -159,7 +159,7 @@ def evaluate_shard(
                 "isolation": dict(opened.backend.isolation),
                 "bytes_bound": opened.bytes_bound,
             },
-            environment={**machine, "backend": answered.facts, "timing": answered.timing, **answered.extra},
+            environment={**machine, "backend": answered.facts, "timing": _with_peak(answered), **answered.extra},
             predictions=predictions,
         )
         run.journal.path.unlink()
@@ -247,7 +247,7 @@ def _answer_prompts(
         "tokens": sum(answer.prompt_tokens or 0 for answer in answers),
         "tokens_written": sum(answer.text_tokens or 0 for answer in answers),
         "prompts_per_second": answered / predict_seconds if answered else None,
-        "peak_memory_bytes": environment.peak_memory_bytes(),
+        "peak_memory_bytes": None,
         "peak_device_memory_bytes": backend.peak_memory_bytes(),
         "copies_of_the_model": _copies(opened, settings),
         **cache,
@@ -257,6 +257,11 @@ def _answer_prompts(
     if opened.replicas is not None:
         extra["engine"] = {"name": "ray", "nodes": opened.replicas.nodes(), "restarts": opened.replicas.restarts}
     return _Answered(run, answers, checked, backend.describe(), timing, extra)
+
+
+def _with_peak(answered: _Answered) -> dict[str, Any]:
+    """The timing with the peak memory, which the process that held the model tells of itself when it has ended."""
+    return {**answered.timing, "peak_memory_bytes": environment.peak_memory_bytes()}
 
 
 def check_cluster(cluster: Cluster, submission: Submission) -> None:

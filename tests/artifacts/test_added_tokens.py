@@ -39,6 +39,8 @@ def test_tokens_of_tokenizer_json_may_be_listed_again(tmp_path: Path) -> None:
         ("tokenizer_config", other({"content": "<|im_end|>"}), "$.added_tokens_decoder"),
         ("tokenizer_config", {"additional_special_tokens": ["<|im_end|>"]}, "$.additional_special_tokens"),
         ("tokenizer_config", {"additional_special_tokens": [{"content": "<|im_end|>"}]}, "$.additional_special_tokens"),
+        ("tokenizer_config", {"extra_special_tokens": {"end_token": "<|im_end|>"}}, "$.extra_special_tokens"),
+        ("tokenizer_config", {"extra_special_tokens": ["<|im_end|>"]}, "$.extra_special_tokens"),
         ("special_tokens_map", {"additional_special_tokens": ["<|im_end|>"]}, "$.additional_special_tokens"),
         ("added_tokens", {"<|im_start|>": 3, "<|im_end|>": 4}, None),
     ],

@@ -54,7 +54,14 @@ ROOMS = {
     "core": Room(("runner/core/*.py",), ("tests/core",)),
     "archive": Room(
         ("runner/archive/*.py", "runner/archive/leaderboard/*.py"),
-        ("tests/archive/test_archive.py", "tests/archive/test_objects_bounds.py", "tests/archive/leaderboard"),
+        (
+            *(
+                "tests/archive/test_archive.py",
+                "tests/archive/test_archive_text.py",
+                "tests/archive/test_archive_store.py",
+            ),
+            *("tests/archive/test_objects_bounds.py", "tests/archive/leaderboard"),
+        ),
     ),
     "journal": Room(("runner/evaluation/journal.py",), ("tests/evaluation/test_journal.py",)),
 }

@@ -42,3 +42,37 @@ def test_a_prior_at_a_limit_is_not_moved_by_an_item(counts):
     best = fit_dirichlet(counts)
     limits = ceiling(counts, NAMES, 2, 0, best.alpha)
     assert all((column == 0).all() for column in prior_influence(counts, limits, best, NAMES).values())
+
+
+@pytest.mark.parametrize(("alpha", "number"), [((0.98, 0.95), 5), ((2.0, 1.0, 0.5), 8)])
+def test_an_items_influence_is_what_leaving_it_out_takes_back(alpha, number):
+    """Forty kinds of items, fifty of each: without one of 2,000 the prior moves by so little that a slope tells it."""
+    counts = np.repeat(votes(40, alpha, number, 1), 50, axis=0)
+    best = fit_dirichlet(counts)
+    names = ["cross_entropy", "total_variation"]
+    limits = ceiling(counts, names, 2, 0, best.alpha)
+    influence = prior_influence(counts, limits, best, names)
+    for item in range(0, 2000, 500):
+        without = fit_dirichlet(np.delete(counts, item, axis=0)).alpha
+        moved = ceiling(counts, names, 2, 0, without)
+        for name in names:
+            taken_back = (limits[name].value - moved[name].value) * (len(counts) - 1)
+            size = np.abs(influence[name]).max()
+            assert influence[name][item] == pytest.approx(taken_back, rel=0.01, abs=0.005 * size), (name, item)
+
+
+def test_the_slope_of_many_unlike_items_is_taken_from_some_of_them():
+    counts = votes(700, (2.0, 1.0, 0.5), 60, 3)
+    best = fit_dirichlet(counts)
+    limits = ceiling(counts, ["cross_entropy", "ranking_agreement"], 4, 0, best.alpha)
+    found = prior_influence(counts, limits, best, ["cross_entropy", "ranking_agreement"])
+    assert set(found) == {"cross_entropy"}  # what is drawn has none
+    assert found["cross_entropy"].shape == (700,)
+    assert found["cross_entropy"].mean() == pytest.approx(0, abs=1e-12)
+    # Of 234 items the slope is known to a third, and all of it is a hundredth of the items' own spread.
+    assert 0 < found["cross_entropy"].std() < 0.02 * limits["cross_entropy"].per_item.std()
+    for item in (5, 333):
+        without = fit_dirichlet(np.delete(counts, item, axis=0)).alpha
+        moved = ceiling(counts, ["cross_entropy"], 2, 0, without)["cross_entropy"].value
+        taken_back = (limits["cross_entropy"].value - moved) * 699
+        assert found["cross_entropy"][item] == pytest.approx(taken_back, rel=0.35)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.paths import TESTS
@@ -19,7 +21,7 @@ from runner.core import canonical
 from runner.core.errors import VerificationError
 from runner.core.resources import schema_folder
 from runner.signing import dsse, keys, sign, verifier
-from runner.signing.keyring import Keyring, keyring_of, load_keyring
+from runner.signing.keyring import ECDSA_P256, ED25519, Keyring, keyring_of, load_keyring
 from runner.signing.policy import Expectations
 from runner.signing.verifier import Verified, verify_bundle
 
@@ -301,3 +303,25 @@ def test_both_ends_of_a_keys_window_belong_to_it(seconds: int, code: str | None)
         with pytest.raises(VerificationError) as caught:
             verifier._check_window(card, key, "0" * 64)
         assert [fault.code for fault in caught.value.faults] == [code]
+
+
+@pytest.mark.parametrize("scheme", [ED25519, ECDSA_P256])
+def test_a_key_counts_under_the_scheme_of_its_own_kind_alone(scheme: str) -> None:
+    """A keyring that was put together by a program may say anything of a key."""
+    payload = canonical.to_bytes(STATEMENT)
+    signed = dsse.pae(dsse.PAYLOAD_TYPE, payload)
+    curve = ec.generate_private_key(ec.SECP256R1())
+    signatures = {
+        ED25519: (KEY.public_key(), KEY.sign(signed)),
+        ECDSA_P256: (curve.public_key(), curve.sign(signed, ec.ECDSA(SHA256()))),
+    }
+    for kind, (public, signature) in signatures.items():
+        key = dataclasses.replace(OWN.keys[0], keyid=keys.keyid(public), public_key=public, scheme=scheme)
+        data = dsse.write(dsse.Envelope(payload, signature, key.keyid))
+        ring = dataclasses.replace(OWN, keys=(key,))
+        if kind == scheme:
+            assert verify_bundle(data, ring, schema=SCHEMA).keyid == key.keyid
+        else:
+            error = _refusal(data, ring)
+            assert error.faults[0].code == "SIG_MALFORMED"
+            assert isinstance(error.__cause__, ValueError)

@@ -7,7 +7,7 @@ from typing import Any
 import gguf
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 _TENSORS = {
     "input_layernorm": "attn_norm",
@@ -22,8 +22,13 @@ _TENSORS = {
 }
 
 
-def write_gguf(model: Path, target: Path, *, chat_template: str | None = None) -> Path:
-    """Write the Llama in the folder `model`, whose tokenizer is a byte-level BPE, to the file `target`."""
+def write_gguf(
+    model: Path, target: Path, *, chat_template: str | None = None, pre: str = "gpt-2", bos: bool = True
+) -> Path:
+    """Write the Llama in the folder `model`, whose tokenizer is a byte-level BPE, to the file `target`.
+
+    `pre` is llama.cpp's name of how a text is split before the merges, `bos` whether a text begins with a BOS.
+    """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(target, "llama")
     writer.add_name("tiny")
@@ -38,11 +43,11 @@ def write_gguf(model: Path, target: Path, *, chat_template: str | None = None) -
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _add_tokenizer(writer, json.loads((model / "tokenizer.json").read_text(encoding="utf-8")), config)
+    _add_tokenizer(writer, json.loads((model / "tokenizer.json").read_text(encoding="utf-8")), config, pre, bos)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     for name, values in load_file(model / "model.safetensors").items():
-        writer.add_tensor(_renamed(name), _reordered(name, values.astype(np.float32), config))
+        writer.add_tensor(_renamed(name), _reordered(name, values.float().numpy(), config))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -50,18 +55,20 @@ def write_gguf(model: Path, target: Path, *, chat_template: str | None = None) -
     return target
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: dict[str, Any], config: dict[str, Any]) -> None:
+def _add_tokenizer(
+    writer: gguf.GGUFWriter, tokenizer: dict[str, Any], config: dict[str, Any], pre: str, bos: bool
+) -> None:
     special = {token["id"] for token in tokenizer["added_tokens"] if token["special"]}
     tokens = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
     kinds = [gguf.TokenType.CONTROL if number in special else gguf.TokenType.NORMAL for number in range(len(tokens))]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
     writer.add_bos_token_id(config["bos_token_id"])
     writer.add_eos_token_id(config["eos_token_id"])
-    writer.add_add_bos_token(True)
+    writer.add_add_bos_token(bos)
 
 
 def _renamed(name: str) -> str:

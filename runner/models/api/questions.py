@@ -43,7 +43,8 @@ def questions(service: ServiceRef, prompt: Prompt, keep: int | None = None) -> l
 def sampling_question(service: ServiceRef, prompt: Prompt, answers: int, keep: int | None = None) -> dict[str, Any]:
     """The parameters of a request for some answers to `prompt`, with room for a thought before each.
 
-    In completions an answer is one line. `system_prompt` and the names of parameters are those of the submission.
+    In completions an answer is one line. `system_prompt`, the names of parameters and the neutral values of those that
+    the server has beyond the official interface are those of the submission.
     """
     assert prompt.sampling is not None
     form = prompt.sampling
@@ -52,6 +53,7 @@ def sampling_question(service: ServiceRef, prompt: Prompt, answers: int, keep: i
     fixed: dict[str, Any] = {
         "model": service.model,
         **{name: value for name, value in shape.items() if name not in service.omitted},
+        **dict(service.neutral),
         "n": answers,
         _limit_name(service): form.max_new_tokens + thought,
     }

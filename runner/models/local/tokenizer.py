@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from runner.core.errors import BackendError, Fault
 from runner.models.local.library_errors import quiet, translate_errors
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -18,8 +19,10 @@ def load_tokenizer(folder: Path) -> Any:
 
     `AutoTokenizer` is not used: for many classes it keeps the vocabulary of tokenizer.json and puts a normaliser, a
     pre-tokenizer and a kind of model of its own in place of the file's. Of tokenizer_config.json and
-    special_tokens_map.json only the names of special tokens and the template are read; a name that tokenizer.json does
-    not know is left out, since there is no token for it. Raises `BackendError` (`TOKENIZER_LOAD`, `TOKENIZER_KIND`).
+    special_tokens_map.json only the names of special tokens and the template are read. A named token is read as one
+    wherever a text has it, also where tokenizer.json has it in its vocabulary alone; where that lists it as an added
+    token, as it says. One that it does not know is left out, since it has no number. Raises `BackendError`
+    (`TOKENIZER_LOAD`, `TOKENIZER_KIND`).
     """
     file = folder / "tokenizer.json"
     if not file.is_file():
@@ -29,9 +32,9 @@ def load_tokenizer(folder: Path) -> Any:
         backend = Tokenizer.from_file(str(file))
         settings = _read_settings(folder)
         special = {
-            name: content
+            name: token
             for name in _SPECIAL
-            if (content := _content(settings.get(name))) is not None and backend.token_to_id(content) is not None
+            if (token := _named_token(settings.get(name))) is not None and backend.token_to_id(str(token)) is not None
         }
         post_processor = backend.post_processor
         tokenizer = PreTrainedTokenizerFast(
@@ -56,10 +59,14 @@ def _read_object(file: Path) -> dict[str, Any]:
     return document
 
 
-def _content(token: Any) -> str | None:
-    """The text of a special token, which is given by itself or as an object."""
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) and text else None
+def _named_token(token: Any) -> AddedToken | None:
+    """A special token, given by its text or as an object, which may say how the text around it is read."""
+    settings = token if isinstance(token, dict) else {"content": token}
+    content = settings.get("content")
+    if not isinstance(content, str) or not content:
+        return None
+    flags = {flag: settings[flag] for flag in _FLAGS if isinstance(settings.get(flag), bool)}
+    return AddedToken(content, special=True, **flags)
 
 
 def _template(folder: Path, settings: dict[str, Any]) -> Any:

@@ -164,6 +164,28 @@ def test_what_differs_in_what_was_measured_is_in_another_group(store: Store, mak
     assert sorted(ranked(group)[0][1] for group in groups) == ["fewer", "one order", "other prompt", "plain"]
 
 
+def test_cards_with_another_system_prompt_rank_apart(store: Store, make: Make, people: People) -> None:
+    """Each prompt has a board of its own, and so have cards without one; the board says which prompt."""
+    asked = {"none": None, "kind": "You are kind.", "kind too": "You are kind.", "strict": "You are strict."}
+
+    def with_system(prompt: str | None) -> Callable[[Json], None]:
+        def edit(card: Json) -> None:
+            if prompt is not None:
+                card["submission"]["model"]["system_prompt"] = prompt
+
+        return edit
+
+    cards = [make(name, 0.5 + 0.01 * at, edit=with_system(asked[name])) for at, name in enumerate(asked)]
+    add(store, cards, people.keyring)
+    board = leaderboard(store, people.keyring)
+    assert {group.measures.system_prompt: ranked(group) for group in board.groups} == {
+        None: [(1, "none")],
+        "You are kind.": [(1, "kind"), (2, "kind too")],
+        "You are strict.": [(1, "strict")],
+    }
+    assert render(board, "rich").count("system prompt: You are ") == 2
+
+
 def test_task_and_split_choose(store: Store, make: Make, people: People) -> None:
     add(store, [make("one")], people.keyring)
     assert len(leaderboard(store, people.keyring, task="dilemmas", split="test").groups) == 1

@@ -219,6 +219,21 @@ def test_a_dry_run_says_what_a_run_would_take_and_asks_nobody(
     assert local["input_tokens"]["source"] == "counted by the submission's own tokenizer"
     assert local["cost"]["value"] is None
     assert local["memory_bytes"]["value"] > 0
+    source = local["memory_bytes"]["source"]
+    # Keys and values: two of 2 layers, 2 heads, 16 numbers, 4 bytes; logits: 2,048 numbers of 4 bytes.
+    assert "the weights alone, in float32; on top come 0.5 KiB of keys and values for each token of a batch" in source
+    assert "8.0 KiB of logits for each place" in source
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_the_memory_that_a_run_before_took(command: Command, tmp_path: Path, root: Path) -> None:
+    """That of the process which held the model, not of the one that started it: torch alone has more than 200 MiB."""
+    model = root / "submissions" / "tiny-llama" / "submission.yaml"
+    chosen = ["evaluate", model, "--suite", "sample", "--task", "dilemmas", "--limit", 1, "-o", tmp_path / "out", "-q"]
+    command(*chosen)
+    memory = json.loads(command(*chosen, "--dry-run").stdout)["memory_bytes"]
+    assert memory["value"] > 200 << 20
+    assert memory["source"].startswith("most in this machine's memory in the run ")
 
 
 def test_a_run_stops_at_its_cost_and_goes_on_with_more(command: Command, script: Proxy, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from support import tiny_models
 from support.proxy import Handler, Proxy, instead, proxied, status
 
 from runner.core.errors import BackendError
-from runner.core.types import Prediction, ServiceRef
+from runner.core.types import Prediction, SamplingFormat, ServiceRef
 from runner.models.api import Access
 from runner.models.api.client import Client, RetryPolicy
+from runner.models.api.questions import questions
 from runner.models.api.service import Service
 
 QUICK = RetryPolicy(connect=2.0, answer=2.0, between=0.001, most_told=3.0)
@@ -221,6 +223,16 @@ def test_a_submission_says_which_parameters_are_sent(script: Proxy) -> None:
     ask(script, max_tokens_name="max_completion_tokens", omitted=("temperature", "top_p"))
     [sent] = script.asked
     assert set(sent) == {"model", "n", "messages", "max_completion_tokens", "logprobs", "top_logprobs"}
+
+
+def test_a_server_of_ones_own_is_asked_not_to_bend_what_is_drawn() -> None:
+    neutral = (("min_p", 0), ("top_k", -1))
+    ref = ServiceRef("http://127.0.0.1:8000/v1", "m", "completions", 20, False, None, neutral=neutral)
+    drawn = replace(PROMPT, options=(), sampling=SamplingFormat((("A",), ("B",)), 4, 1.0, 1.0, 8))
+    [asked] = questions(ref, drawn)
+    assert (asked["min_p"], asked["top_k"], asked["n"]) == (0, -1, 4)
+    [scored] = questions(ref, PROMPT)
+    assert not {"min_p", "top_k"} & set(scored)
 
 
 def test_azure_has_its_version_in_the_address_and_its_key_in_a_header(script: Proxy) -> None:

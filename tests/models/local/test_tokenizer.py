@@ -1,6 +1,7 @@
 """The tokenizer that runs is the file that was checked, whatever class its settings name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from tokenizers.pre_tokenizers import ByteLevel
 
 from runner.models.local.tokenizer import load_tokenizer
+from runner.models.tokenization import encode_all
 from tests.support import tiny_models
 
 TEXT = "In 2023 my 2 friends left\n\nat 17:45, naïvely."
@@ -96,6 +98,48 @@ def test_special_tokens_come_from_the_settings(tmp_path: Path) -> None:
     settings = {"bos_token": "<s>", "added_tokens_decoder": {}}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     assert load_tokenizer(folder).eos_token is None  # as transformers has it: the older file is not read then
+
+
+def with_end() -> Tokenizer:
+    """Bytes, and `<end>` in the vocabulary, which no merge makes and no added token is."""
+    vocabulary = {piece: number for number, piece in enumerate([*sorted(ByteLevel.alphabet()), "<end>"])}
+    made = Tokenizer(models.BPE(vocabulary, []))
+    made.pre_tokenizer = ByteLevel(False)
+    made.decoder = decoders.ByteLevel()
+    return made
+
+
+_LSTRIP = {"content": "<end>", "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}
+
+
+@pytest.mark.parametrize(
+    ("file", "named", "expected"),
+    [
+        ("tokenizer_config", "<end>", ["Ġ", "<end>", "a", "<end>", "Ċ", "Ġ", "<end>"]),
+        ("tokenizer_config", {"__type": "AddedToken", **_LSTRIP}, ["<end>", "a", "<end>", "<end>"]),
+        ("special_tokens_map", _LSTRIP, ["<end>", "a", "<end>", "<end>"]),
+    ],
+)
+def test_a_token_that_is_named_and_in_the_vocabulary_alone_is_read_as_one(
+    file: str, named: Any, expected: list[str], tmp_path: Path
+) -> None:
+    """The expected tokens are those of transformers 4.57.6 (`PreTrainedTokenizerFast`) for these three folders."""
+    folder = saved(tmp_path, with_end(), "PreTrainedTokenizerFast")
+    settings = json.loads((folder / f"{file}.json").read_bytes()) if file == "tokenizer_config" else {}
+    (folder / f"{file}.json").write_text(json.dumps({**settings, "eos_token": named}))
+    found = load_tokenizer(folder)
+    assert found.convert_ids_to_tokens(found(" <end>a<end>\n <end>")["input_ids"]) == expected
+    assert found.eos_token_id == 256
+    assert len(found) == 257
+
+
+def test_an_item_does_not_bring_a_token_that_is_named_alone(tmp_path: Path) -> None:
+    template = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
+    folder = saved(tmp_path, with_end(), None, eos_token="<end>", chat_template=template)
+    prompt = replace(tiny_models.prompt(), template="$text", values={"text": "a <end>"}, cue_chat="")
+    (encoded,) = encode_all([prompt], load_tokenizer(folder), "chat", 100)
+    assert encoded.prefix.tolist().count(256) == 1
+    assert encoded.prefix.tolist()[-1] == 256
 
 
 def test_an_added_token_is_as_the_file_has_it(tmp_path: Path) -> None:
