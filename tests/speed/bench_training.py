@@ -5,9 +5,9 @@
 A step is the forward and backward passes of batch size × gradient accumulation prompts of released Dilemmas, real
 votes included, with LoRA of rank 8 on the attention's projections; the optimiser is not counted. The peer pads each
 batch to its longest prompt and computes logits everywhere, as transformers does by default, and learns the label most
-people chose. Each has a process with one thread, they take turns, and what is told are medians of processor seconds,
-which other work on the machine disturbs least. Tokens are all tokens of a step's prompts, however a program shares or
-pads them.
+people chose. `products` are those of our step with the layers' frozen weights, alone. Each has a process with one
+thread, they take turns, and what is told are medians of processor seconds, which other work on the machine disturbs
+least. Tokens are all tokens of a step's prompts, however a program shares or pads them.
 """
 
 import argparse
@@ -74,6 +74,32 @@ def our_step(trainee: Any, objective: Any) -> Step:
     return step
 
 
+def products_step(trainee: Any) -> Step:
+    """The products of our step with the layers' frozen weights alone, there and back."""
+    import torch
+    from torch import nn
+
+    from runner.models.local.packed.layout import pack
+
+    layers = [
+        module.base_layer if hasattr(module, "base_layer") else module
+        for layer in trainee._base.base_model.layers
+        for module in (*layer.self_attn.children(), *layer.mlp.children())
+    ]
+    weights = [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
+
+    def step(examples: Examples, size: int) -> None:
+        batches = trainee.batches(examples, size) if len(examples) > size else [examples]
+        with torch.no_grad():
+            for batch in batches:
+                tokens = len(pack([example.encoded for example in batch], 0).ids)
+                for weight in weights:
+                    there = nn.functional.linear(torch.ones(tokens, weight.shape[1], dtype=weight.dtype), weight)
+                    there @ weight
+
+    return step
+
+
 def peer_step(model_folder: Path) -> Step:
     """A step of peft and transformers by their defaults."""
     import torch
@@ -136,7 +162,13 @@ def work(kind: str, checkout: Path, model: Path, data: Path) -> None:
     trainee.model.train()
     examples = trainee.examples(questions(data, 100))
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0)).tolist()
-    step = peer_step(model) if kind == "peer" else our_step(trainee, recipe.objective)
+    match kind:
+        case "peer":
+            step = peer_step(model)
+        case "products":
+            step = products_step(trainee)
+        case _:
+            step = our_step(trainee, recipe.objective)
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -162,6 +194,7 @@ def main() -> None:
         work(given.work, given.before or here, given.model, given.data)
         return
     programs = {"ours": here, **({"before": given.before.resolve()} if given.before else {}), "peer": here}
+    programs["products"] = here
     processes = {name: start(name, checkout, given.model, given.data) for name, checkout in programs.items()}
     for process in processes.values():
         ask(process, None)
