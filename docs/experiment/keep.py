@@ -29,7 +29,7 @@ def trainings(submissions: Path) -> dict[str, Any]:
 
 def trust(public: Path, keyring: Path) -> None:
     """Add the public key to the keyring of the experiment, which begins with its first."""
-    kinds = ["https://moral-ambiguity.example/scorecard/v1"]
+    kinds = [f"https://moral-ambiguity.example/{kind}/v1" for kind in ("scorecard", "archive-head")]
     policy = {
         "predicate_types": kinds,
         "schema_version": {"lowest": "1", "withdrawn": []},

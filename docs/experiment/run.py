@@ -33,7 +33,7 @@ OUTER = "fold-5"
 RATES = (0.0005, 0.001, 0.002)
 LORA = ("soft_cross_entropy", "dirichlet_multinomial", "hard", "text")
 HEADS = ("soft_cross_entropy", "counts", "hard", "dirichlet_multinomial")
-BASELINES = ("uniform", "prior", "panel")
+BASELINES = ("uniform", "panel")  # the prior is on every card
 
 
 @dataclass(frozen=True)
@@ -219,15 +219,16 @@ def write(path: Path, document: dict[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def work_through(jobs: Sequence[Job], lanes: int) -> None:
-    """Do the jobs in order, so many at a time; `SystemExit` at the end where some failed."""
+def work_through(experiment: Experiment, jobs: Sequence[Job], lanes: int) -> None:
+    """Do the jobs in order, so many at a time; `SystemExit` at the end where some failed, or at a file named `stop`."""
     waiting: queue.Queue[tuple[int, Job]] = queue.Queue()
     for numbered in enumerate(jobs, start=1):
         waiting.put(numbered)
     failures: list[str] = []
+    stop = experiment.out / "stop"
 
     def lane() -> None:
-        while True:
+        while not stop.exists():
             try:
                 number, job = waiting.get_nowait()
             except queue.Empty:
@@ -245,8 +246,8 @@ def work_through(jobs: Sequence[Job], lanes: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    if failures:
-        raise SystemExit("\n".join(failures))
+    if failures or stop.exists():
+        raise SystemExit("\n".join(failures) or f"stopped, since {stop} is there")
 
 
 def rate_of(experiment: Experiment) -> float:
@@ -273,33 +274,39 @@ def first_jobs(experiment: Experiment) -> list[Job]:
 
 
 def main_jobs(experiment: Experiment, rate: float) -> list[Job]:
-    """Round by round, so that what is finished when time ends is of use."""
+    """In the order in which they are of use when time ends: first what the claims need, then more seeds."""
     fast = experiment.fast
-
-    def round_of(seed: int) -> list[Job]:
-        kinds = [("minilm", HEADS), ("smollm2", LORA)]
-        return [
-            trained_job(experiment, kind, objective, OUTER, seed, rate)
-            for kind, objectives in kinds
-            for objective in (objectives[::3] if fast else objectives)
-        ]
-
-    folds = [
-        trained_job(experiment, kind, "soft_cross_entropy", f"fold-{fold}", 1, rate)
-        for kind in ("minilm", "smollm2")
-        for fold in FOLDS
-        if f"fold-{fold}" != OUTER
-    ]
     limit, few = (("--limit", 10), 10) if fast else ((), 100)
-    written = base_job(experiment, f"{OUTER}-written", OUTER, "--elicitation", "verbalized", "--limit", few)
-    tracks = [
-        base_job(experiment, "released", "full", *limit),
+
+    def jobs(kind: str, objectives: Sequence[str], seed: int, suite: str = OUTER) -> list[Job]:
+        return [trained_job(experiment, kind, objective, suite, seed, rate) for objective in objectives]
+
+    def more(seed: int) -> list[Job]:
+        return [*jobs("minilm", HEADS, seed), *jobs("smollm2", LORA, seed)]
+
+    written = [
+        base_job(experiment, f"{OUTER}-written", OUTER, "--elicitation", "verbalized", "--limit", few),
         base_job(experiment, "sampled", "full", "--elicitation", "sampled", "--limit", few),
     ]
-    whole = [] if fast else [base_job(experiment, "all", "all"), *folds]
-    rounds = [round_of(seed) for seed in range(1, experiment.seeds + 1)]
-    first, second, more = rounds[0], rounds[1:2], rounds[2:]
-    return [*first, *whole, written, *chain(*second), *tracks, *chain(*more)]
+    released = base_job(experiment, "released", "full", *limit)
+    if fast:
+        return [*jobs("minilm", HEADS[::3], 1), *jobs("smollm2", LORA[::3], 1), *written, released]
+    others = [f"fold-{fold}" for fold in FOLDS if f"fold-{fold}" != OUTER]
+    folds = [job for kind in ("smollm2", "minilm") for suite in others for job in jobs(kind, LORA[:1], 1, suite)]
+    second = [*jobs("minilm", LORA[:2], 2), *jobs("smollm2", LORA[:2], 2)] if experiment.seeds > 1 else []
+    seeds = chain.from_iterable(more(seed) for seed in range(2, experiment.seeds + 1))
+    done = {job.name for job in second}
+    whole = [base_job(experiment, "all", "all"), *folds]
+    return [
+        *jobs("minilm", HEADS, 1),
+        *jobs("smollm2", LORA[:3], 1),
+        *second,
+        *written,
+        *whole,
+        *jobs("smollm2", LORA[3:], 1),
+        released,
+        *(job for job in seeds if job.name not in done),
+    ]
 
 
 def collect(experiment: Experiment, folder: Path) -> None:
@@ -309,7 +316,7 @@ def collect(experiment: Experiment, folder: Path) -> None:
     trust(experiment.out / "key.pub.pem", keyring)
     runs = [card.parent for card in sorted((experiment.out / "runs").glob("*/*/scorecard.sigstore.json"))]
     released = [path for path in runs if path.parent.name in ("smollm2-base-released", "smollm2-base-sampled")]
-    trusted = ("--keyring", keyring, "--data-dir", experiment.data, "--recompute", "--quiet")
+    trusted = ("--keyring", keyring, "--data-dir", experiment.data, "--recompute", "--key", experiment.key, "--quiet")
     for paths, benchmark in ((released, ()), ([path for path in runs if path not in released], ("--benchmark", OWN))):
         if paths:
             run(experiment, "archive", "archive", "add", archive, *paths, *benchmark, *trusted)
@@ -334,8 +341,9 @@ def main() -> None:
     experiment = Experiment(given.data.resolve(), out, given.seeds, given.fast)
     if not given.collect:
         prepare(experiment, given.models)
-        work_through(first_jobs(experiment), given.lanes)
-        work_through(main_jobs(experiment, RATES[0] if given.fast else rate_of(experiment)), given.lanes)
+        work_through(experiment, first_jobs(experiment), given.lanes)
+        rate = RATES[0] if given.fast else rate_of(experiment)
+        work_through(experiment, main_jobs(experiment, rate), given.lanes)
     for kind in ("smollm2", "minilm"):
         crossfit(experiment, kind)
     collect(experiment, out / "kept" if given.fast else HERE)
