@@ -49,3 +49,15 @@ def test_a_thought_that_the_template_begins_needs_the_marks_of_the_submission() 
     assert read(begun, thinking=THINKS).endswith("<assistant><think>")
     with pytest.raises(InvalidInput):
         read(begun, thinking=THINKS, drawn=False)
+
+
+def test_an_answer_that_is_drawn_has_room_for_its_thought_behind_the_prompt() -> None:
+    """To the token: what the context leaves beside the longest thought and the longest answer."""
+    prompt = replace(tiny_models.prompt(), options=(), labels=("first", "second"), sampling=DRAWN, shorten=None)
+    tokenizer = tiny_models.byte_tokenizer(template=TURNS + "<think>")
+    encoder = PromptEncoder(tokenizer, "chat", None, THINKS, None)
+    tokens = len(encode_with(encoder, [prompt], 4096)[0].prefix)
+    room = THINKS.max_thought_tokens + DRAWN.max_new_tokens
+    assert len(encode_with(encoder, [prompt], tokens + room)[0].prefix) == tokens
+    with pytest.raises(InvalidInput, match="PROMPT_TOO_LONG"):
+        encode_with(encoder, [prompt], tokens + room - 1)
