@@ -23,7 +23,7 @@ from runner.models.local.encoder_inputs import arranged, inputs_of, outputs_of
 from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedTexts, encode_texts
 from runner.training import lora
-from runner.training.trainee import ADAPTER, MODEL, Example
+from runner.training.trainee import ADAPTER, MODEL, Example, in_turn
 
 _HEAD = "classifier"
 _FULL_WEIGHTS = "model.safetensors"
@@ -85,6 +85,10 @@ class TrainableEncoder:
                 )
             )
         return examples
+
+    def batches(self, examples: Sequence[Example], size: int) -> list[list[Example]]:
+        """Batches of `size` in the order given."""
+        return in_turn(examples, size)
 
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) logits of each example, in label order."""

@@ -72,7 +72,12 @@ def train(
     state = state_of(last) if last else {}
     start = {name: math.log(value) for name, value in (concentrations or {}).items()}
     learned = _learned(recipe, trainee, state.get("log_concentrations", start))
-    with closing(Curve.open(folder, int(state.get("step", -1)))) as curve, quiet(), devices.deterministic_algorithms():
+    with (
+        closing(Curve.open(folder, int(state.get("step", -1)))) as curve,
+        quiet(),
+        devices.deterministic_algorithms(),
+        devices.unfilled_memory(),
+    ):
         notes = CheckpointCallback(curve, learned, observe, planned, state)
         trainer = BenchmarkTrainer(recipe, trainee, examples, learned, folder, planned, every, evaluate, notes)
         if last is None:

@@ -1,6 +1,7 @@
 """A model in training: what it reads, the log-scores it gives with gradients, and how it is kept."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,9 @@ from runner.models.base import Predictor
 from runner.models.local import general, lm_head, loading
 from runner.models.local.causal import wrap
 from runner.models.local.packed import attention
+from runner.models.local.packed.last_layer import scored_at, skip_unscored_positions
 from runner.models.local.packed.layout import Packed, pack
+from runner.models.local.packed.prefix_grouping import LEAST_SHARED, in_order
 from runner.models.local.tokenizer import load_tokenizer
 from runner.models.tokenization import EncodedPrompt, Format, encode_all
 from runner.tasks import verbalized
@@ -59,6 +62,9 @@ class TrainableModel(Protocol):
     def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on; raises `InvalidInput` with every prompt that cannot be encoded."""
 
+    def batches(self, examples: Sequence[Example], size: int) -> list[list[Example]]:
+        """The examples of a step in batches that are read at once, at most as many as batches of `size` would be."""
+
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) unnormalised natural-log scores of each example, in label order, with gradients."""
 
@@ -94,6 +100,7 @@ class TrainableCausal:
         self._base = self.model.get_base_model()
         self._attention = self._base.config._attn_implementation
         self._device = device
+        self._reads_again = recipe.training.gradient_checkpointing
 
     def examples(self, questions: Sequence[tuple[Prompt, Item]]) -> list[Example]:
         """What there is to train on, in order; where the model is to write, the line it should write is the option."""
@@ -113,6 +120,25 @@ class TrainableCausal:
                 encode_all(prompts, self._tokenizer, self._form, self._limit, self._arguments), questions, strict=True
             )
         ]
+
+    def batches(self, examples: Sequence[Example], size: int) -> list[list[Example]]:
+        """Prompts that begin alike together, as many as have about as many tokens as `size` of the step's longest.
+
+        What they share counts once, so that a batch holds more than `size` of them.
+        """
+        if max(general.longest_row(example.encoded) for example in examples) > loading.packed_limit(self._base.config):
+            return in_turn(examples, size)
+        batches: list[list[Example]] = []
+        most, room = size * max(example.tokens for example in examples), 0
+        for number, shared in zip(*in_order([example.encoded.prefix for example in examples]), strict=True):
+            tokens = examples[number].tokens
+            own = tokens - shared if shared >= LEAST_SHARED else tokens
+            if own > room:
+                batches.append([])
+                own, room = tokens, most
+            batches[-1].append(examples[number])
+            room -= own
+        return batches
 
     def log_scores(self, examples: Sequence[Example]) -> list[Tensor]:
         """(labels,) log-probabilities of the options of each example, surface forms added up."""
@@ -145,13 +171,19 @@ class TrainableCausal:
         packed = pack(encoded, 0)
         # Until the model is asked something: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
-        states = self._base.base_model(
-            input_ids=self._on_device(packed.ids[None]),
-            position_ids=self._on_device(packed.positions[None]),
-            use_cache=False,
-            packing=attention.Batch(packed, {}),
-        ).last_hidden_state
-        return packed, states[0, self._on_device(np.unique(packed.scored_positions))]
+        places = self._on_device(np.unique(packed.scored_positions))
+        model = self._base.base_model
+        # What is read again on the way back is read outside of this function, where nobody says what is scored.
+        last = None if self._reads_again else model.layers[-1].self_attn.layer_idx
+        skipping = nullcontext() if self._reads_again else skip_unscored_positions(model)
+        with skipping, scored_at(places, len(packed.ids)):
+            states = model(
+                input_ids=self._on_device(packed.ids[None]),
+                position_ids=self._on_device(packed.positions[None]),
+                use_cache=False,
+                packing=attention.Batch(packed, {}, last_layer_idx=last),
+            ).last_hidden_state
+        return packed, states[0, places]
 
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -168,6 +200,11 @@ class TrainableCausal:
     def load(self, folder: Path) -> None:
         """Take up the adapter in `folder`."""
         lora.load_adapter(self.model, folder, self._device)
+
+
+def in_turn(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Batches of `size` examples in the order given, which is one of similar lengths."""
+    return [list(examples[start : start + size]) for start in range(0, len(examples), size)]
 
 
 def _answered(prompt: Prompt, item: Item) -> Prompt:

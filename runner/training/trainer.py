@@ -150,9 +150,24 @@ class BenchmarkTrainer(Trainer):  # type: ignore[misc]
         self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], int]:
-        """The batches of one step, and how many prompts they hold."""
-        batches, _ = super().get_batch_samples(*args, **kwargs)
-        return batches, sum(len(batch["examples"]) for batch in batches)
+        """The prompts of one step in the trainee's own batches, and how many they are.
+
+        The library counts batches to know when a step is done, so there are as many as it drew; the last may be empty.
+        """
+        drawn, _ = super().get_batch_samples(*args, **kwargs)
+        if len(drawn) == 1:
+            return drawn, len(drawn[0]["examples"])
+        examples = [example for batch in drawn for example in batch["examples"]]
+        batches = self._trainee.batches(examples, self.args.per_device_train_batch_size)
+        batches += [[]] * (len(drawn) - len(batches))
+        return list(map(_together, batches)), len(examples)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """The loss of a batch, whose gradients are added to the step's; an empty one has neither."""
+        if not inputs["examples"]:
+            return torch.zeros((), device=self.args.device)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: Any, *_: Any, num_items_in_batch: int | None = None, **__: Any

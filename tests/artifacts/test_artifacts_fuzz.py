@@ -227,6 +227,7 @@ def fit(fault: Fault) -> bool:
     return bool(fault.code) and str(fault).isprintable() and len(str(fault)) < 2000
 
 
+@pytest.mark.slow
 @given(st.sampled_from(FILES), st.dictionaries(st.sampled_from(KEYS), values, max_size=4), st.booleans())
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_json_gives_faults_and_no_exception(file: str, change: dict[str, Any], keep: bool) -> None:
@@ -240,6 +241,7 @@ def test_any_json_gives_faults_and_no_exception(file: str, change: dict[str, Any
         assert [fault for fault in faults_in(folder) if not fit(fault)] == []
 
 
+@pytest.mark.slow
 @given(st.sampled_from([*FILES, "chat_template.jinja", "model.safetensors"]), st.binary(max_size=100))
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_give_faults_and_no_exception(file: str, data: bytes) -> None:

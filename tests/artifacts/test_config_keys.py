@@ -13,6 +13,7 @@ from runner.artifacts.config import FAMILIES
 TABLE = Path(config_keys.__file__).with_name("config_keys.json")
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_the_library(request: pytest.FixtureRequest) -> None:
     found = {model_type: keys_of(model_type) for model_type in FAMILIES}
     if request.config.getoption("--update-golden"):

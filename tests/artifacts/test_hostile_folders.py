@@ -543,6 +543,7 @@ def test_what_is_said_to_show_a_mended_fault_exists(group: attack_groups.Group) 
         assert f"\ndef {name}(" in ROOT.joinpath(file).read_text(encoding="utf-8") if name else file in fixtures, each
 
 
+@pytest.mark.slow
 def test_the_page_lists_every_attack(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     assert set(hostile.KNOWN) <= {
         *YAML,

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support import hostile_submissions as hostile
 from support import tiny_models
+from support.forked_worker import forked_workers  # noqa: F401
 
 from runner.cli import main
 from runner.core.errors import BackendError, InvalidInput
@@ -18,7 +19,7 @@ from runner.scorecard import filenames
 
 pytestmark = pytest.mark.slow
 
-QUICK = Limits(plan_seconds=10, plan_seconds_per_prompt=0, plan_bytes=1 << 30, call_seconds=60, memory_bytes=20 << 30)
+QUICK = Limits(plan_seconds=4, plan_seconds_per_prompt=0, plan_bytes=1 << 30, call_seconds=60, memory_bytes=20 << 30)
 DOCUMENT = """\
 schema_version: "1"
 name: hostile
@@ -97,6 +98,7 @@ def scores(results: Path) -> list[Path]:
     return [path for name in (filenames.CARD, filenames.BUNDLE, filenames.PREDICTIONS) for path in results.rglob(name)]
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("attack", hostile.DYNAMIC, ids=lambda attack: attack.name)
 def test_what_only_shows_in_a_run_is_refused(
     attack: Any,

@@ -358,6 +358,7 @@ def test_colour_on_a_terminal_unless_it_is_refused(command: Command) -> None:
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["--help"], ["schema", "scorecard"], ["data", "check"]], ids=" ".join)
 def test_output_that_cannot_be_written_is_a_failure_in_words(command: Command, arguments: list[str]) -> None:

@@ -120,6 +120,7 @@ def test_the_shell_sees_it_too(home: Path) -> None:
         assert (done.returncode, done.stderr) == (0, b""), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stop_is_said_and_is_exit_code_5(home: Path, number: int) -> None:
     """Twice the same or both at once, as a terminal or a service that ends may send them."""
@@ -146,6 +147,7 @@ def test_a_stop_is_said_and_is_exit_code_5(home: Path, number: int) -> None:
     assert done.stderr == "Stopped. Run the same command again.\n"
 
 
+@pytest.mark.slow
 def test_a_command_that_ignores_a_hangup_goes_on(home: Path) -> None:
     script = (
         "import os, signal\n"

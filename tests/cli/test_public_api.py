@@ -48,6 +48,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         runner.no_such_name  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_card_as_a_frame_and_as_html(home: Path) -> None:
     pytest.importorskip("pandas")
     card = runner.load_card("results/predictions")
@@ -69,6 +70,7 @@ def test_a_comparison_as_a_frame_and_as_html(home: Path) -> None:
     assert "dilemmas" in result._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_card_of_a_stranger_is_refused_unless_it_is_taken_unverified(home: Path, root: Path) -> None:
     other = root / "tests" / "conformance" / "keyring.json"
     with pytest.raises(VerificationError):
@@ -86,6 +88,7 @@ def test_the_latest_finished_run_of_a_name_is_meant(home: Path) -> None:
     assert runner.load_card("results/predictions").path.parent.name == "2031-01-02T03-04-05Z-2"
 
 
+@pytest.mark.slow
 def test_a_name_without_a_finished_run_says_so(home: Path) -> None:
     (home / "results" / "other" / "2032-01-02T03-04-05Z").mkdir(parents=True)
     with pytest.raises(InvalidInput) as caught:

@@ -41,6 +41,7 @@ def test_what_is_refused_before_any_work(arguments: list[str], code: int, said: 
     assert not Path("results").exists()
 
 
+@pytest.mark.slow
 def test_submissions_that_are_refused_end_in_lines_and_the_worst_exit_code(tmp_path: Path) -> None:
     code, output = run_here("sweep", str(BROKEN), str(BROKEN.with_name("missing-keys.yaml")), "-o", "out")
     assert code == 1, output

@@ -96,6 +96,7 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
     assert code(tmp_path / "file" / "below.yaml") == ["FILE_UNREADABLE"]
 
 
+@pytest.mark.slow
 def test_validation_needs_neither_torch_nor_numpy() -> None:
     script = f"""
 import sys

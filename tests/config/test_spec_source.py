@@ -42,6 +42,7 @@ def depth(value: Any) -> int:
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
+@pytest.mark.slow
 @given(VALUES.filter(lambda value: depth(value) <= 16), st.sampled_from([None, 1]))
 def test_json_comes_back_as_it_was(value: Any, indent: int | None) -> None:
     document = read(as_yaml(value, indent))
@@ -72,6 +73,7 @@ def test_every_value_and_every_key_has_its_place(value: Any) -> None:
     look(value, ())
 
 
+@pytest.mark.slow
 @given(VALUES.filter(lambda value: depth(value) <= 16), st.booleans())
 def test_what_is_read_is_what_pyyaml_reads(value: Any, flow: bool) -> None:
     """Where a block-style document is accepted, another reader of YAML 1.1 agrees, except for floats such as 1e5."""

@@ -55,6 +55,7 @@ def test_the_commands_of_the_page_lead_to_a_leaderboard(tmp_path: Path, record_p
         assert sum(row["thing"] in items for row in csv.DictReader(file)) >= 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task", "items"), [("dishes", "heat", 18), ("pairs", "inference", 18), ("coats", "coat", 12)]
 )

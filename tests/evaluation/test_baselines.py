@@ -48,6 +48,7 @@ def test_the_prior_is_that_of_the_fitting_split_and_not_of_the_scored_one(tmp_pa
     assert expected != pytest.approx(prior([item.counts for item in part.scored]))
 
 
+@pytest.mark.slow
 def test_the_prior_of_the_fitting_split_itself_is_cross_fitted(tmp_path):
     rows, path = written("prior", tmp_path, split="dev")
     part = select(factories.choice(split="dev")).tasks[0]
@@ -68,6 +69,7 @@ def test_too_few_items_to_cross_fit_a_prior_on(tmp_path):
         written("prior", tmp_path, split="dev", limit=5)
 
 
+@pytest.mark.slow
 def test_the_panel_is_smoothed_by_its_own_votes_alone(scruples, tmp_path):
     rows, _ = written("panel", tmp_path, suite="full", split="dev", data_dir=scruples)
     part = select(factories.choice(suite="full", split="dev", data_dir=scruples)).tasks[0]

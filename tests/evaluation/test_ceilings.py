@@ -30,6 +30,7 @@ def test_of_tasks_it_is_the_ceiling_of_the_card(tmp_path):
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_of_a_file_it_is_the_same_as_of_the_task(tmp_path):
     counts = [list(item.counts) for item in select(factories.choice()).tasks[0].scored]
     (found,) = of_counts_file(counts_file(tmp_path, counts), factories.choice(), None, None)

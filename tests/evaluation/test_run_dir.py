@@ -123,6 +123,7 @@ def run(tmp_path_factory):
     return factories.scored(tmp_path_factory.mktemp("runs"), factories.sample_rows())
 
 
+@pytest.mark.slow
 def test_the_signed_card_is_written_last(run, tmp_path, monkeypatch):
     order = []
     monkeypatch.setattr(run_dir, "write_whole", lambda path, data: order.append(path.name))
@@ -150,6 +151,7 @@ def test_the_plain_card_is_the_signed_one(run):
     assert f"sha256:{subjects['submission']['sha256']}" == factories.read_card(run)["submission"]["digest"]
 
 
+@pytest.mark.slow
 def test_what_launched_the_run_is_a_subject_too(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCHMARK_IMAGE_DIGEST", "sha256:" + "a" * 64)
     monkeypatch.setenv("BENCHMARK_SOURCE_REVISION", "b" * 40)

@@ -26,6 +26,7 @@ def rows_file(tmp_path):
     return factories.write_rows(tmp_path / "My Rows (2).jsonl", factories.sample_rows())
 
 
+@pytest.mark.slow
 def test_the_run_holds_what_was_scored(rows_file, tmp_path):
     folder, card = score(rows_file, tmp_path / "out", nonce="challenge")
     assert folder.parent == tmp_path / "out" / "my-rows-2-"
@@ -55,6 +56,7 @@ def test_fewer_digits_and_other_fields_of_the_file_are_kept_as_they_were_read(tm
     assert report.checks[-1].state == "ok"
 
 
+@pytest.mark.slow
 def test_tasks_without_rows_are_left_out_and_named(rows_file, tmp_path):
     card = score(rows_file, tmp_path, tasks=())[1]
     assert list(card["tasks"]) == ["dilemmas"]
@@ -138,6 +140,7 @@ def test_a_nonce_that_could_not_be_signed_is_refused_before_the_work(tmp_path, n
     assert "--nonce" in done.output
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written(rows_file, tmp_path):
     (tmp_path / "out").write_text("in the way", encoding="utf-8")
     with pytest.raises(OutputError) as caught:
@@ -146,6 +149,7 @@ def test_where_nothing_can_be_written(rows_file, tmp_path):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up(rows_file, tmp_path, monkeypatch):
     from runner.evaluation import run_dir
 

@@ -12,6 +12,7 @@ from runner.evaluation.merge import unite_self_checks
 from runner.evaluation.shards import NAME, Shard, find_shards, parse_shard, read_shard, write_shard
 
 
+@pytest.mark.slow
 @given(st.integers(1, 9), st.lists(st.lists(st.integers(), min_size=1), max_size=40))
 def test_every_step_is_in_exactly_one_shard(count: int, steps: list[list[int]]) -> None:
     taken = [step for index in range(count) for step in Shard(index, count).steps(steps)]

@@ -156,9 +156,10 @@ def _print(found: Found, votes: NDArray[np.float64]) -> bool:
         apart, expected = _distance(first, shares)
         right &= 0.8 <= apart / expected <= 1.2
         print(
-            f"| {count} answers | {value:.4f} ({low:.4f} … {high:.4f}) | {failures:.1%} failures, {scored.sum()} items"
-            f" scored | shares of first tokens {apart:.3f} from the log-probabilities, {expected:.3f} expected;"
-            f" of answers {_distance(read, shares)[0]:.3f} |",
+            f"| {count} answers | {value:.4f} ({low:.4f} … {high:.4f}), by log-probabilities"
+            f" {losses[scored].mean():.4f} on the {scored.sum()} items that have a score | {failures:.1%} failures |"
+            f" shares of first tokens {apart:.3f} from the log-probabilities, {expected:.3f} expected; of answers"
+            f" {_distance(read, shares)[0]:.3f} |",
             flush=True,
         )
     return right

@@ -42,6 +42,7 @@ def test_report_compares_two(run: Path, other_run: Path, tmp_path: Path) -> None
     command("report", run, other_run, "--unverified", code=2)
 
 
+@pytest.mark.slow
 def test_report_of_a_card_alone_says_what_is_missing(run: Path, tmp_path: Path) -> None:
     alone = tmp_path / filenames.BUNDLE
     alone.write_bytes((run / filenames.BUNDLE).read_bytes())
@@ -52,6 +53,7 @@ def test_report_of_a_card_alone_says_what_is_missing(run: Path, tmp_path: Path) 
     command("report", alone, "--show-texts", code=1)
 
 
+@pytest.mark.slow
 def test_nothing_is_made_of_a_card_that_does_not_verify(run: Path, tmp_path: Path) -> None:
     bundle = json.loads((run / filenames.BUNDLE).read_bytes())
     signature = bundle["dsseEnvelope"]["signatures"][0]
@@ -67,6 +69,7 @@ def test_nothing_is_made_of_a_card_that_does_not_verify(run: Path, tmp_path: Pat
     assert ",unverified," in command("export", "--to", "csv", "--unverified", altered, "--force").stdout
 
 
+@pytest.mark.slow
 def test_export_writes_where_it_is_told(run: Path, other_run: Path, tmp_path: Path) -> None:
     assert "--force" in command("export", "--to", "eee", run, other_run, "-o", "out", code=4).stderr
     assert not (tmp_path / "out").exists()
@@ -84,6 +87,7 @@ def test_export_writes_where_it_is_told(run: Path, other_run: Path, tmp_path: Pa
     assert (tmp_path / "scores.csv").read_bytes().decode() == table.stdout_bytes.decode()
 
 
+@pytest.mark.slow
 def test_export_with_rows_per_item(run: Path, tmp_path: Path) -> None:
     command("export", "--to", "csv", run, "--force", "--items", code=2)
     made = command("export", "--to", "eee", run, "-o", "out", "--force", "--items").stdout.splitlines()
@@ -104,6 +108,7 @@ def test_export_to_a_paper_and_to_mlflow(run: Path, other_run: Path, tmp_path: P
     assert len([path for path in experiment.iterdir() if path.is_dir()]) == 2
 
 
+@pytest.mark.slow
 def test_export_to_the_hub_needs_to_know_where(run: Path) -> None:
     assert "--dataset-id" in command("export", "--to", "hf-eval-results", run, code=2).stderr
     done = command("export", "--to", "hf-eval-results", run, "--dataset-id", "a/b", code=4)
@@ -112,6 +117,7 @@ def test_export_to_the_hub_needs_to_know_where(run: Path) -> None:
     assert "SAME_FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_told(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "OUTPUT_UNWRITABLE" in command("report", run, "-o", "file/page.html", code=3).stderr

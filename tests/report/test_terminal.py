@@ -183,6 +183,7 @@ def test_east_asian_letters_are_two_columns_wide(card, capsys):
     assert fits(said(capsys, terminal.print_card, {**card, "not_comparable": ["道徳的" * 40]}))
 
 
+@pytest.mark.slow
 def test_the_ceiling_fits(capsys):
     found = of_tasks(factories.choice(tasks=("dilemmas", "anecdotes")), 20, None)
     text = said(capsys, terminal.print_ceilings, found)

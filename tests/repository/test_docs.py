@@ -196,6 +196,7 @@ def test_every_page_is_reached_by_links_from_the_readme() -> None:
     assert set((ROOT / "docs").glob("*.md")) <= reached
 
 
+@pytest.mark.slow
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
     """Neither the folder of the checkout, nor anybody's home."""
     here = f"{ROOT}/".encode() if len(ROOT.parts) > 2 else None

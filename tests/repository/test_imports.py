@@ -99,6 +99,7 @@ def test_the_commands_themselves_import_nothing_heavy() -> None:
     assert not tops & (MODEL_LIBRARIES | NUMBERS | {"rich", "cryptography", "jsonschema", "yaml", "huggingface_hub"})
 
 
+@pytest.mark.slow
 def test_imports_point_one_way(root: Path) -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports")], cwd=root, capture_output=True, encoding="utf-8"

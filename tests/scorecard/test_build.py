@@ -133,6 +133,7 @@ def test_one_item_has_a_value_and_no_error():
 # --- sums over strata ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["dilemmas", "anecdotes"])
 def test_strata_sum_to_all_items(task):
     labels = {"dilemmas": 2, "anecdotes": 5}[task]
@@ -213,6 +214,7 @@ def test_prompts_are_compared_after_their_orders_are_averaged():
     assert found["metrics"]["cross_entropy"]["value"] == pytest.approx(-math.log((0.9 + 0.5 + 0.4) / 3))
 
 
+@pytest.mark.slow
 def test_prompts_of_the_card_are_those_the_rows_name():
     counts = np.array([[3, 2], [2, 3]])
     own = task_of(counts, np.zeros((2, 2, 2)), prompt_id="dilemmas-letters")
@@ -294,6 +296,7 @@ def independent_bootstrap(columns: Any, statistic: Any, draws: int = 4000) -> An
     return np.array([statistic(columns[rows]) for rows in picked])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cross_entropy", "gap_to_ceiling", "skill", "accuracy", "macro_f1", "brier"])
 def test_intervals_are_those_of_an_independent_bootstrap(name):
     counts, scores = factories.simulated(150, seed=5)

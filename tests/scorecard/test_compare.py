@@ -64,6 +64,7 @@ def test_a_better_b_is_better(runs):
     assert found["entropy_gap"]["verdict"] in ("differs", "undecided")
 
 
+@pytest.mark.slow
 def test_gains_are_compared_as_shares_of_the_way(runs):
     task = compare(runs["a"], runs["b"], factories.KEYRING)["tasks"]["dilemmas"]
     cards = [factories.read_card(runs[name])["tasks"]["dilemmas"]["skills"] for name in "ab"]
@@ -88,6 +89,7 @@ def test_the_other_way_round_it_is_worse(runs):
         assert back[name]["verdict"] == opposite.get(row["verdict"], row["verdict"])
 
 
+@pytest.mark.slow
 def test_the_difference_is_that_of_the_cards(runs):
     values = {
         name: {
@@ -99,6 +101,7 @@ def test_the_difference_is_that_of_the_cards(runs):
         assert row["difference"] == pytest.approx(values["b"][name] - values["a"][name], abs=1e-12), name
 
 
+@pytest.mark.slow
 def test_equal_cards_are_undecided(runs):
     for name, row in measured(runs["a"], runs["c"]).items():
         assert row["difference"] == row["lower"] == row["upper"] == 0, name
@@ -177,12 +180,14 @@ def test_another_version_of_the_benchmark_names_each_difference(runs, tmp_path):
     assert [message.split(" differs")[0] for message in found] == ["benchmark version", "benchmark digest"]
 
 
+@pytest.mark.slow
 def test_a_limited_run(runs, tmp_path):
     rows = factories.sample_rows(chosen=factories.choice(limit=20))
     found = reasons(runs["a"], factories.scored(tmp_path, rows, limit=20))
     assert found == ["This run was limited to 20 items.", "items of dilemmas differs: 80 against 20."]
 
 
+@pytest.mark.slow
 def test_another_split(runs, tmp_path):
     other = factories.scored(tmp_path, factories.sample_rows(chosen=factories.choice(split="dev")), split="dev")
     assert reasons(runs["a"], other) == ["split of dilemmas differs: test against dev."]
@@ -202,6 +207,7 @@ def test_another_suite(runs, scruples, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_no_task_in_common(runs, tmp_path):
     chosen = {"tasks": ("anecdotes",)}
     other = factories.scored(tmp_path, factories.sample_rows(chosen=factories.choice(**chosen)), **chosen)
@@ -255,6 +261,7 @@ def test_every_reason_at_once(runs, copied):
     assert len(reasons(runs["a"], copied)) == 4
 
 
+@pytest.mark.slow
 def test_one_item_is_no_comparison(tmp_path):
     counts_file = tmp_path / "benchmark.yaml"
     counts_file.write_bytes(factories.RELEASED.read_bytes())
@@ -316,6 +323,7 @@ def test_gates_are_passed_by_what_is_shown(runs):
     ]
 
 
+@pytest.mark.slow
 def test_equal_cards_pass_a_gate_without_a_margin(runs):
     assert gates(runs["a"], runs["c"], Gate("cross_entropy", 0.0), Gate("macro_f1", 0.0)) == [True, True]
 
@@ -339,6 +347,7 @@ def cli(tmp_path, monkeypatch):
     return lambda *arguments: CliRunner().invoke(main, ["compare", *map(str, arguments)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "options", "code"),
     [

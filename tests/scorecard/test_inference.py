@@ -59,6 +59,7 @@ def test_skill_is_not_above_zero_for_a_model_that_knows_nothing() -> None:
     assert "items" in warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["oracle", "nothing"])
 def test_the_best_and_the_worst_models_have_every_metric(kind: str) -> None:
     generator = np.random.default_rng(1)
@@ -72,6 +73,7 @@ def test_the_best_and_the_worst_models_have_every_metric(kind: str) -> None:
         assert missing <= {"entropy_correlation", "seed_dirichlet"}
 
 
+@pytest.mark.slow
 def test_a_second_panel_lies_between_prior_and_ceiling() -> None:
     generator = np.random.default_rng(2)
     truth = generator.beta(0.98, 0.95, 800)

@@ -29,6 +29,7 @@ def test_the_first_cards_do_not_bind_the_submission_file_and_say_so(tmp_path: Pa
     assert (found.state, found.message) == ("skipped", "the card does not say which file it was made with")
 
 
+@pytest.mark.slow
 def test_later_cards_bind_it(tmp_path: Path) -> None:
     shutil.copy(CARDS[0].parent / "binds-submission" / filenames.BUNDLE, tmp_path)
     (found,) = (check for check in verify(tmp_path, factories.KEYRING).checks if check.name == filenames.SUBMISSION)

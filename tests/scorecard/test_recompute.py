@@ -94,12 +94,14 @@ def test_one_edited_value_is_named(copied, path, change):
     assert "the card says" in fault.message or "follow" in fault.message
 
 
+@pytest.mark.slow
 def test_a_card_that_calls_itself_comparable_is_found_out(copied):
     card = factories.read_card(copied)
     factories.sign_again(copied, {**card, "comparable": True, "not_comparable": []})
     assert [fault.path for fault in refused(copied)] == ["$.comparable", "$.not_comparable"]
 
 
+@pytest.mark.slow
 def test_a_metric_that_was_left_out_or_added_is_named(copied):
     card = factories.read_card(copied)
     del card["tasks"]["dilemmas"]["metrics"]["brier"]
@@ -112,11 +114,13 @@ def test_a_metric_that_was_left_out_or_added_is_named(copied):
     }
 
 
+@pytest.mark.slow
 def test_rounding_of_another_machine_is_no_difference(copied):
     edited(copied, "$.tasks.dilemmas.metrics.cross_entropy.value", lambda value: value * (1 + 1e-11))
     assert again(copied).checks[-1].state == "ok"
 
 
+@pytest.mark.slow
 def test_many_differences_are_counted(copied):
     card = factories.read_card(copied)
     changed = 0
@@ -157,6 +161,7 @@ def test_given_predictions_are_held_against_the_card(run, copied, tmp_path):
     assert (fault.code, fault.file) == ("SIG_FILES", str(moved))
 
 
+@pytest.mark.slow
 def test_other_predictions_signed_with_the_old_numbers(copied, tmp_path):
     """Both digests are right; only the numbers are not those of these rows."""
     rows = factories.write_rows(copied / filenames.PREDICTIONS, factories.sample_rows(seed=1))
@@ -167,6 +172,7 @@ def test_other_predictions_signed_with_the_old_numbers(copied, tmp_path):
     assert "more" in faults[-1].message
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_answer_every_item(copied):
     rows = factories.write_rows(copied / filenames.PREDICTIONS, factories.sample_rows()[:-1])
     edited(copied, "$.predictions", {"sha256": sha256_file(rows), "rows": 319})
@@ -174,6 +180,7 @@ def test_rows_that_do_not_answer_every_item(copied):
         again(copied)
 
 
+@pytest.mark.slow
 def test_other_data_under_the_cards_digest(copied):
     edited(copied, "$.data.sample-dilemmas/test.sha256", "0" * 64)
     (fault,) = refused(copied)
@@ -216,6 +223,7 @@ def test_another_benchmark_is_not_the_cards(run, copied, tmp_path):
     assert caught.value.faults[0].file.endswith(filenames.BENCHMARK)
 
 
+@pytest.mark.slow
 def test_without_a_benchmark_beside_it_the_released_one_will_do(copied):
     (copied / filenames.BENCHMARK).unlink()
     card = factories.read_card(copied)

@@ -101,6 +101,7 @@ def test_the_held_out_prior_is_that_of_the_fitting_split():
     assert np.exp(found.log_probs) == pytest.approx(np.tile(shares / shares.sum(), (30, 1)))
 
 
+@pytest.mark.slow
 def test_the_temperature_of_an_order_that_lies_is_recovered_off_the_scored_items():
     """Scores three times too sharp: the fitting split says so, whatever the scored split holds."""
     counts, scores = factories.simulated(20)

@@ -144,6 +144,7 @@ def test_shares_and_values_are_those_of_the_cards(runs):
     assert result["tasks"]["dilemmas"]["verdict"]["parts"]["places"]["people"] is not None
 
 
+@pytest.mark.slow
 def test_one_task_alone(runs):
     result = compare(*runs, factories.KEYRING, gates=[Gate("brier", 0.5)], only=("anecdotes",))
     assert list(result["tasks"]) == ["anecdotes"]
@@ -153,6 +154,7 @@ def test_one_task_alone(runs):
         compare(*runs, factories.KEYRING, only=("anecdote",))
 
 
+@pytest.mark.slow
 def test_items_that_all_depend_on_each_other_give_no_interval(runs, monkeypatch):
     """One group that shares a value: nothing is known of chance, and that is said instead of a traceback."""
     from dataclasses import replace

@@ -75,6 +75,7 @@ def test_faults_come_back_with_their_exit_code(monkeypatch: pytest.MonkeyPatch, 
     assert done.faults == (Fault("WORKER_MEMORY", "It had not enough memory.", line=7),)
 
 
+@pytest.mark.slow
 def test_a_bug_and_a_killed_process_end_their_own_submission(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ predictions = st.builds(
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.lists(predictions, max_size=5))
 def test_what_is_written_is_read_back(tmp_path_factory, rows):
     path = factories.write_rows(tmp_path_factory.mktemp("rows") / "p.jsonl", rows)
@@ -224,6 +225,7 @@ def test_a_file_that_cannot_be_read(tmp_path, make):
     assert caught.value.faults[0].code == "FILE_MISSING"
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=60) | st.lists(predictions.map(to_line), max_size=3).map("".join).map(str.encode), st.data())
 def test_no_bytes_lead_to_a_traceback(tmp_path_factory, data, choose):
     path = tmp_path_factory.mktemp("rows") / "p.jsonl"

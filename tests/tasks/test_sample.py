@@ -28,6 +28,7 @@ def texts(name: str) -> dict[str, Any]:
     return yaml.safe_load((embedded_data("sample") / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_generator_reproduces_every_file_byte_for_byte(tmp_path: Path) -> None:
     script = embedded_data("sample") / "make_votes.py"
     subprocess.run([sys.executable, script, tmp_path], check=True, env={"PYTHONHASHSEED": "7"})

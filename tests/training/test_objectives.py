@@ -85,6 +85,7 @@ def test_prompts_of_different_tasks_go_together() -> None:
     assert found.tolist() == pytest.approx([np.log(2), np.log(5)])
 
 
+@pytest.mark.slow
 def test_a_concentration_that_the_scoring_fits_is_where_the_objective_is_least() -> None:
     """Simulate, then recover: there the gradient vanishes, and on both sides it points there."""
     generator = np.random.default_rng(1)

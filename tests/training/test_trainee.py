@@ -15,12 +15,16 @@ from support.recipe_factory import Workshop
 
 from runner.config.recipe import load_recipe
 from runner.core.errors import InvalidInput
+from runner.core.recipe_types import Objective
 from runner.core.types import Item, Prompt, VerbalizedFormat
 from runner.models.local.causal import wrap
+from runner.models.local.packed.layout import pack
+from runner.models.local.packed.prefix_grouping import LEAST_SHARED
 from runner.models.local.tokenizer import load_tokenizer
 from runner.tasks import verbalized
 from runner.tasks.prompts import text
-from runner.training.trainee import TrainableCausal
+from runner.training.objectives import losses
+from runner.training.trainee import Example, TrainableCausal
 
 CPU = torch.device("cpu")
 
@@ -162,3 +166,81 @@ def test_prompts_are_shortened_as_the_recipe_says(model_folder: Path, workshop: 
     assert example.tokens <= 60
     with pytest.raises(InvalidInput, match="at most 60 were expected"):
         trainee.examples(asked([replace(long, shorten=None)]))
+
+
+def step_gradients(trainee: TrainableCausal, batches: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+    """The adapter's gradients of the mean loss over all prompts of `batches`, read batch by batch."""
+    objective = Objective("soft_cross_entropy", 1.0, None)
+    prompts = sum(map(len, batches))
+    for batch in batches:
+        scores = trainee.log_scores(batch)
+        (losses(objective, scores, [example.counts for example in batch], []).sum() / prompts).backward()
+    found = {name: value.grad for name, value in trainee.model.named_parameters() if value.grad is not None}
+    trainee.model.zero_grad()
+    return found
+
+
+def plain_gradients(trainee: TrainableCausal, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """The same by the library alone: each prompt with each option as a text of its own, logits at every position."""
+    config = trainee.model.config
+    before, config._attn_implementation = config._attn_implementation, "eager"
+    total = torch.zeros((), dtype=torch.float64)
+    for example in examples:
+        encoded, forms = example.encoded, []
+        for tail in encoded.tails:
+            ids = torch.tensor([[*encoded.prefix.tolist(), *tail]])
+            log_probs = torch.log_softmax(trainee.model(ids).logits[0].double(), dim=-1)
+            first = len(encoded.prefix)
+            forms.append(torch.stack([log_probs[first + step - 1, token] for step, token in enumerate(tail)]).sum())
+        labels = torch.tensor(encoded.labels)
+        of_forms = torch.stack(forms)
+        scores = torch.stack([of_forms[labels == label].logsumexp(0) for label in range(int(labels.max()) + 1)])
+        mass = scores.logsumexp(0)
+        # Cross-entropy of the shares, and minus the log of the answers' mass: −Σ h log q − log M.
+        total = total - (example.counts / example.counts.sum() * (scores - mass)).sum() - mass
+    (total / len(examples)).backward()
+    found = {name: value.grad for name, value in trainee.model.named_parameters() if value.grad is not None}
+    trainee.model.zero_grad()
+    config._attn_implementation = before
+    return found
+
+
+@pytest.mark.parametrize("options", [((" A",), (" B",)), tiny_models.WORDS], ids=["one token", "several"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_the_plain_computation_however_a_step_is_divided(
+    options: Any, checkpointing: bool, model_folder: Path, workshop: Workshop
+) -> None:
+    """Packed with shared beginnings, the last layer where it is scored; in one batch, in unequal ones, in our own."""
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    training = {"gradient_checkpointing": checkpointing}
+    trainee = made(model_folder, workshop, method={"target_modules": targets}, training=training)
+    prompts = tiny_models.prompts(options)[:7]
+    votes = [
+        tuple(map(int, row)) for row in np.random.default_rng(1).multinomial(5, [1 / len(options)] * len(options), 7)
+    ]
+    items = [Item(prompt.item_id, {}, counts, None, None) for prompt, counts in zip(prompts, votes, strict=True)]
+    examples = trainee.examples(list(zip(prompts, items, strict=True)))
+    expected = plain_gradients(trainee, examples)
+    scale = max(float(grad.abs().max()) for grad in expected.values())
+    own = trainee.batches(examples, 2)
+    assert len(own) > 1
+    for batches in ([examples], [examples[:1], examples[1:4], examples[4:]], own):
+        found = step_gradients(trainee, batches)
+        assert found.keys() == expected.keys()
+        for name, grad in expected.items():
+            torch.testing.assert_close(found[name], grad, atol=2e-5 * scale, rtol=1e-4)
+
+
+def test_batches_hold_every_prompt_once_and_are_not_more_than_asked_for(model_folder: Path, workshop: Workshop) -> None:
+    trainee = made(model_folder, workshop)
+    long = [tiny_models.prompt("a word " * number, item=str(number)) for number in (1, 40, 2, 30, 3, 50)]
+    examples = trainee.examples(asked([*tiny_models.prompts(), *long]))
+    assert max(map(len, trainee.batches(examples[:7], 2))) > 2  # what is shared makes room
+    for size in range(1, len(examples) + 1):
+        batches = trainee.batches(examples, size)
+        assert sorted(id(example) for batch in batches for example in batch) == sorted(map(id, examples))
+        assert len(batches) <= -(-len(examples) // size)
+        most = size * max(example.tokens for example in examples)
+        for batch in batches:  # less than the least beginning that is shared may be read again with each prompt
+            tokens = len(pack([example.encoded for example in batch], 0).ids)
+            assert tokens <= most + LEAST_SHARED * len(batch)

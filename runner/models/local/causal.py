@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property, partial
-from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
@@ -110,7 +109,8 @@ class Causal:
         self._beginnings: dict[str, NDArray[np.int32]] = {}
         # A tokenizer must not be asked by two threads at once.
         self._tokenizing = threading.Lock()
-        self._prefix_cache: tuple[bytes, attention.KeysValues] = b"", {}
+        # By beginning, those of the current step.
+        self._prefix_cache: dict[bytes, attention.KeysValues] = {}
         self._batches_per_step = at_once
         self._threads = lanes
         self._first_prompt_ids: tuple[list[int], list[int]] | None = None
@@ -212,31 +212,32 @@ class Causal:
     def _read(
         self, batches: Sequence[Sequence[int]], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
     ) -> list[BatchStates]:
-        """Hidden states of batches, or of parts of them; those with the same beginning are read side by side."""
+        """Hidden states of batches, or of parts of them, which are read side by side."""
         in_rows = [batch for batch in batches if self._in_rows(encoded[batch[0]])]
         packed = [batch for batch in batches if not self._in_rows(encoded[batch[0]])]
         outputs = self._halving(partial(self._read_rows, encoded=encoded), in_rows, encoded) if in_rows else []
         base = self._base
         if not packed:
             return outputs
+        beginnings = {batch[0]: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes() for batch in packed}
         with attention.packed_attention(base.config), skip_unscored_positions(base.base_model):
-            by_beginning = groupby(
-                packed, key=lambda batch: self._beginning(prompts[batch[0]], encoded[batch[0]]).tobytes()
-            )
-            for past, alike in by_beginning:
-                read_one = partial(self._read_one, encoded=encoded, past=past, prefix_kv=self._keys_values(past))
-                outputs += self._halving(read_one, list(alike), encoded)
-        return outputs
+            self._prefix_cache = {past: self._keys_values(past) for past in dict.fromkeys(beginnings.values())}
+            past_of = {number: beginnings[batch[0]] for batch in packed for number in batch}
+            read_one = partial(self._read_one, encoded=encoded, past_of=past_of)
+            # Lanes wait for the last batch of a step, so that is a short one.
+            by_size = sorted(packed, key=lambda batch: -sum(len(encoded[number].prefix) for number in batch))
+            return outputs + self._halving(read_one, by_size, encoded)
 
     def _read_rows(self, batch: Sequence[int], encoded: Sequence[EncodedPrompt]) -> BatchStates:
         rows = general.lay_out([encoded[number] for number in batch])
         return BatchStates(batch, rows, general.hidden_states(self._base, rows, self._on_device))
 
     def _read_one(
-        self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past: bytes, prefix_kv: attention.KeysValues
+        self, batch: Sequence[int], encoded: Sequence[EncodedPrompt], past_of: Mapping[int, bytes]
     ) -> BatchStates:
+        past = past_of[batch[0]]
         packed = pack([encoded[number] for number in batch], len(_tokens(past)))
-        return BatchStates(batch, packed, self._forward(packed, prefix_kv))
+        return BatchStates(batch, packed, self._forward(packed, self._prefix_cache[past]))
 
     def _write(
         self, batch: Sequence[int], prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt]
@@ -309,20 +310,19 @@ class Causal:
         return scored_states
 
     def _keys_values(self, past: bytes) -> attention.KeysValues:
-        """Keys and values of the shared beginning; those of the last one are kept."""
-        if not past:
-            return {}
-        if self._prefix_cache[0] != past:
-            prefix_kv: attention.KeysValues = {}
+        """Keys and values of a shared beginning: those at hand, or computed."""
+        prefix_kv = self._prefix_cache.get(past)
+        if prefix_kv is None:
+            prefix_kv = {}
             whole = pack_prefix(_tokens(past))
-            devices.split_on_oom(
-                lambda _: self._forward(whole, prefix_kv, keep=True),
-                [len(whole.ids)],
-                self._device,
-                lambda tokens: f"beginning of {tokens:,} tokens",
-            )
-            self._prefix_cache = past, prefix_kv
-        return self._prefix_cache[1]
+            if past:
+                devices.split_on_oom(
+                    lambda _: self._forward(whole, prefix_kv, keep=True),
+                    [len(whole.ids)],
+                    self._device,
+                    lambda tokens: f"beginning of {tokens:,} tokens",
+                )
+        return prefix_kv
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return devices.put_on(self._device, torch.from_numpy(array))
@@ -335,12 +335,12 @@ class Causal:
 
     @contextmanager
     def _bare(self) -> Iterator[None]:
-        self._prefix_cache = b"", {}
+        self._prefix_cache = {}
         try:
             with self._model.disable_adapter():
                 yield
         finally:
-            self._prefix_cache = b"", {}
+            self._prefix_cache = {}
 
     def describe(self) -> Mapping[str, Any]:
         """JSON facts: the architecture, the tokenizer, the device, and how options are scored."""
@@ -376,7 +376,7 @@ class Causal:
     def close(self) -> None:
         """Let go of the weights and give device memory back."""
         self._model = self._base = None
-        self._prefix_cache = b"", {}
+        self._prefix_cache = {}
         devices.release(self._device)
 
 

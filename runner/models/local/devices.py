@@ -151,12 +151,17 @@ def deterministic_algorithms() -> Iterator[None]:
 @contextmanager
 def inference_mode() -> Iterator[None]:
     """Within it torch computes repeatably and without gradients."""
+    with deterministic_algorithms(), unfilled_memory(), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def unfilled_memory() -> Iterator[None]:
+    """Within it fresh memory is not filled first: it is always written before it is read here."""
     fill = memory.fill_uninitialized_memory  # type: ignore[attr-defined]
-    # Memory is always written before it is read here, so it need not be filled first.
     memory.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        with deterministic_algorithms(), torch.inference_mode():
-            yield
+        yield
     finally:
         memory.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 

@@ -126,6 +126,7 @@ def test_what_passes_is_waited_out(
     assert (service.spent()["requests"], service.spent()["asked_again"]) == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

@@ -67,6 +67,7 @@ def test_completions_are_those_of_the_same_weights_here(opened: Ask, causal: Bac
         assert one.system_fingerprint
 
 
+@pytest.mark.slow
 def test_what_a_server_rounds_is_seen(causal: Backend, weights: Path, tmp_path: Path) -> None:
     """With keys and values in half precision, the server's default: thousandths of a nat, and no longer agreement."""
     with served(write_gguf(weights, tmp_path / "tiny.gguf"), halved=True) as url:
@@ -139,6 +140,7 @@ def test_a_server_that_does_not_echo_is_found_out(opened: Ask) -> None:
     assert caught.value.faults[0].code == "API_NO_ECHO"
 
 
+@pytest.mark.slow
 def test_an_echo_gives_options_of_any_length(opened: Ask, causal: Backend, weights: Path, proxy: Proxy) -> None:
     """Through a stand-in: no server at hand that echoes installs in a test. It answers in the form of the official
     interface, with tokens and log-probabilities of the causal backend's own model."""
@@ -185,6 +187,7 @@ def _echoing(weights: Path) -> Callable[[Handler], None]:
 # --- drawn answers -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_drawn_answers_have_the_distribution_that_the_server_tells(opened: Ask) -> None:
     """llama.cpp's own server draws 200 first tokens of one prompt: within four standard errors of what it tells."""
     prompt = PROMPTS[0]

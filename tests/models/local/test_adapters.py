@@ -76,6 +76,7 @@ ACCEPTED: dict[str, tuple[str, dict[str, Any], Change | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_log_probabilities_are_those_of_plain_peft(case: str, bases: Path, tmp_path: Path) -> None:
     name, settings, change = ACCEPTED[case]
@@ -116,6 +117,7 @@ def test_an_adapter_of_a_changed_base_is_refused_with_the_way_out(initial: str, 
     assert "path_initial_model_for_weight_conversion" in fault.hint
 
 
+@pytest.mark.slow
 def test_the_way_out_of_a_changed_base_leads_to_the_right_scores(bases: Path, tmp_path: Path) -> None:
     """The advice, done: converted on saving, a pissa adapter is plain LoRA; merged, it is a whole model."""
     ids = torch.arange(3, 40)[None]

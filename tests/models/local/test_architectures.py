@@ -72,6 +72,7 @@ ADAPTERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ADAPTERS)
 def test_an_adapter_is_loaded_and_scored_as_peft_does(form: str, byte: Any, tmp_path: Path) -> None:
     model = architectures.model(form, len(byte))

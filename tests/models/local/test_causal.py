@@ -69,6 +69,7 @@ def test_agrees_with_one_option_at_a_time(kind: str, options: Any, byte: Any) ->
     assert len({round(score, 3) for score in scores(found)}) > len(prompts)  # the model tells prompts apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [tiny_models.BRACKETS, tiny_models.LINES], ids=["renders a BOS", "renders none"])
 def test_agrees_in_chat_format_with_a_piece_tokenizer(template: str) -> None:
     tokenizer = tiny_models.piece_tokenizer(template=template)
@@ -123,6 +124,7 @@ def test_tied_head(byte: Any) -> None:
     assert furthest(scores(answer(Causal(model, byte, "plain", 400), prompts)), naive(model, byte, prompts)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_prompts_longer_than_the_sliding_window_go_the_general_path(byte: Any) -> None:
     window = 64
     model = tiny_models.model("mistral", len(byte), sliding_window=window)
@@ -136,6 +138,7 @@ def test_prompts_longer_than_the_sliding_window_go_the_general_path(byte: Any) -
     assert furthest(scores(answer(backend, prompts)), naive(model, byte, prompts)) <= OF_WORDS
 
 
+@pytest.mark.slow
 def test_batches_do_not_matter(byte: Any) -> None:
     model = tiny_models.model("llama", len(byte))
     prompts = tiny_models.prompts(tiny_models.WORDS, "words") + tiny_models.prompts(LETTERS)

@@ -86,6 +86,7 @@ def test_int8_is_each_row_in_steps_of_a_127th_of_its_largest_weight(saved: tuple
         assert ((meant(found[name]) - own.weight.detach()).abs() <= 0.56 * step).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "tolerance"), [("nf4", 1e-4), ("int8", 0.6)])
 def test_scores_are_those_of_the_weights_that_it_stands_for(
     form: str, tolerance: float, saved: tuple[Any, Path], byte: Any
@@ -105,6 +106,7 @@ def test_scores_are_those_of_the_weights_that_it_stands_for(
     assert furthest(found, bare) > 0.01, "reducing the weights has an effect"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nf4", "int8"])
 def test_neighbours_in_a_batch_do_not_matter(form: str, saved: tuple[Any, Path]) -> None:
     backend, prompts = opened(saved[1], form), tiny_models.prompts()
@@ -142,6 +144,7 @@ def test_the_card_says_form_arithmetic_and_version(dtype: str, saved: tuple[Any,
     assert Causal(made, tiny_models.byte_tokenizer(), "plain", 100).describe()["quantization"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nf4", "int8"])
 def test_an_adapter_on_reduced_weights_works_and_can_be_switched_off(
     form: str, saved: tuple[Any, Path], tmp_path: Path

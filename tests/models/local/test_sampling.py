@@ -91,6 +91,7 @@ def test_top_p_and_temperature_leave_the_likeliest(byte: Any, model: Any) -> Non
     assert len(set(cold)) == 1
 
 
+@pytest.mark.slow
 def test_the_distribution_of_many_answers_is_that_of_the_log_probabilities(byte: Any, model: Any) -> None:
     """The two tracks ask the same of the same model: at n = 2,000 they differ by less than three standard errors."""
     asked = [replace(one, options=((" A", "A"), (" B", "B")), labels=LABELS) for one in tiny_models.prompts()[:3]]

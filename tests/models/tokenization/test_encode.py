@@ -42,6 +42,7 @@ def codes(call: Callable[[], Any]) -> list[str]:
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Co"]), min_size=1, max_size=80)
 
 
+@pytest.mark.slow
 @given(first=words, second=words, which=st.sampled_from(range(len(TOKENIZERS))))
 def test_plain_is_the_tokenizer_s_own_encoding(first: str, second: str, which: int) -> None:
     tokenizer = TOKENIZERS[which]
@@ -125,6 +126,7 @@ def test_reading_around_special_tokens_is_the_usual_reading(tokenizer: Any) -> N
     assert reader.ids(written) == usual
 
 
+@pytest.mark.slow
 @given(
     values=st.lists(st.tuples(words, words), min_size=2, max_size=4),
     form=st.sampled_from(["plain", "chat"]),

@@ -72,6 +72,7 @@ def facts(targets: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[
     return run
 
 
+@pytest.mark.slow
 def test_every_protection_of_this_machine_holds(facts: Any) -> None:
     told, protections = facts()
     missing = {name for name, state in protections.items() if state != "active"}
@@ -84,6 +85,7 @@ def test_every_protection_of_this_machine_holds(facts: Any) -> None:
     assert set(outcomes) == MAY.union(*STOPPED_BY.values())
 
 
+@pytest.mark.slow
 def test_the_attempts_succeed_where_nothing_protects(facts: Any) -> None:
     told, protections = facts("support.sandbox_probes:unprotected")
     assert protections["nothing"] == "unavailable: a test"
@@ -142,6 +144,7 @@ def test_what_the_kernel_lacks_is_said_by_name() -> None:
     assert found["no_new_privileges"] == "active"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_has_the_same_protections() -> None:
     code = (

@@ -98,6 +98,7 @@ def test_each_copy_has_its_share_of_the_cores_unless_told(monkeypatch: pytest.Mo
 # --- sharing -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_step_is_answered_once_and_all_answer(opened: Open) -> None:
     copies = opened("copy")
     assert copies.plan(PROMPTS) == [[number] for number in range(len(PROMPTS))]
@@ -116,6 +117,7 @@ def test_every_step_is_answered_once_and_all_answer(opened: Open) -> None:
     assert copies.peak_memory_bytes() == max(numbers(copies))
 
 
+@pytest.mark.slow
 def test_whichever_is_free_takes_the_next(opened: Open) -> None:
     copies = opened("lame")
     first, second = numbers(copies)
@@ -124,6 +126,7 @@ def test_whichever_is_free_takes_the_next(opened: Open) -> None:
     assert by.count(first) + by.count(second) == 40
 
 
+@pytest.mark.slow
 def test_the_protections_are_those_that_all_have(opened: Open) -> None:
     copies = opened("copy")
     one = copies.workers[0].isolation
@@ -136,16 +139,19 @@ def test_the_protections_are_those_that_all_have(opened: Open) -> None:
 # --- what differs --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_devices_that_differ_are_told_with_the_field(opened: Open) -> None:
     found = fault(lambda: opened("renamed").plan(PROMPTS))
     assert found.code == "DEVICES_DIFFER"
     assert 'differ in "device.name": "one" on cpu, "two\\n\\u001b[31m" on cpu:1.' in found.message
 
 
+@pytest.mark.slow
 def test_plans_that_differ_are_refused(opened: Open) -> None:
     assert fault(lambda: opened("cut").plan(PROMPTS)).code == "DEVICES_DIFFER"
 
 
+@pytest.mark.slow
 def test_what_one_plans_after_the_first_time_the_others_need_not(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = opened("copy")
     planned: list[object] = []
@@ -159,6 +165,7 @@ def test_what_one_plans_after_the_first_time_the_others_need_not(opened: Open, m
 # --- failures ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_loaded_ends_all(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
     start = process.Process.__init__
@@ -173,6 +180,7 @@ def test_one_that_cannot_be_loaded_ends_all(opened: Open, monkeypatch: pytest.Mo
     assert all_ended(started)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bad", "code"), [(0, "WORKER_CRASH"), (2, "LOGITS_NON_FINITE")])
 @pytest.mark.parametrize("beside", [1, 3], ids=["one that hangs", "one that answers"])
 def test_the_first_failure_is_told_and_all_end(opened: Open, bad: int, code: str, beside: int) -> None:
@@ -196,6 +204,7 @@ def test_the_first_failure_is_told_and_all_end(opened: Open, bad: int, code: str
     assert all_ended(processes)
 
 
+@pytest.mark.slow
 def test_what_was_finished_after_a_failure_is_given_before_it_is_told(opened: Open) -> None:
     copies = opened("fragile")
     steps = [[10], [*range(50, 80), 0], *([number] for number in range(11, 40))]
@@ -213,6 +222,7 @@ def test_what_was_finished_after_a_failure_is_given_before_it_is_told(opened: Op
     assert set(given) < {str(number) for number in range(10, 40)}
 
 
+@pytest.mark.slow
 def test_a_stop_ends_all_and_gives_what_was_finished(opened: Open) -> None:
     copies = opened("fragile")
     processes = numbers(copies)
@@ -238,6 +248,7 @@ def test_a_stop_ends_all_and_gives_what_was_finished(opened: Open) -> None:
     assert all_ended(processes)
 
 
+@pytest.mark.slow
 def test_closing_in_the_middle_ends_all(opened: Open) -> None:
     copies = opened("fragile")
     processes = numbers(copies)

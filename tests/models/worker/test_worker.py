@@ -87,6 +87,7 @@ def gone(number: int, seconds: float = 10) -> bool:
     return not alive(number)
 
 
+@pytest.mark.slow
 def test_answers_come_back_as_they_were_given(opened: Open) -> None:
     worker = opened("sound")
     assert worker.plan(PROMPTS) == [[number] for number in range(len(PROMPTS))]
@@ -157,6 +158,7 @@ def test_what_is_no_answer_is_an_error_with_a_name(opened: Open, kind: str, code
     assert gone(number)
 
 
+@pytest.mark.slow
 def test_the_last_words_are_told_without_what_could_steer_a_terminal(opened: Open) -> None:
     worker = opened("panic")
     found = fault(lambda: list(worker.predict(PROMPTS[:1])))
@@ -177,6 +179,7 @@ def test_a_description_that_would_spoil_the_card_is_refused(opened: Open, kind: 
     assert (found.code, words in found.message) == ("WORKER_REPLY", True)
 
 
+@pytest.mark.slow
 def test_a_plan_that_asks_a_prompt_twice_is_refused(opened: Open) -> None:
     assert fault(lambda: opened("plan").plan(PROMPTS)).code == "WORKER_REPLY"
 
@@ -184,6 +187,7 @@ def test_a_plan_that_asks_a_prompt_twice_is_refused(opened: Open) -> None:
 HURRIED = replace(QUICK, plan_seconds=0.2, plan_seconds_per_prompt=0)
 
 
+@pytest.mark.slow
 def test_reading_prompts_may_take_the_clock_but_not_the_processor(opened: Open) -> None:
     assert opened("patient", HURRIED).plan(PROMPTS[:1]) == [[0]]
     found = fault(lambda: opened("busy", HURRIED).plan(PROMPTS[:1]), InvalidInput)
@@ -316,6 +320,7 @@ def test_every_check_of_an_answer_refuses_or_gives_what_it_says(value: Any) -> N
     assert number is None or number >= 0
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.builds(
@@ -426,6 +431,7 @@ def test_a_process_whose_folder_is_taken_before_it_is_locked_takes_another(
     started.close()
 
 
+@pytest.mark.slow
 def test_a_key_that_stops_the_parent_does_not_reach_the_process(opened: Open) -> None:
     """Ctrl-C goes to a terminal's whole group of processes; the model's is in one of its own."""
     worker = opened("sound")

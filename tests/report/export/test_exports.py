@@ -119,6 +119,7 @@ def test_eee_meets_the_rules_of_schema_and_gate(which: str, request: pytest.Fixt
         assert _bound(config["min_score"]) <= result["score_details"]["score"] <= _bound(config["max_score"])
 
 
+@pytest.mark.slow
 def test_the_rules_would_notice(opened: OpenCard) -> None:
     record = json.loads(export.every_eval_ever(opened, 0).content)
     for break_it in (
@@ -262,6 +263,7 @@ def test_the_hub_is_given_models_with_a_known_skill(from_hub: OpenCard) -> None:
 # --- rows per item of Every Eval Ever -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_per_item_meet_the_rules_and_add_up(opened: OpenCard) -> None:
     record, samples = export.with_items(export.every_eval_ever(opened, 0), opened, None, None)
     log = json.loads(record.content)

@@ -66,6 +66,7 @@ def source(opened: OpenCard, differences: Any, bars: Any = None) -> Json:
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_number_is_the_cards(page: str, opened: OpenCard, differences: Any, bars: Any) -> None:
     found = numbers(tree(page))
     assert len(found) > 500
@@ -165,6 +166,7 @@ def _put(card: Json, path: tuple[str | int, ...], value: object) -> None:
     inner[path[-1]] = value
 
 
+@pytest.mark.slow
 def test_names_of_a_stranger_stay_text(resign: Callable[..., Path], opened: OpenCard, keyring: Keyring) -> None:
     schema = json.loads((resources.schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
     places = set(_free_text(opened.card, schema, schema))
@@ -273,6 +275,7 @@ def test_what_is_no_card_is_refused_with_every_place(run: Path, tmp_path: Path, 
             open_card(file, None)
 
 
+@pytest.mark.slow
 def test_the_environment_is_shown_only_if_it_is_the_cards(
     run: Path, resign: Callable[..., Path], keyring: Keyring
 ) -> None:

@@ -124,6 +124,7 @@ def test_no_text_of_an_item_is_there_unless_data_was_named(
     assert all(any(text in page for page in shown) for text in texts)
 
 
+@pytest.mark.slow
 def test_pages_forbid_themselves_everything_but_their_own_script(site: Path) -> None:
     scripts = 0
     for path in site.rglob("*.html"):
@@ -209,6 +210,7 @@ def test_the_feed_and_the_badges_are_xml_that_names_the_cards(
 _HOSTILE = "<script>alert(1)</script>]]>&\"'\u202e\ufffe{{ 7*7 }}"
 
 
+@pytest.mark.slow
 def test_names_of_strangers_stay_text_everywhere(runs: list[Path], key: Any, keyring: Keyring, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed"
     shutil.copytree(runs[0], renamed)
@@ -280,6 +282,7 @@ def test_a_folder_that_is_no_site_is_left_alone(store: Store, keyring: Keyring, 
         assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_site_is_replaced_as_a_whole_or_stays(small: Store, keyring: Keyring, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "site"
     folder.mkdir(parents=True)  # an empty folder is nobody's
@@ -308,6 +311,7 @@ def command(*arguments: object, code: int = 0) -> Result:
     return done
 
 
+@pytest.mark.slow
 def test_the_command_says_where_and_how_it_ended(
     store: Store, keyring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(PLAIN, max_size=4) | st.dictionaries(st.text(), PLAIN, max_size=4))
 def test_what_python_writes_is_read(value: object) -> None:
     assert value_of_cell(repr(value)) == value

@@ -179,6 +179,7 @@ def test_line_ends(load):
     assert (fault.code, fault.line) == ("DATA_JSON", 3)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(

@@ -50,6 +50,7 @@ def visible(packed: Packed) -> np.ndarray:
     return sees
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(made=prompts())
 def test_every_option_sees_its_prompt_and_itself(made: tuple[list[EncodedPrompt], int]) -> None:
@@ -136,6 +137,7 @@ def test_at_places_no_other_answers_are_computed() -> None:
         assert set(queries) - {0} == set(packed.scored_positions)  # 0 is filler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["in blocks", "in padded calls"])
 def test_attention_of_a_text_longer_than_a_block(form: str) -> None:
     generator = np.random.default_rng(0)

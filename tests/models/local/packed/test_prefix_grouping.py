@@ -1,6 +1,7 @@
 """Prompts that begin alike are found, and lie together in batches that hold each once within the budget."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def loads(draw: st.DrawFn) -> list[Suffix]:
     return found
 
 
+@pytest.mark.slow
 @given(found=loads(), budget=st.integers(1, 200))
 def test_batches(found: list[Suffix], budget: int) -> None:
     cut = packed_batches(found, budget)

@@ -1,0 +1,98 @@
+"""The process of a model as a fork of this one, which has its libraries already.
+
+All of `runner.models.worker.process` but the start: the same pipes, folder, environment, protections and limits. An
+attack could read other things here than in a run, so tests of what lies in the environment start the true process.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from runner.models.worker import process
+
+
+class ForkedPopen:
+    """As far as `process.Process` uses it, `subprocess.Popen` of the interpreter that holds a model."""
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Any, env: Mapping[str, str], pass_fds: Sequence[int], **_: Any
+    ) -> None:
+        _, entry, parent = command[-3:]
+        ours, theirs = [], []
+        for direction in ("in", "out", "out"):
+            reader, writer = os.pipe()
+            ours.append(writer if direction == "in" else reader)
+            theirs.append(reader if direction == "in" else writer)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _serve(theirs, pass_fds, os.fspath(cwd), env, entry, int(parent))
+        for handle in theirs:
+            os.close(handle)
+        self.stdin, self.stdout, self.stderr = (
+            os.fdopen(handle, mode, buffering=0) for handle, mode in zip(ours, ("wb", "rb", "rb"), strict=True)
+        )
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = 60) -> int:
+        end = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("worker", timeout)
+            time.sleep(0.001)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _serve(
+    pipes: Sequence[int], kept: Sequence[int], cwd: str, env: Mapping[str, str], entry: str, parent: int
+) -> NoReturn:
+    try:
+        os.setsid()
+        os.chdir(cwd)
+        for number, handle in enumerate(pipes):
+            os.dup2(handle, number, inheritable=True)
+        for handle in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+            if handle > 2 and handle not in kept:
+                with contextlib.suppress(OSError):  # the folder's own is closed by now
+                    os.close(handle)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
+        faulthandler.enable(2)
+        module, function = entry.split(":")
+        getattr(importlib.import_module(module), function)(parent)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of models are forks of this one within a test."""
+    parts = {name: getattr(subprocess, name) for name in ("PIPE", "TimeoutExpired")}
+    monkeypatch.setattr(process, "subprocess", SimpleNamespace(Popen=ForkedPopen, **parts))
