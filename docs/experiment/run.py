@@ -281,8 +281,8 @@ def main_jobs(experiment: Experiment, rate: float) -> list[Job]:
     def jobs(kind: str, objectives: Sequence[str], seed: int, suite: str = OUTER) -> list[Job]:
         return [trained_job(experiment, kind, objective, suite, seed, rate) for objective in objectives]
 
-    def more(seed: int) -> list[Job]:
-        return [*jobs("minilm", HEADS, seed), *jobs("smollm2", LORA, seed)]
+    def folds(kind: str) -> list[Job]:
+        return [job for fold in FOLDS if fold != 5 for job in jobs(kind, LORA[:1], 1, f"fold-{fold}")]
 
     written = [
         base_job(experiment, f"{OUTER}-written", OUTER, "--elicitation", "verbalized", "--limit", few),
@@ -291,22 +291,23 @@ def main_jobs(experiment: Experiment, rate: float) -> list[Job]:
     released = base_job(experiment, "released", "full", *limit)
     if fast:
         return [*jobs("minilm", HEADS[::3], 1), *jobs("smollm2", LORA[::3], 1), *written, released]
-    others = [f"fold-{fold}" for fold in FOLDS if f"fold-{fold}" != OUTER]
-    folds = [job for kind in ("smollm2", "minilm") for suite in others for job in jobs(kind, LORA[:1], 1, suite)]
-    second = [*jobs("minilm", LORA[:2], 2), *jobs("smollm2", LORA[:2], 2)] if experiment.seeds > 1 else []
-    seeds = chain.from_iterable(more(seed) for seed in range(2, experiment.seeds + 1))
-    done = {job.name for job in second}
-    whole = [base_job(experiment, "all", "all"), *folds]
-    return [
+    seeds = range(2, experiment.seeds + 1)
+    both = [[*jobs("smollm2", LORA[:2], seed), *jobs("minilm", LORA[:2], seed)] for seed in seeds]
+    rest = [[*jobs("minilm", HEADS, seed), *jobs("smollm2", LORA, seed)] for seed in seeds]
+    order = [
         *jobs("minilm", HEADS, 1),
         *jobs("smollm2", LORA[:3], 1),
-        *second,
+        *chain(*both[:1]),
         *written,
-        *whole,
+        base_job(experiment, "all", "all"),
+        *folds("minilm"),
+        *chain(*both[1:2]),
+        *folds("smollm2"),
         *jobs("smollm2", LORA[3:], 1),
         released,
-        *(job for job in seeds if job.name not in done),
+        *chain(*rest),
     ]
+    return list({job.name: job for job in order}.values())
 
 
 def collect(experiment: Experiment, folder: Path) -> None:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pictures import pictures
 from results import HERE, METRICS, TASK, Json, Results, difference, load
-from runner.report.html.leaderboard import leaderboard_chart
 
 PAGE = HERE.parent / "experiment.md"
 
@@ -252,6 +251,27 @@ _PAPER = {"Llama-3.1-8B": 8.0e9, "Zephyr-7b-beta": 7.2e9, "Mistral-7B-v0.3": 7.2
 _TRAIN_ITEMS = 23_596
 
 
+_HEADS = ("soft-cross-entropy", "counts", "hard", "dirichlet-multinomial")
+_PLANNED_SEEDS = 5
+
+
+def run_of_plan(results: Results) -> str:
+    """How much of the plan the archive holds."""
+    planned: dict[str, list[str]] = {}
+    for kind, objectives in (("smollm2", OBJECTIVES), ("minilm", _HEADS)):
+        for one in objectives:
+            names = [f"{kind}-{one}-fold-5-seed-{seed}" for seed in range(1, _PLANNED_SEEDS + 1)]
+            planned[f"{kind}, {one}, fold 5, seeds"] = names
+        names = [f"{kind}-soft-cross-entropy-fold-{fold}-seed-1" for fold in range(1, 6)]
+        planned[f"{kind}, soft-cross-entropy, folds of the cross-fit"] = names
+    tracks = ("released", "all", "fold-5", "fold-5-written", "sampled")
+    planned["smollm2 as it is"] = [f"smollm2-base-{track}" for track in tracks]
+    suites = ("fold-5", "all")
+    planned["uniform and second panel"] = [f"{name}-{suite}" for name in ("uniform", "panel") for suite in suites]
+    rows = [[what, len(names), sum(name in results.cards for name in names)] for what, names in planned.items()]
+    return table(["what", "cards planned", "cards here"], rows)
+
+
 def costs(results: Results) -> str:
     """Processor hours by kind of work, of runs that ended."""
     kinds: dict[str, list[Json]] = {}
@@ -292,52 +312,8 @@ def estimate(results: Results) -> str:
     return f"{words}\n\n{table(head, rows)}"
 
 
-def seeds_picture(results: Results) -> str:
-    """Every run on fold 5 as a dot with its interval, one row a recipe."""
-    left, right = 290, 736
-    recipes = {name: runs for name, runs in results.recipes("fold-5").items() if name[:7] in ("smollm2", "minilm-")}
-    found = {name: [results.block(run)["metrics"]["cross_entropy"] for run in runs] for name, runs in recipes.items()}
-    block = results.block("uniform-fold-5")
-    marks = {
-        "uniform": block["baselines"]["uniform"]["cross_entropy"]["value"],
-        "five people": results.block("panel-fold-5")["metrics"]["cross_entropy"]["value"],
-    }
-    bounds = [each["confidence_interval"][end] for own in found.values() for each in own for end in ("lower", "upper")]
-    low, high = min(*bounds, *marks.values()) - 0.005, max(*bounds, *marks.values()) + 0.005
-
-    def x(value: float) -> str:
-        return f"{left + (right - left) * (value - low) / (high - low):.1f}"
-
-    def dot(at: int, number: int, each: Json) -> dict[str, object]:
-        interval = each["confidence_interval"]
-        return {
-            "x": x(each["value"]),
-            "lower": x(interval["lower"]),
-            "upper": x(interval["upper"]),
-            "value": f"{each['value']:.4f}",
-            "shift": round(5 * (at - (number - 1) / 2), 1),
-        }
-
-    order = sorted(found, key=lambda name: np.mean([each["value"] for each in found[name]]))
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("seeds.svg.j2").render(
-        items=block["items"],
-        left=left,
-        ends=(f"{low:.3f}", f"{high:.3f}"),
-        marks=[{"name": name, "x": x(value)} for name, value in marks.items()],
-        rows=[
-            {
-                "name": name.replace("-fold-5", ""),
-                "seeds": [dot(at, len(found[name]), each) for at, each in enumerate(found[name])],
-            }
-            for name in order
-        ],
-    )
-
-
 TABLES: Mapping[str, Callable[[Results], str]] = {
+    "runs": run_of_plan,
     "claims": claims,
     "board": lambda results: board(results, "fold-5"),
     "board-all": lambda results: board(results, "all"),
@@ -358,14 +334,6 @@ def filled(page: str, results: Results) -> str:
     """The page with each table between its marks; `KeyError` for a mark of no table."""
     mark = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
     return mark.sub(lambda found: f"{found[1]}{TABLES[found[2]](results)}\n{found[3]}", page)
-
-
-def pictures(results: Results) -> dict[str, str]:
-    """Name → SVG."""
-    return {
-        "board.svg": leaderboard_chart(results.groups.get("all", results.groups["fold-5"])),
-        "seeds.svg": seeds_picture(results),
-    }
 
 
 def main() -> None:
