@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from keep import trainings, trust
+from keep import restore, trainings, trust
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
