@@ -8,6 +8,10 @@ from typing import Any
 
 import yaml
 
+from runner.archive.get import get
+from runner.archive.index import opened, read_index
+from runner.archive.store import open_store
+
 
 def trainings(submissions: Path) -> dict[str, Any]:
     """Name → recipe and the digests of what came of it; the weights themselves are not kept."""
@@ -54,3 +58,18 @@ def trust(public: Path, keyring: Path) -> None:
     if key["keyid"] not in [known["keyid"] for known in ring["keys"]]:
         ring["keys"].append(key)
         keyring.write_text(json.dumps(ring, indent=2) + "\n", encoding="utf-8")
+
+
+def restore(folder: Path, out: Path) -> None:
+    """Put the runs that the archive in `folder` holds back into `out`, and what they cost: they are not done again."""
+    if not (folder / "archive").exists():
+        return
+    store = opened(open_store(str(folder / "archive")))
+    for leaf in read_index(store).entries:
+        runs = out / "runs" / str(leaf.summary["name"])
+        if not list(runs.glob("*/scorecard.sigstore.json")):
+            get(store, leaf.card, runs)
+    costs = out / "costs.jsonl"
+    if not costs.exists():
+        rows = json.loads((folder / "costs.json").read_text(encoding="utf-8"))
+        costs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from keep import trainings, trust
+from keep import restore, trainings, trust
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -165,6 +165,8 @@ def trained_job(
     name = f"{kind}-{objective.replace('_', '-')}-{suite}-seed-{seed}{mark}"
 
     def work() -> None:
+        if finished(experiment, f"{name}-written" if objective == "text" else name):
+            return
         recipe = experiment.out / "recipes" / f"{name}.yaml"
         recipe.parent.mkdir(parents=True, exist_ok=True)
         write(recipe, {**recipe_of(experiment, kind, objective, suite, seed, rate), "name": name})
@@ -322,7 +324,10 @@ def collect(experiment: Experiment, folder: Path) -> None:
         if paths:
             run(experiment, "archive", "archive", "add", archive, *paths, *benchmark, *trusted)
     costs = [json.loads(line) for line in (experiment.out / "costs.jsonl").read_text(encoding="utf-8").splitlines()]
-    for name, value in (("trainings", trainings(experiment.out / "submissions")), ("costs", costs)):
+    recipes = trainings(experiment.out / "submissions")
+    if (folder / "trainings.json").exists():
+        recipes = json.loads((folder / "trainings.json").read_text(encoding="utf-8")) | recipes
+    for name, value in (("trainings", recipes), ("costs", costs)):
         text = json.dumps(value, indent=1, sort_keys=True) + "\n"
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
@@ -366,6 +371,8 @@ def prepare(experiment: Experiment, models: Path | None) -> None:
             shutil.copytree(models / name, folder / name)
         else:
             subprocess.run([sys.executable, maker, folder / name], check=True)
+    if not experiment.fast:
+        restore(HERE, experiment.out)
     if not experiment.key.exists():
         experiment.key.with_name("key.pub.pem").unlink(missing_ok=True)
         subprocess.run(
