@@ -93,5 +93,5 @@ def _warning(training: Mapping[str, Any]) -> str | None:
         by = number(training["loss_kept"] - training["loss_before"])
         return f"The kept state is worse than the base, by {by} nats on the items asked during training."
     if training["kept_step"] == 0:
-        return "No state was better than the base: step 0 is kept, which answers as the base does."
+        return "No state was better than the base: the result is the base itself (step 0), without an adapter."
     return "The kept state is no better than the base."

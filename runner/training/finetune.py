@@ -112,11 +112,15 @@ def _train(
         if changed := changed_files(base, "model", files):
             output.clear(work)  # no training may go on from weights that nobody knows
             raise_faults(changed)
-        trainee.save(folder / trainee.subfolder)
+        # Of step 0 there is no adapter: all its updates are zeros, which `validate` refuses.
+        is_base = trained.kept_step == 0
+        if not is_base:
+            trainee.save(folder / trainee.subfolder)
     write_whole(folder / output.RECIPE, recipe.source)
     rows = curve.rows_of(work / curve.NAME)
     write_whole(folder / curve.NAME, b"".join(map(curve.line, rows)))
     write_whole(folder / "loss.svg", plot(rows))
+    weights = [] if is_base else (folder / trainee.subfolder).iterdir()
     record = {
         "schema_version": "1",
         "name": recipe.name,
@@ -135,12 +139,12 @@ def _train(
         "evaluation": {"split": recipe.data.evaluate, "tasks": tasks, "verbalized": lines},
         "files": {
             path.relative_to(folder).as_posix(): f"sha256:{sha256_file(path)}"
-            for path in sorted([*(folder / trainee.subfolder).iterdir(), folder / output.RECIPE, folder / curve.NAME])
+            for path in sorted([*weights, folder / output.RECIPE, folder / curve.NAME])
         },
         "environment": environment.describe(),
     }
     output.write_json(folder / output.RECORD, record)
-    write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder, trainee))
+    write_whole(folder / output.SUBMISSION, output.submission_yaml(recipe, folder, trainee, is_base=is_base))
     return record
 
 

@@ -84,7 +84,9 @@ def train(
             observe("before", 0, planned, None)
             curve.add({"step": 0, "evaluation": trainer.evaluation()})
         if not state.get("finished"):
-            trainer.start(curve.rows[0]["evaluation"]["selection"], last)
+            # Before the first step an encoder's head is random: that state is no base to keep.
+            base_loss = math.inf if trainee.head is not None else curve.rows[0]["evaluation"]["selection"]
+            trainer.start(base_loss, last)
             last = last_checkpoint(folder)
             assert last is not None, "the last step is a checkpoint"
             state = state_of(last)

@@ -86,8 +86,8 @@ def clear(work: Path) -> None:
             old.unlink()
 
 
-def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> bytes:
-    """The submission of what was trained, as it stands in `folder`."""
+def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel, *, is_base: bool) -> bytes:
+    """The submission of what was trained, as it stands in `folder`; `is_base`: of the base, without adapter."""
     base = recipe.base
     source = {"path": MODEL} if trained.subfolder == MODEL else _place(base, folder)
     model: dict[str, Any] = {"backend": base.backend, **source}
@@ -103,7 +103,7 @@ def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel) -> by
     if recipe.description:
         document["description"] = recipe.description
     document["model"] = model
-    if trained.subfolder == ADAPTER:
+    if trained.subfolder == ADAPTER and not is_base:
         document["adapter"] = {"path": ADAPTER}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120).encode()
 

@@ -56,7 +56,12 @@ def test_the_end_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("step", "loss", "outcome", "line"),
     [
-        (0, 0.7, "same", "No state was better than the base: step 0 is kept, which answers as the base does."),
+        (
+            0,
+            0.7,
+            "same",
+            "No state was better than the base: the result is the base itself (step 0), without an adapter.",
+        ),
         (20, 0.7, "same", "The kept state is no better than the base."),
         (
             20,
