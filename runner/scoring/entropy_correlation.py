@@ -52,10 +52,8 @@ def entropy_columns(log_probs: Array, counts: Array, panel: Array | None, seed: 
         reason = f"{int(used.sum())} items have {what}, and {_FEWEST_ITEMS} are needed"
         return EntropyCorrelation(None, None, reason)
     columns = np.zeros((len(x), 10))
-    # Moments do not depend on these constants, but their digits do: of entropies that hardly vary the squares would leave
-    # nothing of the variance.
-    values, middle = x[used] - x[used].mean(), np.mean(groups[1])
-    for g, p in [(first - middle, second - middle) for first, second in groups[1]]:
+    for g, p in groups[1]:
+        values = x[used]
         columns[used] += np.column_stack(
             [np.ones_like(g), values, g, p, values * values, g * g, p * p, values * g, values * p, g * p]
         )

@@ -312,6 +312,7 @@ def training(setting: Setting, model: Any, tokenizer: Any, prompts: Sequence[Any
     trainee.model = lora.put_on(model, method, "CAUSAL_LM", "random")
     trainee._base = trainee.model.get_base_model()
     trainee._attention = trainee._base.config._attn_implementation
+    trainee._reads_again = False
     encoded = encode_all(prompts[:LORA_BATCH], tokenizer, "plain", trainee._limit)
     votes = torch.ones(len(encoded[0].tails), dtype=torch.float64, device=setting.device)
     batch = [Example("task", each, "", len(each.prefix), votes, False) for each in encoded]

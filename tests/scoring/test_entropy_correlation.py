@@ -37,18 +37,6 @@ def test_a_model_whose_entropy_does_not_vary_tracks_nothing():
     assert entropy_correlation(found.columns.sum(axis=0)) == 0
 
 
-def test_entropies_that_hardly_vary_keep_their_digits():
-    """Against covariances of centred numbers: squares of entropies near .69 would leave five digits of the variance."""
-    _, counts, panel, _ = simulated("oracle", 5, seed=2)
-    first = 0.4 + 1e-5 * np.random.default_rng(5).normal(size=len(counts))
-    shares = np.column_stack([first, 1 - first])
-    found = float(entropy_correlation(entropy_columns(np.log(shares), counts, panel, seed=1).columns.sum(axis=0)))
-    x, g, p = entropy(shares.T), entropy((counts / 5).T), entropy((panel / 5).T)
-    (var_x, with_g, with_p), common = np.cov([x, g, p], bias=True)[0], np.cov(g, p, bias=True)[0, 1]
-    assert var_x < 1e-10
-    assert found == pytest.approx((with_g + with_p) / 2 / np.sqrt(var_x * common), rel=1e-9)
-
-
 def test_without_a_second_group_or_many_votes_there_is_a_reason():
     logs, counts, _, _ = simulated("oracle", 5, seed=3)
     assert "10 votes" in entropy_columns(logs, counts, None, seed=1).reason
