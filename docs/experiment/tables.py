@@ -59,10 +59,10 @@ def board(results: Results, suite: str) -> str:
 
 
 def tracks(results: Results) -> str:
-    """SmolLM2 as it is, in three tracks."""
+    """SmolLM2 as it is, in three tracks, and what learned to write, written."""
     rows = []
     for name, card in sorted(results.cards.items()):
-        if not name.startswith("smollm2-base-"):
+        if not name.startswith("smollm2-base-") and not name.endswith("-written"):
             continue
         block = card["tasks"][TASK]
         value, unread = block["metrics"]["cross_entropy"], block["failures"] or {"rows": 0}

@@ -121,6 +121,16 @@ def test_rounding_of_another_machine_is_no_difference(copied):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("moved", "differs"), [(5e-7, False), (5e-6, True)])
+def test_a_metric_that_can_rest_on_few_digits_may_differ_more(moved, differs, copied):
+    edited(copied, "$.tasks.dilemmas.metrics.entropy_correlation.value", lambda value: (value or 0.0) + moved)
+    if differs:
+        assert [fault.path for fault in refused(copied)] == ["$.tasks.dilemmas.metrics.entropy_correlation.value"]
+    else:
+        assert again(copied).checks[-1].state == "ok"
+
+
+@pytest.mark.slow
 def test_many_differences_are_counted(copied):
     card = factories.read_card(copied)
     changed = 0
