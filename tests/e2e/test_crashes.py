@@ -284,7 +284,7 @@ def is_gone(process: int) -> bool:
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         if state in "ZX":
             return True
@@ -361,7 +361,15 @@ def has_a_worker(process: int) -> bool:
 
 
 def has_a_worker_with_torch(process: int) -> bool:
-    return any("libtorch" in Path(f"/proc/{worker}/maps").read_text() for worker in children(process))
+    return any("libtorch" in maps_of(child) for child in children(process))
+
+
+def maps_of(process: int) -> str:
+    """What a process has mapped; nothing where it went before it was looked at, as a helper that asks one thing does."""
+    try:
+        return Path(f"/proc/{process}/maps").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
