@@ -42,7 +42,7 @@ class Store:
     root: str
     """Path of the archive inside `fs`."""
 
-    def place(self, name: str) -> str:
+    def address_of(self, name: str) -> str:
         """The address of the object `name`, for people."""
         return f"{self.address.rstrip('/')}/{name}"
 
@@ -58,7 +58,7 @@ class Store:
         all_names = list(names)
         if self.folder is not None:
             for name in all_names:
-                yield name, _read_file(self.folder / name, self.place(name))
+                yield name, _read_file(self.folder / name, self.address_of(name))
             return
         for start in range(0, len(all_names), _BATCH):
             part = all_names[start : start + _BATCH]

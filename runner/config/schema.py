@@ -139,7 +139,7 @@ _KINDS = {
 }
 
 
-def _found(value: Any) -> str:
+def _described(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -162,13 +162,13 @@ def _message(error: ValidationError) -> str:
         case "type":
             kinds = [limit] if isinstance(limit, str) else limit
             expected = " or ".join(filter(None, [", ".join(_KINDS[kind] for kind in kinds[:-1]), _KINDS[kinds[-1]]]))
-            return f"Found {_found(value)}, {expected} was expected."
+            return f"Found {_described(value)}, {expected} was expected."
         case "const":
-            return f"Found {_found(value)}, {shown(limit)} was expected."
+            return f"Found {_described(value)}, {shown(limit)} was expected."
         case "enum" if len(limit) == 1:
-            return f"Found {_found(value)}, {shown(limit[0])} was expected."
+            return f"Found {_described(value)}, {shown(limit[0])} was expected."
         case "enum":
-            return f"Found {_found(value)}, one of {len(limit)} names was expected."
+            return f"Found {_described(value)}, one of {len(limit)} names was expected."
         case "pattern":
             return f"The text {shown(value)} has not the expected form."
         case "minimum":

@@ -319,10 +319,10 @@ def _predict(
     started = time.monotonic()
     progress("predict", done, total)
     one_by_one = opened.submission.service is not None and any(prompt.sampling for step in steps for prompt in step)
-    most = None if settings.access is None else settings.access.max_cost
+    max_cost = None if settings.access is None else settings.access.max_cost
     for members, predictions in opened.backend.share(open_steps):
-        if most is not None:
-            _stop_at_cost(opened.submission, run, most)
+        if max_cost is not None:
+            _stop_at_cost(opened.submission, run, max_cost)
         answers: list[Prediction] = []
         try:
             for answer in predictions:
@@ -345,7 +345,7 @@ def _predict(
 
 
 def _stop_at_cost(submission: Submission, run: RunDir, max_cost: float) -> None:
-    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `most` or more; they are kept.
+    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `max_cost` or more; answers stay.
 
     Raises `BackendError` (API_NO_USAGE) where the service does not count its tokens, so that nobody knows.
     """

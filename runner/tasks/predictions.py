@@ -37,7 +37,7 @@ MOST_FAILED_TEXTS = 3
 _MAX_LABELS = 64
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
-_TOLD = re.compile(r"[ -~]{1,200}")
+_PRINTABLE = re.compile(r"[ -~]{1,200}")
 """The name of a version that a service tells; they come into the scorecard as well."""
 
 
@@ -101,7 +101,7 @@ def _problem(name: str, value: Any) -> str | None:
             good = abs(largest) <= _MAX_SCORE
             return None if good else f"natural logs within ±{_MAX_SCORE:,.0f} are needed, one is {largest:g}"
         case "model_version" | "system_fingerprint":
-            good = isinstance(value, str) and _TOLD.fullmatch(value) is not None
+            good = isinstance(value, str) and _PRINTABLE.fullmatch(value) is not None
             return None if good else "a string of 1 to 200 printable ASCII characters is needed"
         case "token_counts":
             good = isinstance(value, list) and all(_is_count(count) for count in value)

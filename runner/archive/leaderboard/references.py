@@ -55,7 +55,7 @@ def with_files(
         return list(references)
     all_references = list(references)
     for candidate in by_measures.get(_without_prompts(measures), ()):
-        position = _place(candidate, references, benchmark)
+        position = _reference_index(candidate, references, benchmark)
         if position is None:
             lower, upper = candidate.bounds or (None, None)
             all_references.append(
@@ -77,7 +77,7 @@ def repeated_files(
             benchmark = benchmarks.benchmark(store, models[0].benchmark_file)
             references, _ = data_references(models, benchmark)
             repeated.setdefault(files[0].measures, []).extend(
-                file for file in files if _place(file, references, benchmark) is not None
+                file for file in files if _reference_index(file, references, benchmark) is not None
             )
     return repeated
 
@@ -86,7 +86,7 @@ def _without_prompts(measures: ComparisonKey) -> ComparisonKey:
     return replace(measures, prompts=None, views=())
 
 
-def _place(candidate: Candidate, references: Sequence[Reference], benchmark: Benchmark) -> int | None:
+def _reference_index(candidate: Candidate, references: Sequence[Reference], benchmark: Benchmark) -> int | None:
     """Which of the references has the value of `candidate`."""
     tolerance = benchmark.scoring.recompute_tolerance
     for index, reference in enumerate(references):

@@ -46,7 +46,7 @@ class RetryPolicy:
     """Timeout of a whole answer."""
     between: float = 0.5
     """First delay between attempts."""
-    most_told: float = 300.0
+    max_retry_after: float = 300.0
     """Longest delay that a service may ask for; beyond it the run ends and can be resumed."""
 
 
@@ -205,7 +205,7 @@ class Client:
             service_message = f"an error inside an answer that says success: {words or 'without a reason'}"
         if (status in _TRANSIENT or status == _SUCCESS) and code != "insufficient_quota":
             retry_after = _retry_after(problem.headers)
-            if retry_after is not None and retry_after > self._patience.most_told:
+            if retry_after is not None and retry_after > self._patience.max_retry_after:
                 message = f"The service asks to wait {retry_after:,.0f} seconds (HTTP {status})."
                 raise BackendError(Fault("API_BUSY", message, hint="Run the same command again then.")) from None
             if attempt == self._attempts:

@@ -13,7 +13,17 @@ from runner.config.service import travels_in_clear
 from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
-from runner.models.api.answers import Scored, Unusable, drawn_of, echoed, log_sum, name_of, score, told_of, usage_of
+from runner.models.api.answers import (
+    Scored,
+    Unusable,
+    drawn_of,
+    echoed,
+    log_sum,
+    name_of,
+    parse_top_logprobs,
+    score,
+    usage_of,
+)
 from runner.models.api.client import Client, Stopped
 from runner.models.api.questions import option_faults, question_text, questions, sampling_question
 from runner.tasks.prompts import prompt_sha256, text
@@ -27,7 +37,7 @@ _SAYS_NOTHING = frozenset(
 
 
 @dataclass(slots=True)
-class _Told:
+class _ReplyMetadata:
     """What a service says beside the scores."""
 
     prompt_tokens: int | None = None
@@ -132,7 +142,7 @@ class Service:
         """
         assert prompt.sampling is not None
         rows: list[Prediction] = []
-        metadata = _Told()
+        metadata = _ReplyMetadata()
         keep: int | None = None
         line = self._service.api == "completions"
         try:
@@ -167,7 +177,9 @@ class Service:
             raise _Partly(rows, problem) from None
         return rows
 
-    def _row(self, prompt: Prompt, answers: Sequence[str | None], metadata: _Told, *, truncated: bool) -> Prediction:
+    def _row(
+        self, prompt: Prompt, answers: Sequence[str | None], metadata: _ReplyMetadata, *, truncated: bool
+    ) -> Prediction:
         assert prompt.sampling is not None
         samples, failures, failed = count(answers, prompt.sampling, prompt.labels)
         self._count(metadata)
@@ -187,7 +199,7 @@ class Service:
             failed=tuple(self._client.without_key(text) or "nothing" for text in failed) or None,
         )
 
-    def _count(self, metadata: _Told) -> None:
+    def _count(self, metadata: _ReplyMetadata) -> None:
         with self._counting:
             tokens = metadata.usage or (0, 0)
             self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
@@ -201,7 +213,7 @@ class Service:
         return max(0, length - math.ceil((tokens - prompt.max_tokens) * len(text(prompt, keep)) / tokens * 1.05) - 8)
 
     def _predict(self, prompt: Prompt) -> Prediction:
-        metadata = _Told()
+        metadata = _ReplyMetadata()
         keep: int | None = None
         counts: tuple[int, ...] | None = None
         try:
@@ -226,7 +238,7 @@ class Service:
             system_fingerprint=metadata.fingerprint,
         )
 
-    def _fitting(self, prompt: Prompt, metadata: _Told) -> tuple[Scored, tuple[int, ...] | None, int | None]:
+    def _fitting(self, prompt: Prompt, metadata: _ReplyMetadata) -> tuple[Scored, tuple[int, ...] | None, int | None]:
         """Scores, tokens of the options, and how much of the story was kept (None: all) to meet `max_tokens`.
 
         There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is asked again
@@ -246,11 +258,11 @@ class Service:
         message = f"the prompt has {metadata.prompt_tokens:,} tokens, at most {prompt.max_tokens:,} were expected"
         raise Unusable("PROMPT_TOO_LONG", message, again=False)
 
-    def _ask(self, prompt: Prompt, keep: int | None, metadata: _Told) -> tuple[Scored, tuple[int, ...] | None]:
+    def _ask(self, prompt: Prompt, keep: int | None, metadata: _ReplyMetadata) -> tuple[Scored, tuple[int, ...] | None]:
         """Scores, and how many tokens the options have where that is known."""
         requests = questions(self._service, prompt, keep)
         if not self._service.echo:
-            first = self._client.ask(requests[0], lambda reply: told_of(self._noted(reply, metadata)))
+            first = self._client.ask(requests[0], lambda reply: parse_top_logprobs(self._noted(reply, metadata)))
             return score(first, prompt.options, any_spacing=self._service.api == "chat"), None
         sent = question_text(prompt, keep)
         forms = [form for option in prompt.options for form in option]
@@ -265,7 +277,7 @@ class Service:
         counts = tuple(max(number for _, number in parts) for parts in by_label)
         return Scored(scores, (), min(1.0, math.fsum(map(math.exp, scores)))), counts
 
-    def _noted(self, reply: Any, metadata: _Told) -> Any:
+    def _noted(self, reply: Any, metadata: _ReplyMetadata) -> Any:
         """`reply`, after adding up what it cost, whether it is usable or not, and noting who gave it."""
         if (usage := usage_of(reply)) is not None:
             before = metadata.usage or (0, 0)
