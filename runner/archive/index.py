@@ -235,7 +235,7 @@ class Appender:
         """The files kept with a card that is in the index, or None for a card that is not.
 
         Ask before the card's own object is written: a card whose object is not there cannot have been in the index
-        when its end was found, so that the whole index need not be read; what others add since is seen by `append`.
+        when its end was read, so that the whole index need not be read; what others add since is seen by `append`.
         """
         if not self._all_known and self._store.exists(CARD.name(card)):
             for entry in read_index(self._store).entries:

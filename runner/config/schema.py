@@ -22,7 +22,7 @@ def schema_faults(document: Document, name: str) -> tuple[list[Fault], set[JsonP
     """Every fault of `document` against the schema `name` (`benchmark`, `submission`), each with code SCHEMA.
 
     Also returned: the paths that are not to be relied on, those that could not be read (`document.spoiled`) included.
-    A missing key makes its own path bad, not its parent's; and it is not told where an unknown key beside it is
+    A missing key makes its own path bad, not its parent's; and it is not reported where an unknown key beside it is
     evidently the same key misspelt.
     """
     faults: list[Fault] = []

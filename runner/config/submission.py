@@ -49,7 +49,7 @@ def load_submission(path: Path) -> Submission:
 
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of the model's or the
     adapter's place (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE, API_BASE_URL,
-    API_ECHO). What lies in the folders is not looked at here, and no service is asked.
+    API_ECHO). What lies in the folders is not looked at here, and no service is contacted.
     """
     document = read(path, SUBMISSION_BYTES)
     raise_faults(submission_faults(document))

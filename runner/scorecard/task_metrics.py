@@ -71,7 +71,7 @@ class TaskMetrics:
     notes: Mapping[str, str] = field(default_factory=dict)
     """Says of a metric that is there that it is scored at the limit of what was fitted for it."""
     entropies: EntropyCorrelation | None = None
-    """What the correlation of entropies is computed from; None where it is not asked for."""
+    """What the correlation of entropies is computed from; None where the benchmark does not request it."""
     shared: Dependence | None = None
     """Which items are not independent; None that all are."""
     redrawn: tuple["TaskMetrics", ...] = ()

@@ -155,7 +155,7 @@ def sha256_of_rows(path: Path, rows: int) -> str | None:
     """Lower-case hex sha256 of a predictions file, or None for one that is far from what a card says of it.
 
     `rows` is what the card says. The file is read no further than twice that and `_SLACK` rows, so that a card that
-    miscounts can still be told so, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
+    miscounts still gets that message, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
     """
     sha256 = hashlib.sha256()
     with BufferedReader(open_regular(path)) as stream:

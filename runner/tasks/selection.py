@@ -71,7 +71,7 @@ class TaskData:
     """Items of the split `train` that prompts show with their answers, as many as the one that shows most."""
 
     def only(self, scored: NDArray[np.bool_], answered_fitting: NDArray[np.bool_] | None) -> "TaskData":
-        """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
+        """The same task with the scored items of one mask and the calibration items of another (None: all)."""
         scored_items = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
         if answered_fitting is None:
             return replace(self, scored=scored_items)
@@ -166,7 +166,7 @@ def select(choice: RunConfig) -> Selection:
 
 
 def select_for(submission: Submission, choice: RunConfig) -> Selection:
-    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
+    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was requested.
 
     Only causal language models write a distribution, and encoders draw no answers: `ELICITATION` for any other.
     """
@@ -186,7 +186,7 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
 
 
 def _elicitation_faults(benchmark: Benchmark, choice: RunConfig, names: Sequence[str]) -> Iterator[Fault]:
-    """Tasks that cannot be asked in the wanted way: the ways are tracks, and no run mixes them."""
+    """Tasks without prompts of the wanted track: no run mixes tracks."""
     kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
     if len(kinds) > 1 or (choice.elicitation != "logprob" and kinds and kinds != {choice.elicitation}):
         message = "Prompts of two elicitations need runs of their own."
@@ -296,7 +296,7 @@ def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, .
 
 
 def _suite(benchmark: Benchmark, choice: RunConfig) -> Suite:
-    """The suite asked for; where none was, the one called full, or the only one."""
+    """The suite of that name; without a name the one called full, or the only one."""
     name = choice.suite
     if name is None:
         name = next(iter(benchmark.suites)) if len(benchmark.suites) == 1 else "full"

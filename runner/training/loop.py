@@ -29,7 +29,7 @@ class Trained:
     kept_step: int
     """Step of the saved state."""
     loss_before: float
-    """What the state is chosen by, of the base, in nats on the items that are asked during training."""
+    """What the state is chosen by, of the base, in nats on the items that are scored during training."""
     loss_kept: float
     """The same of the saved state."""
     outcome: str

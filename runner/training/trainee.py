@@ -169,7 +169,7 @@ class TrainableCausal:
             rows = general.lay_out(encoded)
             return rows, general.hidden_states(self._base, rows, self._on_device)
         packed = pack(encoded, 0)
-        # Until the model is asked something: gradient checkpointing attends once more on the way back.
+        # Until the model predicts: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
         places = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model

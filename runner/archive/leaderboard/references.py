@@ -47,7 +47,7 @@ def with_files(
     by_measures: Mapping[ComparisonKey, Sequence[Candidate]],
     benchmark: Benchmark,
 ) -> list[Reference]:
-    """`references` and the predictions from files that say nothing of prompts, beside models asked the same items.
+    """`references` and the predictions from files that say nothing of prompts, beside models with the same items.
 
     A file that is a baseline or the panel is that reference, which gains the digest of its card.
     """
@@ -69,7 +69,7 @@ def with_files(
 def repeated_files(
     store: Store, by_measures: Mapping[ComparisonKey, Sequence[Candidate]]
 ) -> dict[ComparisonKey, list[Candidate]]:
-    """The files that are a baseline or panel of models asked the same items: they need no ranking of their own."""
+    """The files that are a baseline or panel beside models with the same items: they need no ranking of their own."""
     repeated: dict[ComparisonKey, list[Candidate]] = {}
     for measures, models in by_measures.items():
         files = by_measures.get(_without_prompts(measures), ()) if measures.prompts is not None else ()

@@ -1,4 +1,4 @@
-"""From what a service answered to one log-score per label, exact where it told it and bounded where it did not."""
+"""From a service's reply to one log-score per label: exact where it was returned, else an upper bound."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from runner.tasks.sampled import final_answer
 _UNTOLD = -9999.0
 """What the official service puts for a token that is too unlikely for it to tell."""
 _ROUNDING = 1e-6
-"""How far a sum of told probabilities may be from the true one: they come from single precision."""
+"""How far a sum of returned probabilities may be from the true one: they come from single precision."""
 _SAME = 0.01
 """Largest difference, in nats, of a token's log-probability in two places of one answer: services round."""
 _MAX_LOGPROBS = 256
@@ -60,12 +60,12 @@ class Scored:
 def score(top_logprobs: TopLogprobs, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:
     """The score of each label from the first token of its surface forms.
 
-    A label has the probability of all told tokens that are one of its forms; with `any_spacing` white space around
-    tokens and forms does not count, since how a model begins its turn in a chat is up to its template. Of a label
-    that no told token is a form of, only an upper bound is known: no token that is not told is likelier than the
-    least likely one that is (the drawn token aside, which may be told out of turn), nor than what the told ones leave.
-    A told token that begins a form, as white space might, could go on to it, so that its probability is added. That
-    bound is the label's score. Raises `Unusable` (`API_NO_OPTION`) if that holds for all labels.
+    A label has the probability of all returned tokens that are one of its forms; with `any_spacing` white space around
+    tokens and forms does not count, since how a model begins its turn in a chat is up to its template. A label without
+    a returned form scores an upper bound. A token that was not returned is no likelier than the least likely returned
+    one (the drawn token aside, which may be returned out of turn), nor than the probability that the returned ones
+    leave. A returned token that begins a form, as white space might, could continue to it, so its probability is
+    added. Raises `Unusable` (`API_NO_OPTION`) if no label has a returned form.
     """
     forms = [{_plain(form, any_spacing) for form in option_forms} for option_forms in options]
     tokens = [(_plain(text, any_spacing), log_prob) for text, log_prob in top_logprobs.tokens]
@@ -73,7 +73,7 @@ def score(top_logprobs: TopLogprobs, options: Sequence[Sequence[str]], *, any_sp
         if any(_plain(text, any_spacing) in option_forms for option_forms in forms):
             message = f"the answer tells no log-probability of the option {text!r}"
             raise Unusable("API_NO_LOGPROBS", message, again=True)
-    # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was told.
+    # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was returned.
     own = [[log_prob for text, log_prob in tokens if text in option_forms] for option_forms in forms]
     likeliest = max(top_logprobs.tokens, key=lambda token: token[1])[0]
     if begins_thought(likeliest):
@@ -168,7 +168,7 @@ def _parse_completion(log_probs: Mapping[str, Any]) -> TopLogprobs:
 
 
 def _text(token: Mapping[str, Any]) -> str:
-    """A token's text: its bytes where they are told, since part of a letter has no text."""
+    """A token's text: its bytes where they are returned, since part of a letter has no text."""
     data = token.get("bytes")
     if isinstance(data, list) and all(type(byte) is int and 0 <= byte < 256 for byte in data):
         return bytes(data).decode("utf-8", "replace")

@@ -33,7 +33,7 @@ _MOST_CUTS = 6
 _SAYS_NOTHING = frozenset(
     {"API_NO_OPTION", "API_REFUSAL", "API_EMPTY", "API_THOUGHT", "API_NO_LOGPROBS", "API_MALFORMED"}
 )
-"""Faults of one answer that says nothing of the options, however often it is asked for."""
+"""Faults of one answer that says nothing of the options, however often it is requested."""
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Service:
         self._counting = threading.Lock()
         self._usage = (0, 0)
         self._unanswered = 0
-        # Whether the service gave fewer answers to a request than it was asked for.
+        # Whether the service gave fewer answers than a request wanted.
         self._single = False
         in_clear = "; prompts and answers travelled unencrypted" if travels_in_clear(service.base_url) else ""
         self.isolation: Mapping[str, str] = {
@@ -83,7 +83,7 @@ class Service:
         }
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """As many prompts to a batch as are asked at once: what a killed run had under way is all that it loses.
+        """As many prompts to a batch as requests run at once: a killed run loses no more than those.
 
         Raises `InvalidInput` with the faults of `option_faults`.
         """
@@ -147,7 +147,7 @@ class Service:
         line = self._service.api == "completions"
         try:
             while (missing := answers - sum(map(answered, rows))) > 0:
-                # What a service gives one at a time is not asked for by the number any more.
+                # A service that gives answers one at a time gets one request for each from now on.
                 metadata.usage, metadata.prompt_tokens = None, None
                 wanted = 1 if self._single else missing
                 question = sampling_question(self._service, prompt, wanted, keep)
@@ -241,7 +241,7 @@ class Service:
     def _fitting(self, prompt: Prompt, metadata: _ReplyMetadata) -> tuple[Scored, tuple[int, ...] | None, int | None]:
         """Scores, tokens of the options, and how much of the story was kept (None: all) to meet `max_tokens`.
 
-        There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is asked again
+        There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is sent again
         with its end cut off.
         """
         keep: int | None = None
@@ -321,7 +321,7 @@ class Service:
         return None
 
     def describe(self) -> Mapping[str, Any]:
-        """JSON facts: who is asked for what; no key, and nothing that the service said."""
+        """JSON facts: address, model and parameters; no key, and nothing that the service said."""
         service = self._service
         return {
             "backend": "api",
@@ -346,7 +346,7 @@ class Service:
             yield step, self.predict(step)
 
     def spent(self) -> dict[str, int]:
-        """What this process asked of the service, self-checks and failed attempts included."""
+        """This process's requests to the service, self-checks and failed attempts included."""
         return {
             "requests": self._client.requests,
             "asked_again": self._client.waits,

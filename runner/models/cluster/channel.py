@@ -12,7 +12,7 @@ _WITH_PROMPTS = ("predict", "tokens")
 
 
 class ReplicaLost(Exception):
-    """The actor, its worker or its node is gone; what it was asked has no answer."""
+    """The actor, its worker or its node is gone; its requests have no answer."""
 
 
 class NodeChannel:
@@ -66,7 +66,7 @@ class NodeChannel:
         ray.kill(self._actor)
 
     def close(self) -> Any:
-        """End the worker when its node has done what it was asked before; Ray's reference, to wait for."""
+        """End the worker when its node has done its earlier requests; Ray's reference, to wait for."""
         return self._actor.close.remote(self._incarnation)
 
 

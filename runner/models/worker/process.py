@@ -125,7 +125,7 @@ class Process:
 
         Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one or the child has used up the time of the
         processor that it gave itself, `WORKER_MEMORY` and `WORKER_CRASH`
-        when the child is gone, `WORKER_REPLY` when it says what it cannot have been asked for. Then it is ended.
+        when the child is gone, `WORKER_REPLY` when it says what no request calls for. Then it is ended.
         """
         deadline = time.monotonic() + seconds
         searched = 0
@@ -175,7 +175,7 @@ class Process:
             selector.register(self._to if sending else self._from, event)
             stderr = selector.register(self._stderr, selectors.EVENT_READ)
             while True:
-                # A child that is never silent makes something ready for ever, so the clock is asked each time.
+                # A child that is never silent makes something ready for ever, so the clock is read each time.
                 remaining = deadline - time.monotonic()
                 ready = selector.select(remaining) if remaining > 0 else []
                 if not ready:
@@ -244,7 +244,7 @@ class Process:
 
 
 def refusal(what: str, activity: str) -> BackendError:
-    """`WORKER_REPLY`: a process that holds a model said `what`, which it cannot have been asked for."""
+    """`WORKER_REPLY`: a process that holds a model said `what`, which no request calls for."""
     return BackendError(
         Fault("WORKER_REPLY", f"The process that holds the model answered with {what}, while {activity}.")
     )

@@ -167,7 +167,7 @@ class Replicas:
         return self.workers[0].predict(prompts)
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
-        """See `Worker.without_adapter`; for what `predict` is asked."""
+        """See `Worker.without_adapter`; for the prompts of `predict`."""
         return self.workers[0].without_adapter()
 
     def describe(self) -> Mapping[str, Any]:

@@ -70,7 +70,7 @@ class TaskChanges:
 
 
 def comparison_page(result: Json, changes: Sequence[TaskChanges] = (), site: Site | None = None) -> str:
-    """The page of what `runner.scorecard.compare.compare` found, as one HTML document.
+    """The page of a result of `runner.scorecard.compare.compare`, as one HTML document.
 
     `changes` are the items that B fixed and broke, where there are pages to show them; `site` is that of the page.
     """

@@ -76,7 +76,7 @@ def pin_benchmark(path: Path, data_dir: Path | None) -> list[Pinned]:
 
 
 def _faults(document: Document) -> tuple[Fault, ...]:
-    """The faults that keep data from being found: texts that are still to be written do not."""
+    """The faults that keep data from being located; texts that are still to be written do not."""
     return tuple(fault for fault in benchmark_faults(document) if fault.code != "GAP")
 
 
