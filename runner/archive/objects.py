@@ -59,7 +59,7 @@ def put(store: Store, kind: Kind, content: bytes) -> bool:
     _, problem = unpack(kind, sha256, store.read(name))
     if problem is not None:
         hint = "Somebody changed it. Remove this file and add the card again."
-        raise VerificationError(Fault("ARCHIVE_DAMAGED", f"{problem}.", store.place(name), hint=hint))
+        raise VerificationError(Fault("ARCHIVE_DAMAGED", f"{problem}.", store.address_of(name), hint=hint))
     return False
 
 
@@ -69,7 +69,7 @@ def read(store: Store, kind: Kind, sha256: str) -> bytes:
     content, problem = unpack(kind, sha256, store.read(name))
     if content is None:
         code = "ARCHIVE_MISSING" if problem == _ABSENT else "ARCHIVE_DAMAGED"
-        raise VerificationError(Fault(code, f"{problem}.", store.place(name)))
+        raise VerificationError(Fault(code, f"{problem}.", store.address_of(name)))
     return content
 
 

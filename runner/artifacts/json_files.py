@@ -21,7 +21,7 @@ def read_object(tree: Tree, name: str, max_bytes: int) -> tuple[list[Fault], dic
     """The JSON object in a file of `tree`, or its faults (`JSON_STRICT`); none of either where the tree refused it."""
     if name not in tree.files:
         return [], None
-    file = tree.place(name)
+    file = tree.shown_path(name)
     try:
         with open_regular(tree.path(name)) as stream:
             data = read_exactly(stream, max_bytes + 1)

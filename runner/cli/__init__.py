@@ -50,7 +50,7 @@ class _Group(click.Group):
             click.echo(render(error.faults, "rich", stderr=True), err=True, nl=False)
             ctx.exit(error.exit_code)
         except PermissionError as problem:
-            # A path that not even its existence can be asked of, as a home that belongs to another user.
+            # A path whose existence cannot even be tested, as a home that belongs to another user.
             from runner.report.faults import render
 
             message = f"It cannot be reached by the user who runs this: {problem.strerror}."

@@ -47,7 +47,7 @@ class _Source:
     data: bytes
     """Bytes of the file."""
     file: str = field(compare=False)
-    """Where faults are told to be."""
+    """The path that faults name."""
 
 
 @lru_cache(maxsize=4)

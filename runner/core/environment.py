@@ -64,7 +64,7 @@ def describe() -> dict[str, Any]:
         },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "image_digest": _passed_in("BENCHMARK_IMAGE_DIGEST", r"sha256:[0-9a-f]{64}"),
-        # The image sets it, to nothing when it was built without being told.
+        # The image sets it, to nothing when the build did not give it.
         "source_revision": _passed_in("BENCHMARK_SOURCE_REVISION", r"([0-9a-f]{40}([0-9a-f]{24})?)?") or None,
     }
 

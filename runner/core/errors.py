@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MOST_FAULTS = 20
-"""Faults of one kind that are told one by one, where a file or a run may have thousands."""
+"""Faults of one kind that are listed singly, where a file or a run may have thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Fault:
 
 
 class UserError(Exception):
-    """A failure that is told in words: every fault found at once, and an exit code."""
+    """A failure with a message for the user: all faults at once, and an exit code."""
 
     exit_code = 1
 

@@ -13,7 +13,7 @@ _STANDARD_INPUT = Path("/dev/stdin")
 def open_regular(path: Path, *, follow: bool = True, descriptors: bool = False) -> FileIO:
     """The regular file at `path`, opened for reading without buffering ahead; nothing else is ever waited for.
 
-    What it is is asked of the open file, so that it cannot be exchanged in between; a FIFO does not block
+    Its kind is read from the open file, so that it cannot be exchanged in between; a FIFO does not block
     (`O_NONBLOCK`), a terminal is not taken over. With `follow=False` a link is refused (`O_NOFOLLOW`). With
     `descriptors`, a pipe that the caller was handed (`/dev/fd/3`, `/dev/stdin`) is read too, and waited for.
 

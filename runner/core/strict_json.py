@@ -35,7 +35,7 @@ def parse(
 
     Refused: more than `max_bytes`, a byte-order mark, anything but UTF-8, nesting beyond `max_depth` (found by a scan
     before the parser runs, so that depth cannot exhaust it), duplicate keys, NaN and infinities, numbers that overflow
-    a float, integers beyond `max_integer` (2^53 − 1 unless told: other languages would round), data after the document.
+    a float, integers beyond `max_integer` (2^53 − 1 by default: other languages would round), data after the document.
     `minus_infinity` reads the one constant `-Infinity`, which servers write for the logarithm of zero.
     """
     document = _document(data, max_bytes, max_depth)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """`Array` only when it is asked for: `benchmark validate` starts without numpy."""
+        """`Array` only when it is used: `benchmark validate` starts without numpy."""
         if name == "Array":
             import numpy as np
             from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model, and how it is asked."""
+    """Which model, and how it is prompted."""
 
     backend: str
     """causal, encoder or api."""
@@ -136,7 +136,7 @@ class ServiceRef:
     api: str
     """chat or completions."""
     top_logprobs: int
-    """Likeliest first tokens that are asked for."""
+    """Number of likeliest first tokens that is requested."""
     echo: bool
     """Whether the service tells the log-probabilities of an option's own tokens."""
     price: Price | None

@@ -31,7 +31,7 @@ class Cluster:
     """HOST:PORT of the head of a Ray cluster, or `auto` for the one that this machine belongs to; None: a cluster on
     this machine, for this run alone."""
     notify: Callable[[str], None] = lambda _: None
-    """Told in a sentence of a replica that waits, is lost, or is there again."""
+    """Called with a sentence when a replica waits, is lost, or is back."""
 
 
 class Predictor(Protocol):
@@ -76,7 +76,7 @@ class Backend(Predictor, Protocol):
         """
 
     def spent(self) -> Mapping[str, int] | None:
-        """What was asked of a service, self-checks and failed attempts included; None for a model on this machine."""
+        """Requests to a service, self-checks and failed attempts included; None for a model on this machine."""
 
 
 class LocalModel(Predictor, Protocol):

@@ -264,7 +264,7 @@ def print_stats(statistics: Mapping[str, Any], output_format: str) -> None:
 
 
 def print_examination(findings: Sequence[Any], output_format: str) -> None:
-    """What the doctor found."""
+    """The doctor's findings."""
     if output_format == "json":
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return

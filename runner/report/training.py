@@ -59,7 +59,7 @@ def print_record(record: Mapping[str, Any], folder: Path) -> None:
     console.print(Text.assemble((str(record["name"]), "bold"), f"  {summary}{early}, {training['seconds']:.0f} s"))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("cross-entropy", overflow="fold")
-    # The first three are of the items asked during training, the others of all.
+    # The first three are of the items scored during training, the others of all.
     for column in ("before", "after", "difference", "all items", "prior", "ceiling"):
         table.add_column(column, justify="right", no_wrap=True)
     written = {f"{name}, written": task for name, task in (evaluation["verbalized"] or {}).items()}

@@ -37,7 +37,7 @@ MOST_FAILED_TEXTS = 3
 _MAX_LABELS = 64
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
-_TOLD = re.compile(r"[ -~]{1,200}")
+_PRINTABLE = re.compile(r"[ -~]{1,200}")
 """The name of a version that a service tells; they come into the scorecard as well."""
 
 
@@ -101,7 +101,7 @@ def _problem(name: str, value: Any) -> str | None:
             good = abs(largest) <= _MAX_SCORE
             return None if good else f"natural logs within ±{_MAX_SCORE:,.0f} are needed, one is {largest:g}"
         case "model_version" | "system_fingerprint":
-            good = isinstance(value, str) and _TOLD.fullmatch(value) is not None
+            good = isinstance(value, str) and _PRINTABLE.fullmatch(value) is not None
             return None if good else "a string of 1 to 200 printable ASCII characters is needed"
         case "token_counts":
             good = isinstance(value, list) and all(_is_count(count) for count in value)
@@ -155,7 +155,7 @@ def sha256_of_rows(path: Path, rows: int) -> str | None:
     """Lower-case hex sha256 of a predictions file, or None for one that is far from what a card says of it.
 
     `rows` is what the card says. The file is read no further than twice that and `_SLACK` rows, so that a card that
-    miscounts can still be told so, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
+    miscounts still gets that message, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
     """
     sha256 = hashlib.sha256()
     with BufferedReader(open_regular(path)) as stream:

@@ -89,7 +89,7 @@ def clear(work: Path) -> None:
 def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel, *, is_base: bool) -> bytes:
     """The submission of what was trained, as it stands in `folder`; `is_base`: of the base, without adapter."""
     base = recipe.base
-    source = {"path": MODEL} if trained.subfolder == MODEL else _place(base, folder)
+    source = {"path": MODEL} if trained.subfolder == MODEL else _source_of(base, folder)
     model: dict[str, Any] = {"backend": base.backend, **source}
     for name in ("format", "dtype", "quantization"):
         if (value := getattr(base, name)) is not None:
@@ -108,7 +108,7 @@ def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel, *, is
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120).encode()
 
 
-def _place(base: ModelRef, folder: Path) -> dict[str, str]:
+def _source_of(base: ModelRef, folder: Path) -> dict[str, str]:
     """Where the base is, from `folder`: a neighbour by its relative path, anything else by its absolute one."""
     if base.path is None:
         source = {"repository": base.repository, "revision": base.revision, "digest": base.digest}

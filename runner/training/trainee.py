@@ -129,13 +129,13 @@ class TrainableCausal:
         if max(general.longest_row(example.encoded) for example in examples) > loading.packed_limit(self._base.config):
             return in_turn(examples, size)
         batches: list[list[Example]] = []
-        most, room = size * max(example.tokens for example in examples), 0
+        max_tokens, room = size * max(example.tokens for example in examples), 0
         for number, shared in zip(*in_order([example.encoded.prefix for example in examples]), strict=True):
             tokens = examples[number].tokens
             own = tokens - shared if shared >= LEAST_SHARED else tokens
             if own > room:
                 batches.append([])
-                own, room = tokens, most
+                own, room = tokens, max_tokens
             batches[-1].append(examples[number])
             room -= own
         return batches
@@ -169,7 +169,7 @@ class TrainableCausal:
             rows = general.lay_out(encoded)
             return rows, general.hidden_states(self._base, rows, self._on_device)
         packed = pack(encoded, 0)
-        # Until the model is asked something: gradient checkpointing attends once more on the way back.
+        # Until the model predicts: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
         places = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model

@@ -1,4 +1,4 @@
-"""Who may be asked, and with which key: said by the person who runs, never by a submission."""
+"""Which service may be reached, with which key: the operator's word, never a submission's."""
 
 import os
 import re

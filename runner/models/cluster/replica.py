@@ -143,7 +143,7 @@ class Replica:
         return [] if row is None else list(self._of_node(protocol.error_of(row)).faults)
 
     def close(self) -> None:
-        """Have the worker ended once its node has done what it was asked before; `kill` is to follow."""
+        """Have the worker ended once its node has done its earlier requests; `kill` is to follow."""
         if self._channel is not None:
             self._closing = self._channel.close()
 

@@ -1,4 +1,4 @@
-"""A causal language model asked for the log-probability of every option after a prompt: one pass for all of them."""
+"""Log-probabilities of every option after a prompt from a causal language model: one pass for all options."""
 
 import hashlib
 import threading
@@ -51,7 +51,7 @@ def wrap(
     thinking: Thinking | None = None,
     system_prompt: str | None = None,
 ) -> "Causal":
-    """A model that is loaded already, with or without an adapter, asked in batches of the default size.
+    """A model that is loaded already, with or without an adapter, in batches of the default size.
 
     `arguments` and `system_prompt` are given to the chat template; `thinking` is how it thinks before drawn answers.
     Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
@@ -64,7 +64,7 @@ def wrap(
             model, tokenizer, form, batch_tokens, arguments=arguments, thinking=thinking, system_prompt=system_prompt
         )
     sizes = default_sizes(base_of(model))
-    # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
+    # Not every architecture's own attention is known to be safe for two threads at once.
     lanes = sizes.lanes if loading.packed_limit(base_of(model).config) else 1
     return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments, thinking, system_prompt)
 
@@ -107,7 +107,7 @@ class Causal:
         self._adjust = lm_head.adjustment_of(self._base.config)
         # By template: the tokens with which its prompts begin.
         self._beginnings: dict[str, NDArray[np.int32]] = {}
-        # A tokenizer must not be asked by two threads at once.
+        # Two threads must not use a tokenizer at once.
         self._tokenizing = threading.Lock()
         # By beginning, those of the current step.
         self._prefix_cache: dict[bytes, attention.KeysValues] = {}

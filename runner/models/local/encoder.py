@@ -1,4 +1,4 @@
-"""An encoder with a trained head asked for a score of every label: each text is read once, whatever the prompt."""
+"""Scores of every label from an encoder with a trained head: each text is read once, whatever the prompt."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -52,7 +52,7 @@ class RenderedPrompt:
 
 
 class PromptEncoder:
-    """A tokenizer with what was found out about it once.
+    """A tokenizer, and the properties that are determined once.
 
     `arguments` are given to its chat template; `overhead` is how many tokens of every prompt are the template's own.
     Raises `InvalidInput` for a tokenizer or template that can read no prompt.

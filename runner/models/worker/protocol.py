@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 class ProtocolError(ValueError):
-    """What the child said is not what it was asked for."""
+    """The child's message does not answer the request."""
 
 
 def to_line(message: Mapping[str, Any]) -> bytes:
@@ -103,7 +103,7 @@ _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
 
 
 def error_row(error: UserError) -> Json:
-    """A failure that is told in words, as the child sends it."""
+    """A failure with its message, as the child sends it."""
     kind = "InvalidInput" if isinstance(error, InvalidInput) else "BackendError"
     return {"kind": kind, "faults": [asdict(fault) for fault in error.faults[:_FAULTS_SENT]]}
 

@@ -19,7 +19,7 @@ from runner.models.worker.client import Limits, Worker
 from runner.models.worker.sandbox import ACTIVE
 
 T = TypeVar("T")
-_MOST_TOLD = 80
+_MAX_SHOWN = 80
 
 
 class OnDevice(Protocol):
@@ -167,7 +167,7 @@ class Replicas:
         return self.workers[0].predict(prompts)
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
-        """See `Worker.without_adapter`; for what `predict` is asked."""
+        """See `Worker.without_adapter`; for the prompts of `predict`."""
         return self.workers[0].without_adapter()
 
     def describe(self) -> Mapping[str, Any]:
@@ -247,8 +247,8 @@ def compare_facts(members: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[s
         if other != first:
             path, here, there = _difference(first, other)
             message = (
-                f"The copies of the model differ in {_told('.'.join(path))}: {_told(here)} on {name}, "
-                f"{_told(there)} on {other_name}."
+                f"The copies of the model differ in {_shown('.'.join(path))}: {_shown(here)} on {name}, "
+                f"{_shown(there)} on {other_name}."
             )
             raise BackendError(Fault("DEVICES_DIFFER", message, hint="Run on equal devices, or on one of them."))
     return first
@@ -276,7 +276,7 @@ def _difference(first: Any, other: Any) -> tuple[list[str], Any, Any]:
     return [name, *path], here, there
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value that a process gave, as printable text of a sane length."""
     text = json.dumps(value)
-    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

@@ -16,7 +16,7 @@ from runner.scorecard.load import OpenCard
 Json = Mapping[str, Any]
 
 _SHORT_TEXT = 400
-"""Characters of an item's text that are shown without being asked for."""
+"""Characters of an item's text that are shown at first."""
 
 
 @dataclass(frozen=True, slots=True)

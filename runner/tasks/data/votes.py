@@ -19,7 +19,7 @@ Report = Callable[..., None]
 _WHOLE = re.compile(r"\+?[0-9]{1,15}(\.0*)?", re.ASCII)
 _SEPARATED = re.compile(r"[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+")
 _SHARES_WITHIN = 1e-6
-_MOST = 2**53 - 1
+_MAX_COUNT = 2**53 - 1
 
 
 def read_votes(
@@ -220,9 +220,9 @@ def _whole(value: Any, textual: bool) -> int | None:
     """A number of people: 3, 3.0, or their text in a table of texts."""
     # type() and not isinstance(): true is an int to Python, and no number of people.
     if type(value) is int:
-        return value if 0 <= value <= _MOST else None
+        return value if 0 <= value <= _MAX_COUNT else None
     if type(value) is float:
-        return int(value) if value.is_integer() and 0 <= value <= _MOST else None
+        return int(value) if value.is_integer() and 0 <= value <= _MAX_COUNT else None
     if textual and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         return int(float(value))
     return None

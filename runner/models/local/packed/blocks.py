@@ -11,7 +11,7 @@ from torch import Tensor
 from runner.models.local import devices
 from runner.models.local.packed.layout import Ints, Packed, Segment
 
-# On a CPU a long segment is asked for so many of its tokens at once. Later keys than a block's last are not looked at,
+# On a CPU so many queries of a long segment are computed at once. Later keys than a block's last are not looked at,
 # so small blocks save work; large ones make fast products.
 BLOCK = 64
 # Segments with at most so many queries, and twice as many keys, are taken together on a CPU.
@@ -117,7 +117,7 @@ def _is_few(query_range: QueryRange) -> bool:
 
 
 def bucket_by_size(query_ranges: Sequence[QueryRange], prefix_len: int, ratio: float) -> list[list[QueryRange]]:
-    """What is asked in groups whose numbers of queries, and of keys, are within a factor of about `ratio`."""
+    """Query ranges in groups whose numbers of queries, and of keys, are within a factor of about `ratio`."""
     groups: list[list[QueryRange]] = []
     smallest = (0, 0)
     for query_range in sorted(
