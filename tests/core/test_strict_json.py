@@ -1,6 +1,7 @@
 """Strict JSON: one meaning or none, in time that grows with the length and no faster."""
 
 import json
+import math
 import time
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_bounds_are_inclusive() -> None:
     with pytest.raises(JsonFault) as caught:
         parse(b'"123"', max_bytes=4)
     assert caught.value.code == "TOO_LARGE"
+
+
+def test_depth_is_not_the_number_of_brackets() -> None:
+    assert parse(b"[" + b"[{}]," * 100 + b"0]") == [[{}]] * 100 + [0]
+    with pytest.raises(JsonFault, match="more than 64 levels"):
+        parse(b"[" + b"[{}]," * 100 + b"[" * 64 + b"]" * 65)
+
+
+def test_minus_infinity_is_a_number_where_it_is_said() -> None:
+    assert parse(b"[-Infinity]", minus_infinity=True) == [-math.inf]
+    for document, minus_infinity in ((b"[-Infinity]", False), (b"[Infinity]", True), (b"[NaN]", True)):
+        with pytest.raises(JsonFault, match="is not a JSON number"):
+            parse(document, minus_infinity=minus_infinity)
 
 
 def test_a_whole_pair_and_an_escaped_backslash_are_no_half() -> None:
