@@ -49,8 +49,8 @@ def test_each_has_the_line_on_which_it_begins():
     [
         (b'\n{"a": 1,\n"a": 2}', 3, "key given twice: 'a'"),
         (b'[1,\n{"b": 1, "b": 2}]', 2, "key given twice"),
-        (b"[1,\n2] 3\n", 2, "there is more after the end of the document"),
-        (b"[1\n2,\n3]", 2, ", or ] was expected"),
+        (b"\n[1,\n2] 3\n", 3, "there is more after the end of the document"),
+        (b"\n[1\n2,\n3]", 3, ", or ] was expected"),
         (b'{"a"\n1,\n"b": 2}', 2, ": was expected"),
         (b"{\n1: 2}", 2, "a name in quotes was expected"),
         (b"[\nNaN]", 2, "NaN"),
@@ -105,6 +105,7 @@ def test_files_that_travel_with_the_package(root: Path, tmp_path: Path, monkeypa
 def test_the_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
     assert environment.cpus() == environment.describe()["system"]["cpus"] == 3
+    assert set(environment.describe()) == {"versions", "system", "variables", "image_digest", "source_revision"}
     assert set(environment.describe()["system"]) == {"platform", "machine", "processor", "cpus", "memory_bytes"}
 
 

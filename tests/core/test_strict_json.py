@@ -99,9 +99,15 @@ def test_bounds_are_inclusive() -> None:
 
 
 def test_depth_is_not_the_number_of_brackets() -> None:
-    assert parse(b"[" + b"[{}]," * 100 + b"0]") == [[{}]] * 100 + [0]
+    wide = b"[[" + b"[{}]," * 100
+    assert parse(wide + b"[" * 62 + b"]" * 64)
     with pytest.raises(JsonFault, match="more than 64 levels"):
-        parse(b"[" + b"[{}]," * 100 + b"[" * 64 + b"]" * 65)
+        parse(wide + b"[" * 63 + b"]" * 65)
+
+
+def test_names_given_twice_are_told_and_no_others() -> None:
+    with pytest.raises(JsonFault, match="^key given twice: 'a', 'c'$"):
+        parse(b'{"a": 1, "b": 2, "c": 3, "c": 4, "a": 5}')
 
 
 def test_minus_infinity_is_a_number_where_it_is_said() -> None:
