@@ -106,7 +106,7 @@ def test_depth_is_not_the_number_of_brackets() -> None:
 
 
 def test_names_given_twice_are_told_and_no_others() -> None:
-    with pytest.raises(JsonFault, match="^key given twice: 'a', 'c'$"):
+    with pytest.raises(JsonFault, match=r"^key given twice: 'a', 'c'$"):
         parse(b'{"a": 1, "b": 2, "c": 3, "c": 4, "a": 5}')
 
 
