@@ -55,6 +55,8 @@ def test_each_has_the_line_on_which_it_begins():
         (b"{\n1: 2}", 2, "a name in quotes was expected"),
         (b"[\nNaN]", 2, "NaN"),
         (b"[1,\n]", 2, "Expecting value at column 1"),
+        (b"[]1", 1, "there is more after the end of the document"),
+        (b"{}\n{}", 1, "there is more after the end of the document"),
         (b"7", 1, "an array of rows"),
         (b"", 1, "an array of rows"),
     ],

@@ -117,6 +117,16 @@ def test_minus_infinity_is_a_number_where_it_is_said() -> None:
             parse(document, minus_infinity=minus_infinity)
 
 
+def test_the_bound_of_an_integer_is_told() -> None:
+    assert parse(b"[-1000, 1000]", max_integer=1000) == [-1000, 1000]
+    for document, max_integer, words in (
+        (b"-1001", 1000, r"-1001 is beyond 1,000$"),
+        (b"9007199254740992", 2**53 - 1, r"9007199254740992 is beyond 2\^53 − 1$"),
+    ):
+        with pytest.raises(JsonFault, match=words):
+            parse(document, max_integer=max_integer)
+
+
 def test_a_whole_pair_and_an_escaped_backslash_are_no_half() -> None:
     assert parse(b'"\\ud83d\\ude00"') == "😀"
     assert parse(b'"\\\\ud83d"') == "\\ud83d"
