@@ -93,7 +93,7 @@ class NotComparable(UserError):
 
 
 class Interrupted(UserError):
-    """Stopped before the end; what was finished is kept and the same command goes on from there."""
+    """Stopped before the end; finished work stays, and the same command resumes."""
 
     exit_code = 5
 

@@ -138,7 +138,7 @@ def _fit_concentration(log_probs: Array, counts: Array, *, limits: bool) -> Fitt
         if limits:
             return Fitted(CONCENTRATIONS[0], f"{why.partition(':')[0]}, the bound of the search")
         return Fitted(None, why)
-    # The zero of the slope, not the least of the losses: a minimum is known to half the digits of its function only,
+    # The zero of the slope, not the smallest of the losses: a minimum is known to half the digits of its function only,
     # and the rest is rounding, other on every machine.
     left, right = (best - 1, best) if slopes[best] > 0 else (best, best + 1)
     if slopes[left] < 0 < slopes[right]:

@@ -32,7 +32,7 @@ def shares(counts: ArrayLike) -> Array:
 
 
 def cross_entropy(log_probs: Array, counts: Array) -> Array:
-    """−Σ h log q, nats. Strictly proper; least, at the entropy of h, where q = h."""
+    """−Σ h log q, nats. Strictly proper; smallest, with the entropy of h, at q = h."""
     logs, h = _pair(log_probs, counts)
     return np.asarray(-(h * logs).sum(axis=1))
 

@@ -1,4 +1,4 @@
-"""Keys that sign scorecards: made, loaded, named, and their public halves kept beside them."""
+"""Keys that sign scorecards: create, load and name them, and store their public halves beside them."""
 
 import contextlib
 import hashlib

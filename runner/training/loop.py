@@ -1,4 +1,4 @@
-"""A training from its beginning, or from the last point to go on from, to the state that is kept."""
+"""A training from its start or last checkpoint to the selected state."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A model in training: what it reads, the log-scores it gives with gradients, and how it is kept."""
+"""A model in training: its inputs, its log-scores with gradients, and how it is saved."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -163,7 +163,7 @@ class TrainableCausal:
         return scores
 
     def _read(self, encoded: Sequence[EncodedPrompt]) -> tuple[Packed | general.Rows, Tensor]:
-        """How the prompts of a step are laid out, and (places, hidden) last hidden states, each place once."""
+        """How the prompts of a step are laid out, and (positions, hidden) last hidden states, each position once."""
         if max(map(general.longest_row, encoded)) > loading.packed_limit(self._base.config):
             self._base.config._attn_implementation = self._attention
             rows = general.lay_out(encoded)

@@ -13,7 +13,7 @@ from typing import Any
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.private_folder import make_private_folder
 
-_OBJECT_STORE_BYTES = 80 << 20  # steps are small and weights never pass through it; this is the least that Ray takes
+_OBJECT_STORE_BYTES = 80 << 20  # steps are small and weights never pass through it; this is the smallest that Ray takes
 _FOLDER = "mab-ray-"  # short: it holds the names of sockets
 # Read by Ray when it is imported: no reports to its makers, and no cluster that it starts of itself. The first name of
 # the others is for other systems, says Ray, but on Linux too it makes each of its processes listen on 127.0.0.1 alone.

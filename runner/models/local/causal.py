@@ -296,7 +296,7 @@ class Causal:
         return [part for parts in results for part in parts]
 
     def _forward(self, packed: Packed, prefix: attention.KeysValues, *, keep: bool = False) -> Tensor:
-        """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `prefix`."""
+        """(positions, hidden) last hidden states, each position once; `keep` stores keys and values in `prefix`."""
         places = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
         with scored_at(places, len(packed.ids)):
@@ -370,7 +370,7 @@ class Causal:
         }
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory in use at once; None on the CPU."""
+        """Peak device memory in bytes; None on the CPU."""
         return devices.peak_memory_bytes(*self._devices)
 
     def close(self) -> None:

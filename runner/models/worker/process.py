@@ -93,7 +93,7 @@ class Process:
 
     @property
     def folder(self) -> Path:
-        """The only place where the child may write."""
+        """The only folder that the child may write to."""
         return self._folder
 
     def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:

@@ -34,7 +34,7 @@ W = TypeVar("W", bound=OnDevice)
 
 
 def device_names(devices: str | None) -> list[str | None]:
-    """The devices of a comma list, one for each copy of the model; one None where nothing is given.
+    """The devices of a comma list, one for each replica; one None where nothing is given.
 
     Raises `BackendError` (`DEVICE`) for a list with an empty name, with devices of several kinds, or with a CUDA
     device twice. Whether a device is there is known to the process that opens it.
@@ -47,7 +47,7 @@ def device_names(devices: str | None) -> list[str | None]:
         faults.append("has an empty name")
     if len({name.partition(":")[0] for name in names if name}) > 1:
         faults.append("mixes kinds of devices, whose answers would round differently")
-    all_names = [device for name in names for device in name.split("+")]  # a copy may be spread over several
+    all_names = [device for name in names for device in name.split("+")]  # a replica may be spread over several
     cuda = ["cuda:0" if name == "cuda" else name for name in all_names if name.startswith("cuda")]
     if twice := sorted({name for name in cuda if cuda.count(name) > 1}):
         faults.append(f"names {', '.join(twice)} more than once")
@@ -58,9 +58,9 @@ def device_names(devices: str | None) -> list[str | None]:
 
 
 def threads_per_replica(threads: int | None, copies: int) -> int | None:
-    """Threads on the processor of each of several copies: as said by `threads` or the variables, else its share.
+    """CPU threads of each of several replicas: as given by `threads` or the variables, else its share.
 
-    None leaves them to the process, as with a single copy.
+    None leaves them to the process, as with a single replica.
     """
     if threads is not None or not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}.isdisjoint(os.environ):
         return threads
@@ -138,7 +138,7 @@ class Replicas:
         return plans[0]
 
     def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
-        """Each step with its predictions, as they are finished; a step is predicted as a whole by one of the copies.
+        """Each step with its predictions, as they are finished; a step is predicted as a whole by one of the replicas.
 
         Raises what `Worker.predict` does, as soon as one fails, and `KeyboardInterrupt`: all are ended then, and what
         any of them had finished is given first.
@@ -171,7 +171,7 @@ class Replicas:
         return self.workers[0].without_adapter()
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Worker.describe`; the same whatever the number of copies. Raises `BackendError` (`DEVICES_DIFFER`)."""
+        """See `Worker.describe`; the same whatever the number of replicas. Raises `BackendError` (`DEVICES_DIFFER`)."""
         return compare_facts([(str(worker.device), worker.describe()) for worker in self.workers])
 
     def peak_memory_bytes(self) -> int | None:

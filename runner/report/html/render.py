@@ -16,7 +16,7 @@ from runner.report.html.words import warning, words
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A page's place in a site."""
+    """A page's path in a site."""
 
     root: str
     """Relative address of the site's first page's folder: empty, or `../`."""

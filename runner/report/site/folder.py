@@ -1,4 +1,4 @@
-"""The folder of a site: written beside its place and put there whole; a folder that is no site is left alone."""
+"""The folder of a site: written beside its path and moved there whole; a folder that is no site is left alone."""
 
 import contextlib
 import ctypes

@@ -77,7 +77,7 @@ class FileItems:
 def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
     """The path of a split's file: the first of `places` that is one.
 
-    Its content is not looked at; `load_items` does that. Raises `InvalidInput` (DATA_MISSING) naming every place.
+    Its content is not looked at; `load_items` does that. Raises `InvalidInput` (DATA_MISSING) naming every path.
     """
     looked_at = places(dataset, data, data_dir)
     for path in looked_at:
@@ -257,7 +257,7 @@ def _entry(task: Task, name: str, unit: _Unit, faults: FaultGroups) -> Item | Sk
 class _Readings:
     """Whether the lists of votes of a whole file could be answers as well as counts: then the short form is refused.
 
-    A number that is the place of no label tells that they are counts, and so does an equal sum in every row, save in
+    A number that is no label's index shows that they are counts, and so does an equal sum in every row, save in
     lists of two with nothing above 1: those are as likely two people's answers.
     """
 

@@ -148,7 +148,7 @@ def _long(
 def _short(
     queries: Tensor, keys: Tensor, values: Tensor, part: Padded, prefix_kv: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
-    """(segments · max_queries, heads, size): the segments of `part` together; what is kept is read once for all."""
+    """(segments · max_queries, heads, size): the segments of `part` together; the cached prefix is read once."""
     heads, groups, size = len(keys), len(queries) // len(keys), queries.shape[2]
     several, max_queries = part.queries.shape
     own = _gathered(queries, part.queries, groups, torch.float32).mul_(scale).view(heads * several, -1, size)
@@ -168,7 +168,7 @@ def _short(
 
 
 def _gathered(states: Tensor, places: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
-    """(heads, segments, groups, most, size) of `states` (heads · groups, tokens, size) at `places` (segments, most).
+    """(heads, segments, groups, n, size) of `states` (heads · groups, tokens, size) at `places` (segments, n).
 
     A token's heads lie together in memory, so they are taken together, and put in order while they are widened.
     """
@@ -182,7 +182,7 @@ def _after(prefix: Tensor, states: Tensor) -> Tensor:
 
 
 def _joined(states: Tensor, ranges: tuple[Range, ...], prefix: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """(heads, tokens, size): what is kept and the tokens of `ranges` one after the other, contiguous."""
+    """(heads, tokens, size): the cached prefix and the tokens of `ranges` one after the other, contiguous."""
     parts = [states[:, start:stop] for start, stop in ranges]
     if prefix is not None:
         parts.insert(0, prefix)

@@ -54,10 +54,10 @@ class Blocks:
 
 
 def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
-    """What is short is filled up, no more of it together than has 2 MiB of scores in all `heads`; the rest is long.
+    """Short segments are padded together, up to 2 MiB of scores in all `heads`; the rest is long.
 
-    `at_places`: only the answers at the places of the batch are wanted, and so what has few of them is filled up too.
-    What is kept is not among the keys: all segments together are multiplied with it.
+    `at_places`: only the batch's scored positions are wanted, so segments with few of them are padded too.
+    The cached prefix is not among the keys: all segments together are multiplied with it.
     """
     query_ranges = _query_ranges(packed, at_places)
     fits: Callable[[QueryRange], bool] = _is_few if at_places else _is_short
@@ -72,7 +72,7 @@ def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
 
 
 def for_padded_calls(packed: Packed, *, at_places: bool) -> Blocks:
-    """Everything is filled up, with few sizes; what is kept is among the keys."""
+    """Everything is padded, with few sizes; the cached prefix is among the keys."""
     return _blocks(
         bucket_by_size(_query_ranges(packed, at_places), packed.prefix_len, 2.0), [], packed.prefix_len, len(packed.ids)
     )
@@ -136,7 +136,7 @@ def bucket_by_size(query_ranges: Sequence[QueryRange], prefix_len: int, ratio: f
 def _pieces(
     query_ranges: list[QueryRange], prefix_len: int, scores: int, min_queries: int
 ) -> Iterator[list[QueryRange]]:
-    """What is of about one size in parts that have at most so many `scores` for a head, or one segment."""
+    """Ranges of about one size in parts with at most `scores` scores per head, or one segment."""
     queries = max(min_queries, *(len(query_range.tokens) for query_range in query_ranges))
     several = max(1, scores // (queries * max(query_range.seen(prefix_len) for query_range in query_ranges)))
     for start in range(0, len(query_ranges), several):
