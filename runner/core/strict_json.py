@@ -92,9 +92,9 @@ def elements(data: bytes, *, max_bytes: int, max_depth: int = 64) -> Iterator[tu
                 if opening == "{":
                     value, at = decoder.raw_decode(document, at)
                     if not isinstance(value, str):
-                        raise JsonFault("JSON", "a name in quotes was expected", line)
+                        raise JsonFault("JSON", "a name in quotes was expected")
                     if value in seen:
-                        raise JsonFault("JSON", f"key given twice: {value[:100]!r}", line)
+                        raise JsonFault("JSON", f"key given twice: {value[:100]!r}")
                     seen.add(value)
                     key = value
                     expect(":")
