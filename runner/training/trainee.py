@@ -171,19 +171,19 @@ class TrainableCausal:
         packed = pack(encoded, 0)
         # Until the model predicts: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
-        places = self._on_device(np.unique(packed.scored_positions))
+        positions = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
         # What is read again on the way back is read outside of this function, where nobody says what is scored.
         last = None if self._reads_again else model.layers[-1].self_attn.layer_idx
         skipping = nullcontext() if self._reads_again else skip_unscored_positions(model)
-        with skipping, scored_at(places, len(packed.ids)):
+        with skipping, scored_at(positions, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, {}, last_layer_idx=last),
             ).last_hidden_state
-        return packed, states[0, places]
+        return packed, states[0, positions]
 
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -297,16 +297,16 @@ class Causal:
 
     def _forward(self, packed: Packed, prefix: attention.KeysValues, *, keep: bool = False) -> Tensor:
         """(positions, hidden) last hidden states, each position once; `keep` stores keys and values in `prefix`."""
-        places = self._on_device(np.unique(packed.scored_positions))
+        positions = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
-        with scored_at(places, len(packed.ids)):
+        with scored_at(positions, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, prefix, keep, last_layer_idx=model.layers[-1].self_attn.layer_idx),
             ).last_hidden_state
-        scored_states: Tensor = states[0, places.to(states.device)]
+        scored_states: Tensor = states[0, positions.to(states.device)]
         return scored_states
 
     def _keys_values(self, past: bytes) -> attention.KeysValues:

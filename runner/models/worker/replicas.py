@@ -57,14 +57,14 @@ def device_names(devices: str | None) -> list[str | None]:
     return [*names]
 
 
-def threads_per_replica(threads: int | None, copies: int) -> int | None:
+def threads_per_replica(threads: int | None, replicas: int) -> int | None:
     """CPU threads of each of several replicas: as given by `threads` or the variables, else its share.
 
     None leaves them to the process, as with a single replica.
     """
     if threads is not None or not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}.isdisjoint(os.environ):
         return threads
-    return max(1, (environment.cpus() or 1) // copies)
+    return max(1, (environment.cpus() or 1) // replicas)
 
 
 def open_replicas(
@@ -81,21 +81,21 @@ def open_replicas(
     """
     names = device_names(load.device)
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
-    copies = Replicas()
+    replicas = Replicas()
     try:
         # All are started by this thread: on Linux they die with the thread that started them.
         for name in names:
-            copies.workers.append(
+            replicas.workers.append(
                 client.start_worker(
                     folders, name, limits or client.LIMITS, threads_per_replica(load.threads, len(names))
                 )
             )
         adapter = str(adapter_folder.resolve()) if adapter_folder else None
-        copies.load(submission, str(model_folder.resolve()), adapter, load)
+        replicas.load(submission, str(model_folder.resolve()), adapter, load)
     except BaseException:
-        copies.close()
+        replicas.close()
         raise
-    return copies
+    return replicas
 
 
 class Replicas:

@@ -35,14 +35,14 @@ class Batch:
 
     def arranged(self, device: torch.device, heads: int, layer: int) -> Blocks:
         """What `layer`, which has so many heads and is on `device`, is to answer."""
-        at_places = layer == self.last_layer_idx
-        if (device, at_places) not in self._arranged:
+        scored_only = layer == self.last_layer_idx
+        if (device, scored_only) not in self._arranged:
             if device.type == "cpu":
-                arrangement = for_blocks(self.packed, heads, at_places=at_places)
+                arrangement = for_blocks(self.packed, heads, scored_only=scored_only)
             else:
-                arrangement = for_padded_calls(self.packed, at_places=at_places)
-            self._arranged[device, at_places] = arrangement.to(device)
-        return self._arranged[device, at_places]
+                arrangement = for_padded_calls(self.packed, scored_only=scored_only)
+            self._arranged[device, scored_only] = arrangement.to(device)
+        return self._arranged[device, scored_only]
 
 
 @contextmanager
@@ -167,13 +167,13 @@ def _short(
     return context.view(heads, several, groups, max_queries, size).permute(1, 3, 0, 2, 4).flatten(2, 3).flatten(0, 1)
 
 
-def _gathered(states: Tensor, places: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
-    """(heads, segments, groups, n, size) of `states` (heads · groups, tokens, size) at `places` (segments, n).
+def _gathered(states: Tensor, indices: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
+    """(heads, segments, groups, n, size) of `states` (heads · groups, tokens, size) at `indices` (segments, n).
 
     A token's heads lie together in memory, so they are taken together, and put in order while they are widened.
     """
-    rows = states.transpose(0, 1).flatten(1).index_select(0, places.flatten())
-    rows = rows.view(*places.shape, -1, groups, states.shape[2]).permute(2, 0, 3, 1, 4)
+    rows = states.transpose(0, 1).flatten(1).index_select(0, indices.flatten())
+    rows = rows.view(*indices.shape, -1, groups, states.shape[2]).permute(2, 0, 3, 1, 4)
     return torch.empty(rows.shape, dtype=dtype).copy_(rows)
 
 

@@ -53,17 +53,17 @@ class Blocks:
         return Blocks([part.to(device) for part in self.together], self.long, devices.put_on(device, self.order))
 
 
-def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
+def for_blocks(packed: Packed, heads: int, *, scored_only: bool) -> Blocks:
     """Short segments are padded together, up to 2 MiB of scores in all `heads`; the rest is long.
 
-    `at_places`: only the batch's scored positions are wanted, so segments with few of them are padded too.
+    `scored_only`: only the batch's scored positions are wanted, so segments with few of them are padded too.
     The cached prefix is not among the keys: all segments together are multiplied with it.
     """
-    query_ranges = _query_ranges(packed, at_places)
-    fits: Callable[[QueryRange], bool] = _is_few if at_places else _is_short
+    query_ranges = _query_ranges(packed, scored_only)
+    fits: Callable[[QueryRange], bool] = _is_few if scored_only else _is_short
     scores = _SCORES // heads
     # Of few queries it is the keys that need room.
-    min_queries = BLOCK if at_places else 1
+    min_queries = BLOCK if scored_only else 1
     alike = bucket_by_size(list(filter(fits, query_ranges)), 0, 1.2)
     together = [part for members in alike for part in _pieces(members, packed.prefix_len, scores, min_queries)]
     return _blocks(
@@ -71,10 +71,13 @@ def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
     )
 
 
-def for_padded_calls(packed: Packed, *, at_places: bool) -> Blocks:
+def for_padded_calls(packed: Packed, *, scored_only: bool) -> Blocks:
     """Everything is padded, with few sizes; the cached prefix is among the keys."""
     return _blocks(
-        bucket_by_size(_query_ranges(packed, at_places), packed.prefix_len, 2.0), [], packed.prefix_len, len(packed.ids)
+        bucket_by_size(_query_ranges(packed, scored_only), packed.prefix_len, 2.0),
+        [],
+        packed.prefix_len,
+        len(packed.ids),
     )
 
 
@@ -97,12 +100,12 @@ class QueryRange:
         return prefix_len + sum(stop - start for start, stop in self.segment.ranges)
 
 
-def _query_ranges(packed: Packed, at_places: bool) -> list[QueryRange]:
-    if not at_places:
+def _query_ranges(packed: Packed, scored_only: bool) -> list[QueryRange]:
+    if not scored_only:
         return [QueryRange(segment, np.arange(segment.stop - segment.start)) for segment in packed.segments]
-    places = np.unique(packed.scored_positions)
+    scored = np.unique(packed.scored_positions)
     query_ranges = [
-        QueryRange(segment, places[slice(*np.searchsorted(places, (segment.start, segment.stop)))] - segment.start)
+        QueryRange(segment, scored[slice(*np.searchsorted(scored, (segment.start, segment.stop)))] - segment.start)
         for segment in packed.segments
     ]
     return [query_range for query_range in query_ranges if len(query_range.tokens)]
