@@ -44,7 +44,7 @@ def require_known(benchmark: Benchmark, datasets: Collection[str] | None) -> Non
     )
 
 
-def places(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Path, ...]:
+def candidate_paths(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Path, ...]:
     """The paths at which a split's file is looked for, in this order.
 
     An embedded dataset has one place, inside the package. One with a `path` is looked for in `data_dir`, where one is
