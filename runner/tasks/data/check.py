@@ -43,7 +43,7 @@ def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str]
     """The state of every split of `datasets` (None: of all), in the order of the benchmark; nothing is parsed.
 
     A split is `ok` only if both its digest and its number of rows are the declared ones. Raises `InvalidInput` only
-    where a benchmark names a file outside its folder, there is no folder to look in (see `candidate_paths`), or a dataset is
+    where a benchmark names a file outside its folder, no folder to look in (see `candidate_paths`), or a dataset is
     not the benchmark's (DATA_DATASET).
     """
     require_known(benchmark, datasets)
