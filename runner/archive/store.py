@@ -128,7 +128,7 @@ class Store:
 
 
 def open_store(address: str) -> Store:
-    """The place that `address` names: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
+    """The store at `address`: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
 
     Raises `InvalidInput` (ARCHIVE_ADDRESS) for an unknown kind of address, or one whose library is not installed.
     """

@@ -216,7 +216,7 @@ def folds(items: int, number: int, seed: int) -> NDArray[np.intp]:
 def reliability(log_probs: Array, counts: Array, bins: int) -> tuple[ReliabilityCurve, ...]:
     """For each label, predicted probability against human share in `bins` bins of equal mass (adaptive bins).
 
-    Equal predictions stay in one bin, so a model of few distinct probabilities gets fewer bins than asked for.
+    Equal predictions stay in one bin, so a model of few distinct probabilities gets fewer bins than requested.
     """
     probabilities, h = np.exp(np.asarray(log_probs, dtype=np.float64)), rules.shares(counts)
     return tuple(_curve(probabilities[:, label], h[:, label], bins) for label in range(h.shape[1]))

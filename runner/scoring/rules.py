@@ -99,7 +99,7 @@ def entropy_gap(log_probs: Array, counts: Array) -> Array:
 def ranking_agreement(log_probs: Array, counts: Array) -> Array:
     """1 where every two labels that people order strictly are ordered the same by the model, else 0.
 
-    After RankCS of Baan et al. 2022. A pair tied among people is not asked about; a pair tied in the model only counts
+    After RankCS of Baan et al. 2022. A pair tied among people is not counted; a pair tied in the model only counts
     as wrong; an item on which all labels are tied counts as 1, since no order can contradict it.
     """
     logs, h = _pair(log_probs, counts)

@@ -97,7 +97,7 @@ def _train(
         written = trainee.examples(list(material.prompts(material.interim_written)))
 
         def ask() -> dict[str, float]:
-            raise_if_modified(before)  # so that no checkpoint is kept of other weights
+            raise_if_modified(before)  # so that no checkpoint of other weights is saved
             losses = evaluation.interim(trainee.backend(), material)
             if not written:
                 return {**losses, "selection": evaluation.mean(losses)}

@@ -33,7 +33,7 @@ class Trained:
     loss_kept: float
     """The same of the saved state."""
     outcome: str
-    """`better` or `worse` than the base by these two, or `same`, as where step 0 is kept."""
+    """`better` or `worse` than the base by these two, or `same`, as where step 0 is selected."""
     stopped_early: bool
     """Whether it ended before the planned steps."""
     seconds: float

@@ -1,4 +1,4 @@
-"""Ray itself: a cluster for one run on this machine's loopback, or a place in one that is there."""
+"""Ray itself: a cluster for one run on this machine's loopback, or a connection to an existing one."""
 
 import os
 import secrets
@@ -80,7 +80,7 @@ def _connect(address: str | None, cpus: int, cuda: bool, folder: str | None) -> 
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": folder,
     }
-    on_stop = signal.getsignal(signal.SIGTERM)  # Ray puts its own in this place
+    on_stop = signal.getsignal(signal.SIGTERM)  # Ray replaces it by its own
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address=address or "local", **quiet, **(own if address is None else {}))

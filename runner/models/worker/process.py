@@ -226,7 +226,7 @@ class Process:
         )
 
     def _exit_code(self, seconds: float) -> int | None:
-        """How the child ended, or None if it still runs; what it said last is kept."""
+        """How the child ended, or None if it still runs; its last output is stored."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(seconds)
         self._listen()

@@ -1,4 +1,4 @@
-"""From values to a page: every string escaped, every number with the place it comes from, nothing loaded."""
+"""From values to a page: every string escaped, every number with its path in the card, nothing loaded."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Splits of JSON lines, pinned by digest: found, fetched, checked, read and described."""
+"""Splits, pinned by digest: locate, fetch, check, read and describe them."""
 
 from runner.tasks.data.check import SplitStatus, check
 from runner.tasks.data.extract import Limits

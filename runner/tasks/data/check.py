@@ -43,8 +43,8 @@ def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str]
     """The state of every split of `datasets` (None: of all), in the order of the benchmark; nothing is parsed.
 
     A split is `ok` only if both its digest and its number of rows are the declared ones. Raises `InvalidInput` only
-    where a benchmark names a file outside its folder, no folder to look in (see `candidate_paths`), or a dataset is
-    not the benchmark's (DATA_DATASET).
+    if a benchmark names a file outside its folder, if there is no folder to look in (see `candidate_paths`), or if a
+    dataset is not the benchmark's (DATA_DATASET).
     """
     require_known(benchmark, datasets)
     return [
