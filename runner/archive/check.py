@@ -129,7 +129,7 @@ def _cards(
 
 
 def _benchmark(store: Store, sha256: str) -> Benchmark | None:
-    """The benchmark kept under this digest; None where `_objects` names what is wrong with it."""
+    """The benchmark stored under this digest; None where `_objects` names what is wrong with it."""
     try:
         return benchmarks.benchmark(store, sha256)
     except UserError:

@@ -232,7 +232,7 @@ class Appender:
         return self._last, self._before
 
     def files_of(self, card: str) -> Mapping[str, str] | None:
-        """The files kept with a card that is in the index, or None for a card that is not.
+        """The files stored with a card that is in the index, or None for a card that is not.
 
         Ask before the card's own object is written: a card whose object is not there cannot have been in the index
         when its end was read, so that the whole index need not be read; what others add since is seen by `append`.

@@ -12,7 +12,7 @@ from runner.core.errors import Fault, VerificationError
 from runner.scorecard import filenames
 
 MOST_BYTES = 1 << 30
-"""The most that a file may hold: more is neither added nor unpacked."""
+"""Largest size of a file in bytes: more is neither added nor unpacked."""
 
 _BLOCK = 1 << 20
 _MEMORY = 1 << 26  # preset 6, by which we compress, takes 9 MiB

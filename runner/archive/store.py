@@ -22,7 +22,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 _BATCH = 256
 
 MAX_BYTES = (1 << 30) + (1 << 26)
-"""The most that an object may have; of a larger file nothing is read. What does not compress grows a little in xz."""
+"""Largest size of an object in bytes; of a larger file nothing is read. What does not compress grows a little in xz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Store:
 
 
 def open_store(address: str) -> Store:
-    """The place that `address` names: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
+    """The store at `address`: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
 
     Raises `InvalidInput` (ARCHIVE_ADDRESS) for an unknown kind of address, or one whose library is not installed.
     """

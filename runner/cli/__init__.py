@@ -28,7 +28,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Group(click.Group):
-    """The one place where a `UserError` is caught, and what else is no bug of ours."""
+    """Catch a `UserError`, here only, and whatever else is no bug of ours."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         output.prepare()
@@ -72,7 +72,7 @@ def _drop_output() -> None:
 
 
 def _terminate(_number: int, _frame: object) -> None:
-    # Once: whoever stops a service or closes a terminal may send both, and what is being kept must get to its end.
+    # Once: whoever stops a service or closes a terminal may send both, and a write in progress must complete.
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

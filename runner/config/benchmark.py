@@ -52,7 +52,7 @@ class _Source:
 
 @lru_cache(maxsize=4)
 def _check(source: _Source) -> Document:
-    """Kept by content: one command needs the same benchmark several times, and each card has a copy beside it."""
+    """Cached by content: one command needs the same benchmark several times, and each card has a copy beside it."""
     document = parse(source.data, source.file, BENCHMARK_BYTES)
     raise_faults(benchmark_faults(document))
     return document

@@ -1,4 +1,4 @@
-"""Hold a document against its JSON Schema and tell every fault in words, with its place."""
+"""Validate a document against its JSON Schema and report every fault with its location."""
 
 import difflib
 import json

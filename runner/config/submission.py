@@ -48,7 +48,7 @@ def load_submission(path: Path) -> Submission:
     """The submission in the file `path`, with the folders that it names made absolute.
 
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of the model's or the
-    adapter's place (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE, API_BASE_URL,
+    adapter's source (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE, API_BASE_URL,
     API_ECHO). What lies in the folders is not looked at here, and no service is contacted.
     """
     document = read(path, SUBMISSION_BYTES)
@@ -138,7 +138,7 @@ def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) ->
 
 
 def place_faults(document: Document, part: str, sound: Callable[[JsonPath], bool]) -> Iterator[Fault]:
-    """What is wrong with the place of the model under the key `part` of a recipe, as far as that is readable."""
+    """Faults of the model's source under the key `part` of a recipe, as far as that is readable."""
     if isinstance(document.value, dict) and isinstance(section := document.value.get(part), dict):
         usable = {key: value for key, value in section.items() if sound((part, key))}
         yield from _source_faults(document, part, usable, sound((part,)))

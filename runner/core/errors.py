@@ -42,7 +42,7 @@ class Fault:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
     def __str__(self) -> str:
-        """One line: place, JSON path, message, hint and code."""
+        """One line: location, JSON path, message, hint and code."""
         location = self.place()
         where = f"{location}: " if location else ""
         path = f"{self.path}: " if self.path else ""
@@ -93,7 +93,7 @@ class NotComparable(UserError):
 
 
 class Interrupted(UserError):
-    """Stopped before the end; what was finished is kept and the same command goes on from there."""
+    """Stopped before the end; finished work stays, and the same command resumes."""
 
     exit_code = 5
 

@@ -34,7 +34,7 @@ def open_regular(path: Path, *, follow: bool = True, descriptors: bool = False) 
 
 
 def read_exactly(stream: FileIO, length: int) -> bytes:
-    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than was asked for.
+    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than requested.
 
     Raises `BlockingIOError` for what looks like a regular file and has nothing to give yet, as some of the kernel's.
     """

@@ -66,7 +66,7 @@ def _step(part: str | int) -> str:
 
 
 def _sentence(error: ValidationError) -> str:
-    """What was found and what was expected, from the keyword that failed."""
+    """The actual and the expected value, from the keyword that failed."""
     instance: Any = error.instance
     expected: Any = error.validator_value
     match error.validator:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MAX_BYTES = 8 << 20
-"""The most that a document has, unless another bound is given."""
+"""Largest size of a document in bytes, unless another bound is given."""
 
 _MAX_INTEGER = 2**53 - 1
 

@@ -207,7 +207,7 @@ class VerbalizedFormat:
     zero_percent: float
     """What a written 0 counts as, in percent."""
     max_new_tokens: int
-    """Most tokens that are written."""
+    """Largest number of written tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +221,9 @@ class SamplingFormat:
     temperature: float
     """Divides the logits."""
     top_p: float
-    """Least probability of the likeliest tokens that are drawn from; 1 for all."""
+    """Smallest total probability of the likeliest tokens that are drawn from (top-p); 1 for all."""
     max_new_tokens: int
-    """Most tokens of an answer, its thought aside."""
+    """Largest number of tokens of an answer, its thought aside."""
 
 
 class PromptKey(NamedTuple):
@@ -266,7 +266,7 @@ class Prompt:
     options: tuple[tuple[str, ...], ...]
     """Surface forms that count for each label, in label order; empty where the distribution is written."""
     max_tokens: int
-    """Most tokens that the item may bring."""
+    """Largest number of tokens of the item."""
     shorten: str | None
     """The one field whose end may be cut."""
     labels: tuple[str, ...] = ()

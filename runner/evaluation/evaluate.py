@@ -280,7 +280,7 @@ def _copies(opened: OpenedSubmission, settings: Settings) -> int | None:
 
 @contextmanager
 def _resumable(run: RunDir, total: int) -> Iterator[None]:
-    """Turn a stop, or a disk that takes no more, into words: what is in the journal is kept, whatever happens."""
+    """Turn a stop, or a full disk, into an error with a message: the journal's answers stay, whatever happens."""
     try:
         yield
     except BaseException as problem:

@@ -18,7 +18,7 @@ class LoadOptions:
     dtype: str | None = None
     """Precision instead of the submission's: float32, bfloat16 or float16."""
     batch_tokens: int | None = None
-    """The most tokens in a batch; None leaves it to the device."""
+    """Largest number of tokens in a batch; None leaves it to the device."""
     threads: int | None = None
     """CPU threads of each replica; None: one per core, in all."""
 
@@ -56,7 +56,7 @@ class Predictor(Protocol):
         """JSON facts about the model, its tokenizer and the device, the same before and after predicting."""
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory that was in use at once, or None where that is not measured (a CPU)."""
+        """Peak device memory in bytes, or None where that is not measured (a CPU)."""
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -51,7 +51,7 @@ def signed(value: float) -> str:
 
 
 def way(prior: float, value: float, ceiling: float, width: int = _BAR) -> Text:
-    """A bar from the prior (left) to the ceiling (right), with the model's place on it; `<` says left of the prior."""
+    """A bar from the prior (left) to the ceiling (right), with the model's position; `<` means left of the prior."""
     share = (prior - value) / (prior - ceiling) if prior != ceiling else 0.0
     at = min(max(round(share * (width - 1)), 0), width - 1)
     mark = "<" if share < 0 else ">" if share > 1 else "●"

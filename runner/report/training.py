@@ -52,7 +52,7 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 
 
 def print_record(record: Mapping[str, Any], folder: Path) -> None:
-    """What a training came to: cross-entropy of the base and of the kept state, and where to go on."""
+    """The result of a training: cross-entropy of the base and of the selected state, and the next command."""
     console, training, evaluation = screen(), record["training"], record["evaluation"]
     summary = f"step {training['kept_step']:,} of {training['planned']:,} kept"
     early = ", stopped early" if training["stopped_early"] else ""

@@ -1,4 +1,4 @@
-"""One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
+"""One task's answers to per-item losses, with no value fitted on the rows that it scores."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -18,7 +18,7 @@ from runner.core.types import Prediction
 
 _FIELDS = {field.name: field.default for field in fields(Prediction)}
 _INTERNED = ("task", "split", "prompt_id")
-"""Fields with few values, each of which is kept once: there may be a million rows."""
+"""Fields with few values, each of which is stored once: there may be a million rows."""
 _INDEX_COLUMNS = ("index", "level_0", "Unnamed: 0", "__index_level_0__")
 """What pandas calls the number of a row, which says nothing and is left out."""
 _MAX_FAULTS = 20
@@ -31,9 +31,9 @@ _MAX_SCORE = 1e6
 code masks, whose mean over items would mean nothing and whose differences would no longer be exact."""
 _MAX_CONCENTRATION = 1e9
 MAX_TEXT = 1000
-"""Longest written answer that is kept, in characters; a line of 64 options is no longer."""
+"""Longest stored written answer, in characters; a line of 64 options is no longer."""
 MOST_FAILED_TEXTS = 3
-"""Failed answers of a row whose texts are kept."""
+"""Largest number of a row's failed answers whose texts are stored."""
 _MAX_LABELS = 64
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""

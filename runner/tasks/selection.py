@@ -16,7 +16,7 @@ from runner.core.types import Item, Prediction, Prompt, Submission
 from runner.tasks import sampled, verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
-from runner.tasks.data.locate import default_data_dir, is_file, places
+from runner.tasks.data.locate import candidate_paths, default_data_dir, is_file
 from runner.tasks.prompts import all_prompts, sampling_of, writing_of
 
 EXAMPLES = "train"
@@ -271,7 +271,7 @@ def _missing_as_one(
             continue
         for name in _splits(dataset, split, benchmark.scoring.fit.split):
             if name in dataset.splits:
-                looked_at = places(dataset, dataset.splits[name], data_dir)
+                looked_at = candidate_paths(dataset, dataset.splits[name], data_dir)
                 if not any(map(is_file, looked_at)):
                     absent[dataset.name, name] = str(looked_at[0])
     parts = [fault for fault in faults if fault.code == "DATA_MISSING" and fault.file in absent.values()]

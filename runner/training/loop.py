@@ -1,4 +1,4 @@
-"""A training from its beginning, or from the last point to go on from, to the state that is kept."""
+"""A training from its start or last checkpoint to the selected state."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Trained:
     loss_kept: float
     """The same of the saved state."""
     outcome: str
-    """`better` or `worse` than the base by these two, or `same`, as where step 0 is kept."""
+    """`better` or `worse` than the base by these two, or `same`, as where step 0 is selected."""
     stopped_early: bool
     """Whether it ended before the planned steps."""
     seconds: float

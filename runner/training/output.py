@@ -27,9 +27,9 @@ _KEY = "run.json"
 
 @contextmanager
 def open_work(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[Path]:
-    """The place beside the result in which the training keeps what it goes on from; locked for this process.
+    """The folder beside the result in which the training stores its checkpoints; locked for this process.
 
-    With `resume` a result of the same recipe passes that was ended after its last write: its place is still there, and
+    With `resume` a result of the same recipe passes that was ended after its last write: its folder is still there, and
     `is_finished` says so. Raises `InvalidInput`: OUTPUT_EXISTS where another result or recipe is there, OUTPUT_BUSY
     where another process is at it; `OutputError` where nothing can be written.
     """
@@ -78,7 +78,7 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
 
 
 def clear(work: Path) -> None:
-    """Remove what was kept of a training, and not the lock."""
+    """Remove a training's checkpoints, but not the lock."""
     for old in work.iterdir():
         if old.is_dir():
             shutil.rmtree(old)

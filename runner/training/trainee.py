@@ -1,4 +1,4 @@
-"""A model in training: what it reads, the log-scores it gives with gradients, and how it is kept."""
+"""A model in training: its inputs, its log-scores with gradients, and how it is saved."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -163,7 +163,7 @@ class TrainableCausal:
         return scores
 
     def _read(self, encoded: Sequence[EncodedPrompt]) -> tuple[Packed | general.Rows, Tensor]:
-        """How the prompts of a step are laid out, and (places, hidden) last hidden states, each place once."""
+        """How the prompts of a step are laid out, and (positions, hidden) last hidden states, each position once."""
         if max(map(general.longest_row, encoded)) > loading.packed_limit(self._base.config):
             self._base.config._attn_implementation = self._attention
             rows = general.lay_out(encoded)
@@ -171,19 +171,19 @@ class TrainableCausal:
         packed = pack(encoded, 0)
         # Until the model predicts: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
-        places = self._on_device(np.unique(packed.scored_positions))
+        positions = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
         # What is read again on the way back is read outside of this function, where nobody says what is scored.
         last = None if self._reads_again else model.layers[-1].self_attn.layer_idx
         skipping = nullcontext() if self._reads_again else skip_unscored_positions(model)
-        with skipping, scored_at(places, len(packed.ids)):
+        with skipping, scored_at(positions, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, {}, last_layer_idx=last),
             ).last_hidden_state
-        return packed, states[0, places]
+        return packed, states[0, positions]
 
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -75,7 +75,7 @@ class Candidate:
     warnings: tuple[CardWarning, ...]
     """All of the card for this task."""
     predictions: str | None
-    """Digest of the archived predictions; None where they were not kept."""
+    """Digest of the archived predictions; None where they were not archived."""
     benchmark_file: str
     """Digest of the archived benchmark.yaml."""
     unprotected: tuple[str, ...]

@@ -18,7 +18,7 @@ _MAX_LOGPROBS = 256
 _THOUGHTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<|channel|>", "<|START_THINKING|>", "[THINK]")
 """What models of the field begin a thought with."""
 _MOST_ANSWER = 4000
-"""Letters of an answer that are kept until it is read, from its end."""
+"""Letters at the end of an answer that are stored until it is parsed."""
 _PIECE = 3
 """Letters from which a token counts as the first piece of such a mark."""
 

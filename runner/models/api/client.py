@@ -138,7 +138,7 @@ class Client:
         self._http.close()
 
     def without_key(self, text: str) -> str:
-        """What the service says, fit to be kept and shown: without the key."""
+        """The service's message without the key, fit to be stored and shown."""
         return redacted(text, self._key)
 
     # --- inside ----------------------------------------------------------------------------------------------------

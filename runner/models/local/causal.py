@@ -296,17 +296,17 @@ class Causal:
         return [part for parts in results for part in parts]
 
     def _forward(self, packed: Packed, prefix: attention.KeysValues, *, keep: bool = False) -> Tensor:
-        """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `prefix`."""
-        places = self._on_device(np.unique(packed.scored_positions))
+        """(positions, hidden) last hidden states, each position once; `keep` stores keys and values in `prefix`."""
+        positions = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
-        with scored_at(places, len(packed.ids)):
+        with scored_at(positions, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, prefix, keep, last_layer_idx=model.layers[-1].self_attn.layer_idx),
             ).last_hidden_state
-        scored_states: Tensor = states[0, places.to(states.device)]
+        scored_states: Tensor = states[0, positions.to(states.device)]
         return scored_states
 
     def _keys_values(self, past: bytes) -> attention.KeysValues:
@@ -370,7 +370,7 @@ class Causal:
         }
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory in use at once; None on the CPU."""
+        """Peak device memory in bytes; None on the CPU."""
         return devices.peak_memory_bytes(*self._devices)
 
     def close(self) -> None:

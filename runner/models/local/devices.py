@@ -220,6 +220,6 @@ def release(device: torch.device) -> None:
 
 
 def peak_memory_bytes(*devices: torch.device) -> int | None:
-    """The most memory that torch had in use on each CUDA device, added up; None on the CPU."""
+    """Peak memory of torch in bytes, summed over the CUDA devices; None on the CPU."""
     on_cuda = [torch.cuda.max_memory_allocated(device) for device in devices if device.type == "cuda"]
     return sum(map(int, on_cuda)) if on_cuda else None

@@ -155,7 +155,7 @@ class Encoder:
         }
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory in use at once; None on the CPU."""
+        """Peak device memory in bytes; None on the CPU."""
         return devices.peak_memory_bytes(self._device)
 
     def close(self) -> None:

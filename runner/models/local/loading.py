@@ -78,7 +78,7 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
 
 
 def context_limit(folder: Path) -> int:
-    """Most tokens that the model in `folder` can read at once."""
+    """Largest number of tokens that the model in `folder` can read at once."""
     return limit_of(load_config(folder, ARCHITECTURES + ENCODERS))
 
 
@@ -86,7 +86,7 @@ def limit_of(config: Any) -> int:
     """`context_limit` of a loaded configuration: the positions it has.
 
     Of one with longrope the length it was first trained for: a longer prompt turns the positions of all that are
-    computed with it, and those of what is kept of a beginning not. Distances (ALiBi) have no end: there it is the
+    computed with it, but not those of a cached prefix. Distances (ALiBi) have no end: there it is the
     length that the configuration states, or else 2,048, on which such models were trained.
     """
     names = ("max_position_embeddings", "max_seq_len", "seq_length")

@@ -135,6 +135,6 @@ def describe(model: Any) -> Mapping[str, Any] | None:
 
 
 def numbers_in(parameter: Any) -> int:
-    """How many numbers a parameter stands for: two of four bits are kept in one byte."""
+    """How many numbers a parameter stands for: two of four bits share one byte."""
     state = getattr(parameter, "quant_state", None)
     return int(parameter.numel()) if state is None else math.prod(state.shape)

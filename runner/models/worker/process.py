@@ -93,7 +93,7 @@ class Process:
 
     @property
     def folder(self) -> Path:
-        """The only place where the child may write."""
+        """The only folder that the child may write to."""
         return self._folder
 
     def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
@@ -226,7 +226,7 @@ class Process:
         )
 
     def _exit_code(self, seconds: float) -> int | None:
-        """How the child ended, or None if it still runs; what it said last is kept."""
+        """How the child ended, or None if it still runs; its last output is stored."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(seconds)
         self._listen()

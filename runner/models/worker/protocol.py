@@ -83,7 +83,7 @@ def prompt_row(prompt: Prompt) -> Json:
 def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
     lists = {name: tuple(row[name]) for name in ("labels", "shown")}
-    # The same in very many prompts, so kept once.
+    # The same in very many prompts, so stored once.
     texts = {name: sys.intern(row[name]) for name in _INTERNED}
     writing = row["writing"] and VerbalizedFormat(
         **{**row["writing"], "names": tuple(row["writing"]["names"]), "labels": tuple(row["writing"]["labels"])}
