@@ -110,7 +110,7 @@ def peak_memory_bytes() -> int | None:
 def _processor() -> str | None:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a kernel file, not a path of ours
-            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
     except OSError:
         return platform.processor() or None
 

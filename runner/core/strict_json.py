@@ -121,7 +121,7 @@ def _document(data: bytes, max_bytes: int, max_depth: int) -> str:
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise JsonFault("ENCODING", "begins with a byte-order mark, plain UTF-8 was expected")
     try:
-        document = data.decode("utf-8")
+        document = data.decode()
     except UnicodeDecodeError as error:
         raise JsonFault("ENCODING", f"not UTF-8: {error.reason} at byte {error.start}") from None
     _refuse_depth(document, max_depth)
