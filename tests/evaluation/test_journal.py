@@ -131,6 +131,20 @@ def test_an_empty_file_has_no_header(tmp_path):
     assert Journal.resume(tmp_path) is None
 
 
+def test_a_header_has_all_that_a_run_is_known_by(tmp_path):
+    known_by = {name: "x" for name in ("key", "id", "nonce", "started_at")}
+    for number, missing in enumerate([None, *known_by]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        header = {name: value for name, value in known_by.items() if name != missing}
+        Journal.create(folder, header).close()
+        found = Journal.resume(folder)
+        assert (found is None) == (missing is not None)
+        if found is not None:
+            assert found.header == header
+            found.close()
+
+
 def test_a_journal_is_made_once(tmp_path):
     Journal.create(tmp_path, HEADER).close()
     with pytest.raises(FileExistsError):
