@@ -132,7 +132,7 @@ def test_an_empty_file_has_no_header(tmp_path):
 
 
 def test_a_header_has_all_that_a_run_is_known_by(tmp_path):
-    known_by = {name: "x" for name in ("key", "id", "nonce", "started_at")}
+    known_by = dict.fromkeys(("key", "id", "nonce", "started_at"), "x")
     for number, missing in enumerate([None, *known_by]):
         folder = tmp_path / str(number)
         folder.mkdir()
