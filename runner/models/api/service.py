@@ -13,11 +13,23 @@ from runner.config.service import travels_in_clear
 from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
-from runner.models.api.answers import Scored, Unusable, drawn_of, echoed, log_sum, name_of, score, told_of, usage_of
+from runner.models.api.answers import (
+    Drawn,
+    Scored,
+    Unusable,
+    drawn_of,
+    echoed,
+    log_sum,
+    name_of,
+    score,
+    told_of,
+    usage_of,
+)
 from runner.models.api.client import Client, Stopped
 from runner.models.api.questions import option_faults, question_text, questions, sampling_question
 from runner.tasks.prompts import prompt_sha256, text
 from runner.tasks.sampled import answered, count, log_scores
+from runner.tasks.thoughts import thoughts_of
 
 _MOST_CUTS = 6
 _SAYS_NOTHING = frozenset(
@@ -155,9 +167,7 @@ class Service:
                     self._count(metadata)
                     continue
                 rows.append(
-                    self._row(
-                        prompt, [answer_drawn.answer for answer_drawn in drawn], metadata, truncated=keep is not None
-                    )
+                    self._row(prompt, drawn, metadata, truncated=keep is not None),
                 )
         except Stopped:
             raise _Partly(rows, BackendError(Fault("API_STOPPED", "The run was stopped."))) from None
@@ -167,8 +177,9 @@ class Service:
             raise _Partly(rows, problem) from None
         return rows
 
-    def _row(self, prompt: Prompt, answers: Sequence[str | None], metadata: _Told, *, truncated: bool) -> Prediction:
+    def _row(self, prompt: Prompt, drawn: Sequence[Drawn], metadata: _Told, *, truncated: bool) -> Prediction:
         assert prompt.sampling is not None
+        answers = [one.answer for one in drawn]
         samples, failures, failed = count(answers, prompt.sampling, prompt.labels)
         self._count(metadata)
         return Prediction(
@@ -185,6 +196,7 @@ class Service:
             samples=samples,
             failures=failures,
             failed=tuple(self._client.without_key(text) or "nothing" for text in failed) or None,
+            thoughts=thoughts_of(answers, [self._client.mask_key(one.thought) for one in drawn], prompt),
         )
 
     def _count(self, metadata: _Told) -> None:
