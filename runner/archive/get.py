@@ -45,7 +45,7 @@ def find(index: Index, reference: str, address: str) -> str:
 
 
 def files_of(index: Index, card: str) -> dict[str, str]:
-    """Kind → digest of every file kept with a card."""
+    """Kind → digest of every file stored with a card."""
     return {
         name: sha256
         for entry in index.entries

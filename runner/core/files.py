@@ -14,7 +14,7 @@ _STANDARD_INPUT = Path("/dev/stdin")
 def open_regular(path: Path, *, follow: bool = True, descriptors: bool = False) -> FileIO:
     """The regular file at `path`, opened for reading without buffering ahead; nothing else is ever waited for.
 
-    What it is is asked of the open file, so that it cannot be exchanged in between; a FIFO does not block
+    Its kind is read from the open file, so that it cannot be exchanged in between; a FIFO does not block
     (`O_NONBLOCK`), a terminal is not taken over. With `follow=False` a link is refused (`O_NOFOLLOW`). With
     `descriptors`, a pipe that the caller was handed (`/dev/fd/3`, `/dev/stdin`) is read too, and waited for.
 
@@ -35,7 +35,7 @@ def open_regular(path: Path, *, follow: bool = True, descriptors: bool = False) 
 
 
 def read_exactly(stream: FileIO, length: int) -> bytes:
-    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than was asked for.
+    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than requested.
 
     Raises `BlockingIOError` for what looks like a regular file and has nothing to give yet, as some of the kernel's.
     """

@@ -36,7 +36,7 @@ from runner.tasks.selection import RunConfig, Selection, align_predictions, prom
 from runner.tasks.thoughts import with_thoughts
 
 Progress = Callable[[str, int, int], None]
-"""Told of a stage's name, what is done of it and what there is of it, in prompts."""
+"""Called with a stage's name, its prompts done and its prompts in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Settings:
     nonce: str | None = None
     """A challenge that the card repeats."""
     access: Access | None = None
-    """Who may be asked and how, where the submission names a service."""
+    """Address, key and limits of requests, where the submission names a service."""
     cluster: Cluster | None = None
     """Where the model runs, if not in processes of this machine."""
     cache: Path | None = None
@@ -76,7 +76,7 @@ class _Answered:
     timing: dict[str, Any]
     """The `timing` of environment.json."""
     extra: Mapping[str, Any]
-    """Further parts of environment.json: what was asked of a `service`, or the nodes of an `engine`."""
+    """Further parts of environment.json: requests to a `service`, or the nodes of an `engine`."""
 
 
 def evaluate(
@@ -287,7 +287,7 @@ def _copies(opened: OpenedSubmission, settings: Settings) -> int | None:
 
 @contextmanager
 def _resumable(run: RunDir, total: int) -> Iterator[None]:
-    """Turn a stop, or a disk that takes no more, into words: what is in the journal is kept, whatever happens."""
+    """Turn a stop, or a full disk, into an error with a message: the journal's answers stay, whatever happens."""
     try:
         yield
     except BaseException as problem:
@@ -326,10 +326,10 @@ def _predict(
     started = time.monotonic()
     progress("predict", done, total)
     one_by_one = opened.submission.service is not None and any(prompt.sampling for step in steps for prompt in step)
-    most = None if settings.access is None else settings.access.max_cost
+    max_cost = None if settings.access is None else settings.access.max_cost
     for members, predictions in opened.backend.share(open_steps):
-        if most is not None:
-            _stop_at_cost(opened.submission, run, most)
+        if max_cost is not None:
+            _stop_at_cost(opened.submission, run, max_cost)
         answers: list[Prediction] = []
         try:
             for answer in predictions:
@@ -352,7 +352,7 @@ def _predict(
 
 
 def _stop_at_cost(submission: Submission, run: RunDir, max_cost: float) -> None:
-    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `most` or more; they are kept.
+    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `max_cost` or more; answers stay.
 
     Raises `BackendError` (API_NO_USAGE) where the service does not count its tokens, so that nobody knows.
     """
@@ -391,5 +391,5 @@ def _open_questions(step: Sequence[Prompt], done: Mapping[PromptKey, Sequence[Pr
 
 
 def _digest_of(questions: Sequence[Prompt]) -> str:
-    """Digest of all that is asked, in order."""
+    """Digest of all prompts, in order."""
     return digest([digest([*question.key, dict(question.values)]) for question in questions])

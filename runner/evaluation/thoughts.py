@@ -46,16 +46,16 @@ def write_thoughts(folder: Path, order: Sequence[PromptKey], rows: Iterable[Pred
     with tempfile.TemporaryFile(dir=folder) as scratch:
         # Question → how many answers were drawn so far, and (start, length) of their lines.
         draws = dict.fromkeys(order, 0)
-        places: dict[PromptKey, list[tuple[int, int]]] = {key: [] for key in order}
+        spans: dict[PromptKey, list[tuple[int, int]]] = {key: [] for key in order}
         for row in rows:
             thoughts: Sequence[Thought | None] = row.thoughts or [None] * answered(row)
             block = b"".join(_line(row.key, draws[row.key] + at, thought) for at, thought in enumerate(thoughts))
             draws[row.key] += len(thoughts)
-            places[row.key].append((scratch.tell(), len(block)))
+            spans[row.key].append((scratch.tell(), len(block)))
             scratch.write(block)
 
         def blocks() -> Iterator[bytes]:
-            for start, length in (place for key in order for place in places[key]):
+            for start, length in (span for key in order for span in spans[key]):
                 scratch.seek(start)
                 yield scratch.read(length)
 

@@ -101,7 +101,7 @@ def log_posterior_mean(counts: "Array") -> "Array":
 
 
 def seed_of(key: PromptKey, sample: int) -> int:
-    """Seed of one answer: it depends on the question and the answer's number, and on nothing asked beside it."""
+    """Seed of one answer: it depends on the question and the answer's number, and on nothing beside it."""
     text = "\0".join(map(str, (*key, sample)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
 

@@ -24,9 +24,9 @@ def thoughts_of(answers: Sequence[str | None], texts: Sequence[str], prompt: Pro
     sampling = prompt.sampling
     if sampling is None or not sampling.keep_thoughts:
         return None
-    most = _max_characters(sampling)
+    limit = _max_characters(sampling)
     return tuple(
-        Thought(_label(answer, sampling, prompt.labels), text[:most], len(text))
+        Thought(_label(answer, sampling, prompt.labels), text[:limit], len(text))
         for answer, text in zip(answers, texts, strict=True)
     )
 

@@ -30,6 +30,10 @@ def simulate(alpha, votes, seed=0):
     return truth, generator.multinomial(votes, truth)
 
 
+def test_what_is_made_from_other_metrics_or_bounded_by_definition_has_no_ceiling():
+    assert set(METRICS) - set(WITH_CEILING) == {"gap_to_ceiling", "skill", "entropy_correlation"}
+
+
 # --- the prior ----------------------------------------------------------------------------------------------------
 
 

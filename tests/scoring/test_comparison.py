@@ -54,6 +54,7 @@ def test_holm_by_hand():
     # Sorted: .01·4, .02·3, .03·2, .9·1; never decreasing, never above 1.
     assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
     assert holm([0.5, 0.6]).tolist() == [1.0, 1.0]
+    assert holm([1, 0]).dtype == np.float64
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

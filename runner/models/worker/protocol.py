@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 class ProtocolError(ValueError):
-    """What the child said is not what it was asked for."""
+    """The child's message does not answer the request."""
 
 
 def to_line(message: Mapping[str, Any]) -> bytes:
@@ -83,7 +83,7 @@ def prompt_row(prompt: Prompt) -> Json:
 def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
     lists = {name: tuple(row[name]) for name in ("labels", "shown")}
-    # The same in very many prompts, so kept once.
+    # The same in very many prompts, so stored once.
     texts = {name: sys.intern(row[name]) for name in _INTERNED}
     writing = row["writing"] and VerbalizedFormat(
         **{**row["writing"], "names": tuple(row["writing"]["names"]), "labels": tuple(row["writing"]["labels"])}
@@ -103,7 +103,7 @@ _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
 
 
 def error_row(error: UserError) -> Json:
-    """A failure that is told in words, as the child sends it."""
+    """A failure with its message, as the child sends it."""
     kind = "InvalidInput" if isinstance(error, InvalidInput) else "BackendError"
     return {"kind": kind, "faults": [asdict(fault) for fault in error.faults[:_FAULTS_SENT]]}
 

@@ -1,4 +1,4 @@
-"""The process that holds the model: it gives up what it does not need, loads, and answers what it is asked."""
+"""The process that holds the model: it gives up what it does not need, loads, and answers requests."""
 
 import json
 import math
