@@ -24,7 +24,7 @@ from runner.models.api.client import Client, RetryPolicy
 from runner.models.api.service import Service
 from runner.tasks.thoughts import MAX_CHARACTERS, with_thoughts
 
-QUICK = RetryPolicy(connect=2.0, answer=5.0, between=0.001, most_told=3.0)
+QUICK = RetryPolicy(connect=2.0, answer=5.0, between=0.001, max_retry_after=3.0)
 KEY = "very-secret-0123456789"
 CHOSEN = ("--suite", "sample", "--task", "dilemmas", "--elicitation", "sampled", "--limit", 5)
 SUBMISSION = """\
