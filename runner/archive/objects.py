@@ -37,8 +37,8 @@ class Kind:
 
     def sha256_in(self, name: str) -> str | None:
         """The digest in the name of an object of this kind, or None for a name that is not one."""
-        match = re.fullmatch(rf"{self.folder}/([0-9a-f]{{2}})/([0-9a-f]{{64}}){re.escape(self.suffix)}", name)
-        return match[2] if match and match[2].startswith(match[1]) else None
+        match = re.fullmatch(rf"{self.folder}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}}){re.escape(self.suffix)}", name)
+        return match and match[2]
 
 
 CARD = Kind("cards", ".sigstore.json", filenames.BUNDLE)

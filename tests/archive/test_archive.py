@@ -492,21 +492,25 @@ def test_signing_alone_covers_what_others_added(filled: Store, make: Make, peopl
 
 
 def test_what_comes_back_verifies_and_is_the_same(filled: Store, make: Make, people: People, tmp_path: Path) -> None:
-    folder = make("there and back", 0.7)
-    (folder / filenames.SUBMISSION).write_text("name: there and back\n")
+    folder = make("dort und zurück", 0.7)
+    (folder / filenames.SUBMISSION).write_text("name: dort und zurück\n")
     add(filled, [folder], people.keyring)
-    back = get(filled, "there and back", tmp_path / "back")
+    back = get(filled, "dort und zurück", tmp_path / "back")
     assert back == get(filled, sha256_file(folder / filenames.BUNDLE), tmp_path / "again").parent.parent / "back" / (
         back.name
     )
     for name in (filenames.BUNDLE, filenames.PREDICTIONS, filenames.ENVIRONMENT, filenames.BENCHMARK):
         assert (back / name).read_bytes() == (folder / name).read_bytes()
-    assert (back / filenames.SUBMISSION).read_text() == "name: there and back\n"
+    plain = (back / filenames.CARD).read_text(encoding="utf-8")
+    assert json.loads(plain) == json.loads((folder / filenames.CARD).read_text(encoding="utf-8"))
+    assert plain.startswith('{\n  "benchmark": {\n    "')
+    assert "dort und zurück" in plain
+    assert (back / filenames.SUBMISSION).read_text() == "name: dort und zurück\n"
     report = verify(back, people.keyring)
     # These cards bear no digest of the YAML.
     assert [check.name for check in report.checks if check.state not in {"ok", "note"}] == [filenames.SUBMISSION]
     with pytest.raises(InvalidInput, match="is there already"):
-        get(filled, "there and back", tmp_path / "back")
+        get(filled, "dort und zurück", tmp_path / "back")
 
 
 def test_a_name_with_several_cards_is_not_guessed(filled: Store, make: Make, people: People, tmp_path: Path) -> None:

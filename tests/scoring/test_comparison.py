@@ -37,6 +37,13 @@ def test_ties_with_the_observed_sum_count():
     assert sign_flip(np.zeros((5, 2)), 500, seed=1).tolist() == [1.0, 1.0]
 
 
+def test_hits_and_misses_are_compared_as_numbers():
+    hits = np.random.default_rng(6).random((2, 40, 1)) < 0.5
+    as_numbers = compare(*hits.astype(float), **SETTINGS)
+    for kind in (bool, np.uint8):
+        assert compare(*hits.astype(kind), **SETTINGS) == as_numbers
+
+
 def test_p_value_is_never_zero():
     assert sign_flip(np.full(200, 1.0), 999, seed=1) == pytest.approx(1 / 1000)
 
