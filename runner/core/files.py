@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
@@ -70,10 +71,15 @@ def read_whole(path: Path, max_bytes: int) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name, fsync, rename: a reader sees the old file or the new one, never a part."""
+    """`write_blocks` of one block."""
+    write_blocks(path, [data])
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write blocks under a temporary name, fsync, rename: a reader sees the old file or the new one, never a part."""
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as stream:
-        stream.write(data)
+        stream.writelines(blocks)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)

@@ -224,6 +224,20 @@ class SamplingFormat:
     """Smallest total probability of the likeliest tokens that are drawn from (top-p); 1 for all."""
     max_new_tokens: int
     """Largest number of tokens of an answer, its thought aside."""
+    keep_thoughts: bool = False
+    """Whether the thoughts are handed over beside the answers; no answer depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model thought before one drawn answer."""
+
+    label: str | None
+    """Name of the label that the answer counted for; None where it could not be read."""
+    text: str
+    """The thought from its beginning, cut where it is very long; empty where there was none."""
+    characters: int
+    """Length of the whole thought."""
 
 
 class PromptKey(NamedTuple):
@@ -338,6 +352,9 @@ class Prediction:
     """Drawn answers that could not be read; None unless answers were drawn."""
     failed: tuple[str, ...] | None = None
     """Last lines of the first of these."""
+    thoughts: tuple[Thought, ...] | None = None
+    """What was thought before each drawn answer, in the order in which they were drawn; None unless thoughts are to be
+    kept. No part of a row of predictions."""
 
     @property
     def key(self) -> PromptKey:

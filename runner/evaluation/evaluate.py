@@ -23,6 +23,7 @@ from runner.evaluation.open_submission import OpenedSubmission, open_submission,
 from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
 from runner.evaluation.shards import Shard, write_shard
+from runner.evaluation.thoughts import write_run_thoughts
 from runner.models.api import Access
 from runner.models.base import Cluster, LoadOptions
 from runner.models.cluster import check_ray
@@ -32,6 +33,7 @@ from runner.scorecard.build import assemble, build_tasks
 from runner.tasks import sampled
 from runner.tasks.sampled import united
 from runner.tasks.selection import RunConfig, Selection, align_predictions, prompts, select_for
+from runner.tasks.thoughts import with_thoughts
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, its prompts done and its prompts in all."""
@@ -55,6 +57,8 @@ class Settings:
     """Where the model runs, if not in processes of this machine."""
     cache: Path | None = None
     """Folder of answers of finished runs that an equal run takes (`result_cache`); None: all is computed."""
+    keep_thoughts: bool = False
+    """Whether the thoughts before drawn answers are written to thoughts.jsonl; no answer depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def evaluate(
         )
         write_whole(run.path / filenames.SUBMISSION, opened.submission.source)
         write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
+        write_run_thoughts(run, answers, requested=settings.keep_thoughts)
         run_dir.write_card(run.path, card, signing_key())
         run.journal.path.unlink()
     return run.path, card
@@ -139,6 +144,7 @@ def evaluate_shard(
         predictions = run_dir.write_predictions(run.path, answered.answers)
         write_whole(run.path / filenames.SUBMISSION, opened.submission.source)
         write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
+        write_run_thoughts(run, answered.answers, requested=settings.keep_thoughts)
         write_shard(
             run.path,
             shard,
@@ -215,7 +221,8 @@ def _answer_prompts(
     if not own_steps:
         message = f"This run has {len(steps):,} steps, so it can be cut into {len(steps):,} parts at most."
         raise InvalidInput(Fault("OPTION", message, hint=f"Give --shard I/N with N up to {len(steps)}."))
-    batches = [[run_prompts[number] for number in step] for step in own_steps]
+    questions = list(map(with_thoughts, run_prompts)) if settings.keep_thoughts else run_prompts
+    batches = [[questions[number] for number in step] for step in own_steps]
     if shard is not None:
         run_prompts = [run_prompts[number] for number in sorted(number for step in own_steps for number in step)]
     self_check = partial(run_self_check, backend, run_prompts, scoring=selection.benchmark.scoring, progress=progress)

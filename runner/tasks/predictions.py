@@ -16,7 +16,7 @@ from runner.core.files import open_regular
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Prediction
 
-_FIELDS = {field.name: field.default for field in fields(Prediction)}
+_FIELDS = {field.name: field.default for field in fields(Prediction) if field.name != "thoughts"}
 _INTERNED = ("task", "split", "prompt_id")
 """Fields with few values, each of which is stored once: there may be a million rows."""
 _INDEX_COLUMNS = ("index", "level_0", "Unnamed: 0", "__index_level_0__")

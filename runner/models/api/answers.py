@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.core.types import Thinking
-from runner.tasks.sampled import final_answer
+from runner.tasks.sampled import split_thought
 
 _UNTOLD = -9999.0
 """What the official service puts for a token that is too unlikely for it to tell."""
@@ -245,13 +245,15 @@ class Drawn:
 
     answer: str | None
     """What follows the thought; None where that was not ended."""
+    thought: str
+    """The thought; empty where there was none."""
 
 
 def drawn_of(reply: Any, requested: int, thinking: Thinking | None, *, line: bool) -> list[Drawn]:
     """The answers in a reply to a request for `asked`, at least one and no more than these; raises `Unusable`.
 
-    A thought is what the service keeps apart, or what stands before the mark that ends one; it is dropped. What a
-    filter held back, and an answer of nothing, are answers: they count as failures. `line` ends each at a newline.
+    A thought is what the service keeps apart, or what stands before the mark that ends one. What a filter held back,
+    and an answer of nothing, are answers: they count as failures. `line` ends each at a newline.
     """
     _choice(reply)
     drawn = []
@@ -264,12 +266,14 @@ def drawn_of(reply: Any, requested: int, thinking: Thinking | None, *, line: boo
             raise _malformed("the text of a choice is no text")
         if text is None and "text" not in choice and not isinstance(message, dict):
             raise _malformed("a choice has neither a message nor a text")
-        answer = final_answer(text or "", thinking)
-        if not text and thought_of(choice):
+        thought, answer = split_thought(text or "", thinking)
+        separate = thought_of(choice)
+        if not text and separate:
             answer = None
         elif answer is not None and line and answer == text:
             answer = answer.partition("\n")[0]
-        drawn.append(Drawn(None if answer is None else answer[-_MOST_ANSWER:]))
+        thoughts = "\n".join(filter(None, (separate, thought)))
+        drawn.append(Drawn(None if answer is None else answer[-_MOST_ANSWER:], thoughts))
     return drawn
 
 

@@ -141,6 +141,10 @@ class Client:
         """The service's message without the key, fit to be stored and shown."""
         return redacted(text, self._key)
 
+    def mask_key(self, text: str) -> str:
+        """A text of the model's own, as it is but for the key."""
+        return text if self._key is None else text.replace(self._key, "[key]")
+
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _answer(self, question: Mapping[str, Any]) -> Any:

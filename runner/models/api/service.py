@@ -14,6 +14,7 @@ from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
 from runner.models.api.answers import (
+    Drawn,
     Scored,
     Unusable,
     drawn_of,
@@ -28,6 +29,7 @@ from runner.models.api.client import Client, Stopped
 from runner.models.api.questions import option_faults, question_text, questions, sampling_question
 from runner.tasks.prompts import prompt_sha256, text
 from runner.tasks.sampled import answered, count, log_scores
+from runner.tasks.thoughts import thoughts_of
 
 _MOST_CUTS = 6
 _SAYS_NOTHING = frozenset(
@@ -165,9 +167,7 @@ class Service:
                     self._count(metadata)
                     continue
                 rows.append(
-                    self._row(
-                        prompt, [answer_drawn.answer for answer_drawn in drawn], metadata, truncated=keep is not None
-                    )
+                    self._row(prompt, drawn, metadata, truncated=keep is not None),
                 )
         except Stopped:
             raise _Partly(rows, BackendError(Fault("API_STOPPED", "The run was stopped."))) from None
@@ -177,10 +177,9 @@ class Service:
             raise _Partly(rows, problem) from None
         return rows
 
-    def _row(
-        self, prompt: Prompt, answers: Sequence[str | None], metadata: _ReplyMetadata, *, truncated: bool
-    ) -> Prediction:
+    def _row(self, prompt: Prompt, drawn: Sequence[Drawn], metadata: _ReplyMetadata, *, truncated: bool) -> Prediction:
         assert prompt.sampling is not None
+        answers = [sample.answer for sample in drawn]
         samples, failures, failed = count(answers, prompt.sampling, prompt.labels)
         self._count(metadata)
         return Prediction(
@@ -197,6 +196,7 @@ class Service:
             samples=samples,
             failures=failures,
             failed=tuple(self._client.without_key(text) or "nothing" for text in failed) or None,
+            thoughts=thoughts_of(answers, [self._client.mask_key(sample.thought) for sample in drawn], prompt),
         )
 
     def _count(self, metadata: _ReplyMetadata) -> None:

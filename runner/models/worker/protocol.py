@@ -22,8 +22,8 @@ from runner.core.types import (
     VerbalizedFormat,
 )
 from runner.tasks import sampled, verbalized
-from runner.tasks.predictions import from_row
 from runner.tasks.prompts import prompt_sha256
+from runner.tasks.thoughts import from_record
 
 MOST_BYTES = 16 << 20
 _FAULTS_SENT = 32
@@ -150,7 +150,7 @@ def _shown(text: str) -> str:
 def prediction_of(row: Any, prompt: Prompt) -> Prediction:
     """The answer to `prompt` alone, one score per label, or what its text says; raises `ProtocolError`."""
     try:
-        prediction = from_row(row)
+        prediction = from_record(row)
     except ValueError as problem:
         raise ProtocolError(f"a prediction with a fault: {problem}") from None
     if prediction.key != prompt.key or prediction.prompt_sha256 != prompt_sha256(prompt):
@@ -161,6 +161,8 @@ def prediction_of(row: Any, prompt: Prompt) -> Prediction:
         held = getattr(prediction, name)
         if held is not None and len(held) > _MOST_VALUES:
             raise ProtocolError(f"{len(held):,} values of {name} for {len(prompt.options)} labels")
+    if (prediction.thoughts is not None) != (prompt.sampling is not None and prompt.sampling.keep_thoughts):
+        raise ProtocolError("thoughts that were not asked for, or none that were")
     departure = verbalized.disagreement(prediction, prompt.writing, 0.0)
     if departure is None:
         departure = sampled.disagreement(prediction, prompt.sampling, prompt.labels, 0.0)
