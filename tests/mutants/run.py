@@ -62,7 +62,10 @@ ROOMS = {
             *("tests/archive/test_objects_bounds.py", "tests/archive/leaderboard"),
         ),
     ),
-    "journal": Room(("runner/evaluation/journal.py",), ("tests/evaluation/test_journal.py",)),
+    "journal": Room(
+        ("runner/evaluation/journal.py",),
+        ("tests/evaluation/test_journal.py", "tests/evaluation/test_kept_thoughts.py"),
+    ),
 }
 
 
