@@ -112,6 +112,7 @@ def main() -> int:
         sources = _digests(ROOMS[name])  # now: somebody may work on them while the tests run
         if given.replay:
             made, drawn = read_unnoticed(sources)
+            MAP.unlink(missing_ok=True)  # a test of the same name may run other functions now
         else:
             drawn = list(itertools.islice(draw_mutants(ROOMS[name], given.seed), given.sample or None))
             made = len(drawn)
@@ -187,6 +188,8 @@ def _functions(file: str, code: str) -> dict[str, str]:
 
 
 LAST = Path("unnoticed.json")
+MAP = Path("mutants", "mutmut-stats.json")
+"""Which test runs which functions."""
 
 
 def write_unnoticed(sources: dict[str, str], made: int, unnoticed: list[Mutant]) -> None:
