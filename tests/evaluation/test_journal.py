@@ -14,6 +14,7 @@ from runner.core.files import write_whole
 from runner.core.types import Prediction
 from runner.evaluation import journal
 from runner.evaluation.journal import NAME, Journal, create_run_dir, unfinished
+from runner.tasks.predictions import to_line
 
 HEADER = {"key": "sha256:0", "nonce": None, "id": "1", "started_at": "2026-01-01T00:00:00Z", "who": "ümlaut\n\u2028"}
 
@@ -149,6 +150,13 @@ def test_a_journal_is_made_once(tmp_path):
     Journal.create(tmp_path, HEADER).close()
     with pytest.raises(FileExistsError):
         Journal.create(tmp_path, HEADER)
+
+
+@given(batches)
+def test_a_row_stands_in_it_as_in_the_file_of_predictions(tmp_path_factory, content):
+    lines = written(tmp_path_factory.mktemp("run"), content).splitlines()[1:]
+    payloads = [line.partition(b" ")[2].decode() for line in lines]
+    assert payloads == ["[" + ",".join(to_line(row).rstrip("\n") for row in batch) + "]" for batch in content]
 
 
 def test_a_number_that_is_none_is_not_written(tmp_path):
