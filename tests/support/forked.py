@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from support.command import Command
-from support.paths import ROOT, SUPPORT
+from support.paths import ROOT, SUPPORT, TESTS
 
 _READ_LATE = ("BENCHMARK_", "SSL_CERT_FILE", "no_proxy")
 
@@ -32,7 +32,7 @@ def _server() -> subprocess.Popen[str]:
     home = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
         [sys.executable, str(SUPPORT / "forked_runner.py")],
-        env=Command(Path(home.name)).environment({"PYTHONPATH": str(ROOT)}),
+        env=Command(Path(home.name)).environment({"PYTHONPATH": f"{ROOT}:{TESTS}"}),
         cwd=home.name,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -49,7 +49,7 @@ def _server() -> subprocess.Popen[str]:
 
 @dataclass(frozen=True)
 class Forked(Command):
-    """As `Command`, without a Python of its own for each call, and without a process of its own for the model.
+    """As `Command`, without a Python of its own for each call, and without one of its own for the model.
 
     What is asked for with variables that libraries read when they are imported, or with options of `subprocess`, is run
     as `Command` does, and so is what `start` starts. `installed` is the command as its users have it, in the same home.

@@ -1,8 +1,9 @@
 """Run the command again and again in forked children of one process, so that libraries are imported once.
 
 A model is loaded in the child itself, not in the process of its own that it has otherwise; a card names the protections
-which that process would have. So this stands for the installed command where neither of the two processes is what is
-tested. Libraries of models are imported once a command has opened one.
+which that process would have. What only reads prompts does so in a protected fork of the child. So this stands for the
+installed command where no process is what is tested. Libraries of models are imported once a command has opened one or
+read prompts.
 
 Reads from stdin one JSON object per line: `arguments`, `environment`, `cwd`; `stop` (null, or [n, kind]): the child is
 killed at its n-th durability point (from 0): before a file is synced, renamed or removed or a folder made, under the
@@ -23,7 +24,10 @@ import traceback
 from functools import cache, partial
 from typing import Any, NoReturn
 
+from support.forked_worker import ForkedPopen, subprocess_with
+
 from runner.cli import main
+from runner.models.worker import process
 
 # What every child needs.
 LIGHT = (
@@ -72,6 +76,12 @@ def _open_here(tell: int, *arguments: Any) -> Any:
     return backend
 
 
+def _fork_worker(tell: int, *arguments: Any, **options: Any) -> Any:
+    """A process that holds a tokenizer, or a replica, as a fork of this one."""
+    os.write(tell, _OPENED)
+    return ForkedPopen(*arguments, **options)
+
+
 def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
     """Count points, and die at the one that `stop` names."""
     passed = 0
@@ -118,6 +128,7 @@ def _be_the_command(order: dict[str, Any], tell: int) -> NoReturn:
         os.environ.clear()
         os.environ.update(order["environment"])
         sys.modules["runner.evaluation.open_submission"].open_isolated = partial(_open_here, tell)  # type: ignore[attr-defined]
+        vars(process)["subprocess"] = subprocess_with(partial(_fork_worker, tell))
         if order["under"] is not None:
             _watch(order["under"], order["stop"], tell)
         sys.argv = ["benchmark", *order["arguments"]]
@@ -166,6 +177,7 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    vars(process)["subprocess"] = subprocess_with(ForkedPopen)
     "".encode("utf-16be")  # else looked for when it is first used, which another user may not
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), flush=True)

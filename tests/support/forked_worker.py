@@ -11,9 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -81,6 +82,7 @@ def _serve(
             signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(env)
+        tempfile.tempdir = None  # was looked for in another environment
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
         faulthandler.enable(2)
         module, function = entry.split(":")
@@ -91,8 +93,12 @@ def _serve(
         os._exit(1)
 
 
+def subprocess_with(popen: Callable[..., ForkedPopen]) -> SimpleNamespace:
+    """What `process` needs of the module `subprocess`, with `popen` in the place of `Popen`."""
+    return SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+
+
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of models are forks of this one within a test."""
-    parts = {name: getattr(subprocess, name) for name in ("PIPE", "TimeoutExpired")}
-    monkeypatch.setattr(process, "subprocess", SimpleNamespace(Popen=ForkedPopen, **parts))
+    monkeypatch.setattr(process, "subprocess", subprocess_with(ForkedPopen))
