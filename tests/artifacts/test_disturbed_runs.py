@@ -1,6 +1,6 @@
 """A run during which files, or the clock, change: what is measured is what was hashed, or there is no card.
 
-The model's process answers without a model; what is tested is the walk around it.
+The model's process, a fork, answers without a model; what is tested is the walk around it.
 """
 
 import json
@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support import hostile_submissions as hostile
 from support import tiny_models
+from support.forked_worker import forked_workers  # noqa: F401
 
 from runner.artifacts import binding, model_manifest
 from runner.cli import main
@@ -23,7 +24,7 @@ from runner.models.worker import process
 from runner.report import console
 from runner.scorecard import filenames
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_workers")]
 
 DOCUMENT = """\
 schema_version: "1"
@@ -215,7 +216,7 @@ def test_a_model_is_read_once_before_and_once_after(evaluate: Evaluate, submissi
     def validate() -> Result:
         return CliRunner().invoke(main, ["validate", str(submission)])
 
-    # The kernel counts what a child read, once it has ended: the process with the tokenizer imports 140 MB of Python,
+    # The kernel counts what a child read, once it has ended: the process with the tokenizer may import libraries,
     # whatever the model's size. That is taken off, as a model of a few rows shows it.
     large = submission.read_text(encoding="utf-8")
     submission.write_text(DOCUMENT.replace("path: model", "path: small"), encoding="utf-8")

@@ -24,7 +24,7 @@ import traceback
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from support.forked_worker import ForkedPopen, subprocess_with
+from support.forked_worker import LIBRARIES, ForkedPopen, import_libraries, subprocess_with
 
 from runner.cli import main
 from runner.models.worker import process
@@ -38,13 +38,7 @@ LIGHT = (
     "runner.scorecard.recompute",
     "runner.scorecard.verify",
 )
-MODELS = (
-    "runner.models.local.open",
-    "peft",
-    "runner.models.local.open_causal",
-    "runner.models.local.encoder",
-    "transformers.models.llama.modeling_llama",
-)
+MODELS = (*LIBRARIES, "peft")
 TRAINING = (*MODELS, "runner.training.finetune")
 SECONDS = 600
 _POINT, _OPENED = b".", b"m"
@@ -54,6 +48,8 @@ _POINT, _OPENED = b".", b"m"
 def _load(names: tuple[str, ...]) -> None:
     for name in names:
         importlib.import_module(name)
+    if names != LIGHT:
+        import_libraries()
     gc.freeze()  # else each child would look through all that was imported
 
 

@@ -6,6 +6,7 @@ attack could read other things here than in a run, so tests of what lies in the 
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import os
 import signal
@@ -15,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -22,6 +24,22 @@ from typing import Any, NoReturn
 import pytest
 
 from runner.models.worker import process
+
+LIBRARIES = (
+    "runner.models.local.open",
+    "runner.models.local.open_causal",
+    "runner.models.local.encoder",
+    "transformers.models.llama.modeling_llama",
+)
+
+
+@cache
+def import_libraries() -> None:
+    """What each fork would import, and compute, again."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    conversions = importlib.import_module("transformers.conversion_mapping")
+    conversions.get_checkpoint_conversion_mapping("llama")  # a thousand patterns are compiled by the first to ask
 
 
 class ForkedPopen:
@@ -70,6 +88,7 @@ def _serve(
     pipes: Sequence[int], kept: Sequence[int], cwd: str, env: Mapping[str, str], entry: str, parent: int
 ) -> NoReturn:
     try:
+        gc.freeze()  # else it would look through all that was imported
         os.setsid()
         os.chdir(cwd)
         for number, handle in enumerate(pipes):
@@ -101,4 +120,5 @@ def subprocess_with(popen: Callable[..., ForkedPopen]) -> SimpleNamespace:
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of models are forks of this one within a test."""
+    import_libraries()
     monkeypatch.setattr(process, "subprocess", subprocess_with(ForkedPopen))
