@@ -1,6 +1,6 @@
 """A run during which files, or the clock, change: what is measured is what was hashed, or there is no card.
 
-The model's process, a fork, answers without a model; what is tested is the walk around it.
+The model's process answers without a model; what is tested is the walk around it.
 """
 
 import json
@@ -24,7 +24,7 @@ from runner.models.worker import process
 from runner.report import console
 from runner.scorecard import filenames
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_workers")]
+pytestmark = pytest.mark.slow
 
 DOCUMENT = """\
 schema_version: "1"
@@ -181,6 +181,7 @@ def test_a_touched_file_ends_the_run_and_the_same_command_goes_on(
     assert card_of(evaluate())["run"]["bytes_bound"] == binding(tmp_path)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_model_is_read_once_before_and_once_after(evaluate: Evaluate, submission: Path, tmp_path: Path) -> None:
     """16 GB shaped in small: 200 MB as a hole, pinned by digest; the process that would load it reads nothing here."""
     if not Path("/proc/self/io").is_file():
