@@ -1,7 +1,7 @@
 """The functions of `import runner`: what the command does, for Python and notebooks.
 
 They raise the errors of `runner.core.errors`: `InvalidInput`, `BackendError`, `VerificationError`, `NotComparable`,
-`Interrupted`, each with `faults` that say code, place, message and hint.
+`Interrupted`, each with `faults` that have code, location, message and hint.
 """
 
 import io

@@ -217,7 +217,7 @@ def _add_one(store: Store, end: index.Appender, parcel: _StoredCard, *, recomput
     card = sha256_bytes(parcel.bundle)
     files = {name: sha256_bytes(parcel.files[name]) if name in parcel.files else None for name in FILES}
     known = end.files_of(card)
-    # The card comes last: an object that no entry names yet is found by `check`, an entry without its object never is.
+    # The card comes last: `check` finds an object that no entry names, but never an entry without its object.
     contents = [*((FILES[name], content) for name, content in parcel.files.items()), (CARD, parcel.bundle)]
     new = [kind.run_name for kind, content in contents if objects.put(store, kind, content)]
     missing = tuple(name for name in _PINNED if files[name] is None and not (known and name in known))

@@ -114,12 +114,12 @@ def _cards(
         if data is None or sha256_bytes(data) != card:
             continue  # `_objects` names it
         try:
-            verified = verify_bundle(data, keyring, schema=schema, file=store.place(name))
+            verified = verify_bundle(data, keyring, schema=schema, file=store.address_of(name))
         except VerificationError as problem:
             yield from problem.faults
             continue
         for entry in by_card[card]:
-            file, sha256 = store.place(index.name_of(entry.sequence)), entry.files["benchmark"]
+            file, sha256 = store.address_of(index.name_of(entry.sequence)), entry.files["benchmark"]
             if sha256 is None:
                 yield Fault("ARCHIVE_FILES", "names no benchmark.", file)
                 continue
@@ -129,7 +129,7 @@ def _cards(
 
 
 def _benchmark(store: Store, sha256: str) -> Benchmark | None:
-    """The benchmark kept under this digest; None where `_objects` names what is wrong with it."""
+    """The benchmark stored under this digest; None where `_objects` names what is wrong with it."""
     try:
         return benchmarks.benchmark(store, sha256)
     except UserError:
@@ -156,7 +156,7 @@ def _objects(store: Store, expected_objects: Iterable[tuple[objects.Kind, str]])
         _, problem = objects.unpack(kind, sha256, data)
         if problem is not None:
             code = "ARCHIVE_MISSING" if data is None else "ARCHIVE_DAMAGED"
-            yield Fault(code, f"{problem}.", store.place(name))
+            yield Fault(code, f"{problem}.", store.address_of(name))
 
 
 def _unlisted(
@@ -167,7 +167,7 @@ def _unlisted(
         Fault(
             "ARCHIVE_UNLISTED",
             "No entry names this card: its entry was removed, or its adding was broken off.",
-            store.place(name),
+            store.address_of(name),
             hint="If it belongs here, add it again.",
         )
         for name in present[CARD.folder]

@@ -45,7 +45,7 @@ def find(index: Index, reference: str, address: str) -> str:
 
 
 def files_of(index: Index, card: str) -> dict[str, str]:
-    """Kind → digest of every file kept with a card."""
+    """Kind → digest of every file stored with a card."""
     return {
         name: sha256
         for entry in index.entries
@@ -93,7 +93,7 @@ def restore(store: Store, card: str, files: Mapping[str, str], output_dir: Path)
 def _plain(bundle: bytes) -> bytes:
     """The plain copy for the eye, made anew from the signed card."""
     card = strict_json.parse(dsse.read(bundle).payload)["predicate"]
-    return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:

@@ -68,7 +68,7 @@ def read_checkpoints(store: Store, keyring: Keyring) -> tuple[list[Checkpoint], 
     """The heads whose signatures are trusted, and a fault (HEAD_UNTRUSTED, HEAD_FORMAT) for every other."""
     names = [checkpoint_name(number) for number in signed_sequences(store)]
     others = sorted(set(store.names("heads")) - set(names))
-    faults = [Fault("HEAD_FORMAT", "is not the name of a signed head.", store.place(name)) for name in others]
+    faults = [Fault("HEAD_FORMAT", "is not the name of a signed head.", store.address_of(name)) for name in others]
     heads = []
     for name, data in store.read_many(names):
         try:
@@ -78,7 +78,7 @@ def read_checkpoints(store: Store, keyring: Keyring) -> tuple[list[Checkpoint], 
         except VerificationError as problem:
             code = "HEAD_FORMAT" if problem.faults[0].code == "HEAD_FORMAT" else "HEAD_UNTRUSTED"
             hint = f"A head counts if the keyring and the key list {HEAD_TYPE}." if code == "HEAD_UNTRUSTED" else None
-            faults.append(Fault(code, problem.faults[0].message, store.place(name), hint=hint))
+            faults.append(Fault(code, problem.faults[0].message, store.address_of(name), hint=hint))
         else:
             heads.append(head)
     return heads, faults
@@ -117,7 +117,7 @@ def disagreements(store: Store, heads: Iterable[Checkpoint], digests: Mapping[in
     faults = []
     last = max(digests, default=0)
     for head in heads:
-        file = store.place(checkpoint_name(head.sequence))
+        file = store.address_of(checkpoint_name(head.sequence))
         if head.sequence > last:
             message = f"signs entry {head.sequence}, but the index ends with {last}: entries were removed."
             faults.append(Fault("ARCHIVE_TRUNCATED", message, file))

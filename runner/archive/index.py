@@ -85,7 +85,7 @@ def opened(store: Store) -> Store:
         hint = "`benchmark archive add` makes one."
         raise InvalidInput(Fault("ARCHIVE_MISSING", f"There is no archive here ({MARKER}).", store.address, hint=hint))
     if marker != _MARKER_BYTES:
-        raise InvalidInput(Fault("ARCHIVE_FORMAT", "is not of a format that is known here.", store.place(MARKER)))
+        raise InvalidInput(Fault("ARCHIVE_FORMAT", "is not of a format that is known here.", store.address_of(MARKER)))
     return store
 
 
@@ -102,7 +102,7 @@ def read_index(store: Store) -> Index:
     names = store.names("index")
     numbered = {number: name for name in names if (number := sequence_of(name)) is not None}
     faults = [
-        Fault("ARCHIVE_ENTRY", "is not the name of an index entry.", store.place(name))
+        Fault("ARCHIVE_ENTRY", "is not the name of an index entry.", store.address_of(name))
         for name in names
         if sequence_of(name) is None
     ]
@@ -112,7 +112,7 @@ def read_index(store: Store) -> Index:
     for number, (name, data) in zip(
         sorted(numbered), store.read_many(numbered[number] for number in sorted(numbered)), strict=True
     ):
-        file = store.place(name)
+        file = store.address_of(name)
         if number != expected:
             gone = f"{expected}" if number == expected + 1 else f"{expected} to {number - 1}"
             faults.append(Fault("ARCHIVE_GAP", f"Before this entry, {gone} is missing: it was removed.", file))
@@ -232,10 +232,10 @@ class Appender:
         return self._last, self._before
 
     def files_of(self, card: str) -> Mapping[str, str] | None:
-        """The files kept with a card that is in the index, or None for a card that is not.
+        """The files stored with a card that is in the index, or None for a card that is not.
 
         Ask before the card's own object is written: a card whose object is not there cannot have been in the index
-        when its end was found, so that the whole index need not be read; what others add since is seen by `append`.
+        when its end was read, so that the whole index need not be read; what others add since is seen by `append`.
         """
         if not self._all_known and self._store.exists(CARD.name(card)):
             for entry in read_index(self._store).entries:

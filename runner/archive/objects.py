@@ -12,7 +12,7 @@ from runner.core.errors import Fault, VerificationError
 from runner.scorecard import filenames
 
 MOST_BYTES = 1 << 30
-"""The most that a file may hold: more is neither added nor unpacked."""
+"""Largest size of a file in bytes: more is neither added nor unpacked."""
 
 _BLOCK = 1 << 20
 _MEMORY = 1 << 26  # preset 6, by which we compress, takes 9 MiB
@@ -37,8 +37,8 @@ class Kind:
 
     def sha256_in(self, name: str) -> str | None:
         """The digest in the name of an object of this kind, or None for a name that is not one."""
-        match = re.fullmatch(rf"{self.folder}/([0-9a-f]{{2}})/([0-9a-f]{{64}}){re.escape(self.suffix)}", name)
-        return match[2] if match and match[2].startswith(match[1]) else None
+        match = re.fullmatch(rf"{self.folder}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}}){re.escape(self.suffix)}", name)
+        return match and match[2]
 
 
 CARD = Kind("cards", ".sigstore.json", filenames.BUNDLE)
@@ -59,7 +59,7 @@ def put(store: Store, kind: Kind, content: bytes) -> bool:
     _, problem = unpack(kind, sha256, store.read(name))
     if problem is not None:
         hint = "Somebody changed it. Remove this file and add the card again."
-        raise VerificationError(Fault("ARCHIVE_DAMAGED", f"{problem}.", store.place(name), hint=hint))
+        raise VerificationError(Fault("ARCHIVE_DAMAGED", f"{problem}.", store.address_of(name), hint=hint))
     return False
 
 
@@ -69,7 +69,7 @@ def read(store: Store, kind: Kind, sha256: str) -> bytes:
     content, problem = unpack(kind, sha256, store.read(name))
     if content is None:
         code = "ARCHIVE_MISSING" if problem == _ABSENT else "ARCHIVE_DAMAGED"
-        raise VerificationError(Fault(code, f"{problem}.", store.place(name)))
+        raise VerificationError(Fault(code, f"{problem}.", store.address_of(name)))
     return content
 
 

@@ -15,14 +15,14 @@ from filelock import FileLock
 from runner.core.errors import BackendError, Fault, InvalidInput, OutputError
 from runner.core.files import read_whole, sync_folder
 
-# Stores that can be told "write this only if nothing is there" in one step. Others can be read, not added to: two
+# Stores that can "write this only if nothing is there" in one step. Others can be read, not added to: two
 # writers at once could overwrite each other.
 _CONDITIONAL = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
 _BATCH = 256
 
 MAX_BYTES = (1 << 30) + (1 << 26)
-"""The most that an object may have; of a larger file nothing is read. What does not compress grows a little in xz."""
+"""Largest size of an object in bytes; of a larger file nothing is read. What does not compress grows a little in xz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Store:
     root: str
     """Path of the archive inside `fs`."""
 
-    def place(self, name: str) -> str:
+    def address_of(self, name: str) -> str:
         """The address of the object `name`, for people."""
         return f"{self.address.rstrip('/')}/{name}"
 
@@ -58,7 +58,7 @@ class Store:
         all_names = list(names)
         if self.folder is not None:
             for name in all_names:
-                yield name, _read_file(self.folder / name, self.place(name))
+                yield name, _read_file(self.folder / name, self.address_of(name))
             return
         for start in range(0, len(all_names), _BATCH):
             part = all_names[start : start + _BATCH]
@@ -104,7 +104,7 @@ class Store:
     def create(self, name: str, data: bytes) -> bool:
         """Write `data` as the new object `name`, whole or not at all; False if there is one already, left as it is.
 
-        Of two writers at once exactly one is told True. Raises `InvalidInput` (ARCHIVE_READ_ONLY) for a store that
+        Of two writers at once exactly one gets True. Raises `InvalidInput` (ARCHIVE_READ_ONLY) for a store that
         cannot promise that.
         """
         if self.folder is not None:
@@ -128,7 +128,7 @@ class Store:
 
 
 def open_store(address: str) -> Store:
-    """The place that `address` names: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
+    """The store at `address`: a local path, or a URL that fsspec knows (`s3://bucket/folder`).
 
     Raises `InvalidInput` (ARCHIVE_ADDRESS) for an unknown kind of address, or one whose library is not installed.
     """

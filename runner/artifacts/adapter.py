@@ -143,7 +143,10 @@ def read_adapter(
     """
     missing = [
         Fault(
-            "FILE_MISSING", f"There is no {name}.", file=tree.place(""), hint="Save the adapter with save_pretrained."
+            "FILE_MISSING",
+            f"There is no {name}.",
+            file=tree.shown_path(""),
+            hint="Save the adapter with save_pretrained.",
         )
         for name in (CONFIG, WEIGHTS)
         if not tree.holds(name)
@@ -153,15 +156,15 @@ def read_adapter(
     lora = None
     if document is not None:
         config_faults = _key_faults(document, family) + _pattern_faults(document)
-        config_faults = capped([_placed(fault, tree.place(CONFIG)) for fault in config_faults])
+        config_faults = capped([_placed(fault, tree.shown_path(CONFIG)) for fault in config_faults])
     header_faults: list[Fault] = []
     header = None
     if WEIGHTS in tree.files:
         try:
-            header_faults, header = read_header(tree.path(WEIGHTS), tree.place(WEIGHTS))
+            header_faults, header = read_header(tree.path(WEIGHTS), tree.shown_path(WEIGHTS))
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
-            header_faults = [Fault("FILE_UNREADABLE", message, file=tree.place(WEIGHTS))]
+            header_faults = [Fault("FILE_UNREADABLE", message, file=tree.shown_path(WEIGHTS))]
     if document is not None and not config_faults:
         lora = _lora(document, header or {})
     return missing + json_faults + header_faults + config_faults, lora, header
@@ -174,7 +177,7 @@ def reduce_settings(document: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     """
     settings = {key: document[key] for key in _APPLIED if key in document}
     if isinstance(settings.get("target_modules"), str):
-        _, header = read_header(tree.path(WEIGHTS), tree.place(WEIGHTS))
+        _, header = read_header(tree.path(WEIGHTS), tree.shown_path(WEIGHTS))
         settings["target_modules"] = sorted(_modules_of(header or {}))
     return settings | {"base_model_name_or_path": None, "inference_mode": True, "init_lora_weights": True}
 

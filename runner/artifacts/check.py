@@ -86,9 +86,12 @@ def check_model(folder: Path, *, chat: bool = True) -> tuple[tuple[Fault, ...], 
     weight_faults, weights = read_weights(tree, encoder=is_encoder)
     faults += weight_faults
     if settings is not None and weights is not None:
-        faults += shape_faults(settings, weights, tree.place("config.json"))
+        faults += shape_faults(settings, weights, tree.shown_path("config.json"))
         faults += extra_faults(
-            settings.model_type, current_names(settings.model_type, weights), expected_tensors(settings), tree.place("")
+            settings.model_type,
+            current_names(settings.model_type, weights),
+            expected_tensors(settings),
+            tree.shown_path(""),
         )
     faults += tokenizer_faults(tree, settings.model_type if settings else None)
     if chat:
@@ -141,21 +144,21 @@ def check_adapter(
     if lora is None:
         return tuple(faults), None
     if header is not None:
-        adapter_faults = tensor_faults(lora, header, model.modules if model else None, tree.place(WEIGHTS))
+        adapter_faults = tensor_faults(lora, header, model.modules if model else None, tree.shown_path(WEIGHTS))
         faults += adapter_faults or _effect_faults(tree)
     if base is not None and _names_another(lora.base, base):
         message = f"It was trained on {shown(lora.base)}, submission.yaml names {shown(base)} as the base."
-        file = tree.place("adapter_config.json")
+        file = tree.shown_path("adapter_config.json")
         faults.append(Fault("ADAPTER_BASE", message, file=file, path="$.base_model_name_or_path"))
     return tuple(faults), None if header is None else _adapter_facts(lora, header, tree.used())
 
 
 def _effect_faults(tree: Tree) -> list[Fault]:
     try:
-        return no_effect_faults(tree.path(WEIGHTS), tree.place(WEIGHTS))
+        return no_effect_faults(tree.path(WEIGHTS), tree.shown_path(WEIGHTS))
     except OSError as error:
         message = f"It cannot be read: {error.strerror or error}."
-        return [Fault("FILE_UNREADABLE", message, file=tree.place(WEIGHTS))]
+        return [Fault("FILE_UNREADABLE", message, file=tree.shown_path(WEIGHTS))]
 
 
 def list_ignored(submission: Submission) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -169,16 +172,16 @@ def list_ignored(submission: Submission) -> list[tuple[str, str, tuple[str, ...]
         if ref is None or ref.path is None:
             continue
         tree = walk(Path(ref.path), kind)[1]
-        ignored.append((tree.place(""), "files that are never loaded", tree.ignored))
+        ignored.append((tree.shown_path(""), "files that are never loaded", tree.ignored))
         if kind == "model":
             _, document = read_object(tree, config.FILE, config.MAX_BYTES)
             model_type = str((document or {}).get("model_type"))
             if document is not None and model_type in FAMILIES:
                 ignored.append(
-                    (tree.place(config.FILE), "keys that are not read", tuple(unknown_keys(model_type, document)))
+                    (tree.shown_path(config.FILE), "keys that are not read", tuple(unknown_keys(model_type, document)))
                 )
             computed = computed_tensors(read_weights(tree)[1] or ())
-            ignored.append((tree.place(""), "tensors that are computed, not read", tuple(computed)))
+            ignored.append((tree.shown_path(""), "tensors that are computed, not read", tuple(computed)))
     return [entry for entry in ignored if entry[2]]
 
 

@@ -150,11 +150,11 @@ def read_config(tree: Tree) -> tuple[list[Fault], Config | None]:
     """
     if not tree.holds("config.json"):
         hint = "Save the model with save_pretrained; an adapter alone is named under `adapter:`."
-        return [Fault("FILE_MISSING", "There is no config.json.", file=tree.place(""), hint=hint)], None
+        return [Fault("FILE_MISSING", "There is no config.json.", file=tree.shown_path(""), hint=hint)], None
     faults, document = read_object(tree, FILE, MAX_BYTES)
     if document is None:
         return faults, None
-    file = tree.place("config.json")
+    file = tree.shown_path("config.json")
     for key in ("quantization_config", "compression_config"):
         if document.get(key) is not None:
             message = "The weights are saved in a quantised form, which is not read."

@@ -1,4 +1,4 @@
-"""Read a submitted JSON file strictly, and name the place of a value in it."""
+"""Read a submitted JSON file strictly, and name the path of a value in it."""
 
 import re
 from collections import deque
@@ -21,7 +21,7 @@ def read_object(tree: Tree, name: str, max_bytes: int) -> tuple[list[Fault], dic
     """The JSON object in a file of `tree`, or its faults (`JSON_STRICT`); none of either where the tree refused it."""
     if name not in tree.files:
         return [], None
-    file = tree.place(name)
+    file = tree.shown_path(name)
     try:
         with open_regular(tree.path(name)) as stream:
             data = read_exactly(stream, max_bytes + 1)
@@ -38,7 +38,7 @@ def read_object(tree: Tree, name: str, max_bytes: int) -> tuple[list[Fault], dic
     return [], document
 
 
-# The way from the top of a document to a value: the way to what holds it, and its key or place. Spelt out only where
+# The way from the top of a document to a value: the way to what holds it, and its key or index. Spelt out only where
 # a fault names it, since a hostile document has a million values below a key of a megabyte.
 Way = tuple["Way", str | int] | None
 

@@ -137,4 +137,4 @@ def _entry(tree: Tree, name: str) -> dict[str, Any]:
             return {"name": name, "size": stream.tell(), "sha256": digest}
     except OSError as error:
         message = f"It cannot be read: {error.strerror or error}."
-        raise InvalidInput(Fault("FILE_UNREADABLE", message, file=tree.place(name))) from None
+        raise InvalidInput(Fault("FILE_UNREADABLE", message, file=tree.shown_path(name))) from None

@@ -77,7 +77,7 @@ class PrivateView:
 
     def _bind(self, tree: Tree, name: str, seen: Mapping[str, FileStat] | None) -> dict[str, Any]:
         """Copy or link one file; its entry in the manifest."""
-        file = tree.place(name)
+        file = tree.shown_path(name)
         path = str(tree.folder / name)
         try:
             with open_regular(tree.path(name)) as stream:

@@ -29,25 +29,25 @@ def template_faults(tree: Tree) -> list[Fault]:
             faults.append(template)
         else:
             texts.append(template)
-            faults += _text_faults(template, tree.place(_FILE), None)
+            faults += _text_faults(template, tree.shown_path(_FILE), None)
     settings = read_object(tree, _SETTINGS, 8 << 20)[1] or {}
     chat_template = settings.get("chat_template")
     for position, name in enumerate(_names(chat_template)):
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             message = f"A template is named {shown(name)}; letters, digits, '-' and '_' were expected."
             path = f"$.chat_template[{position}].name"
-            faults.append(Fault("CONFIG_PATH", message, file=tree.place(_SETTINGS), path=path))
+            faults.append(Fault("CONFIG_PATH", message, file=tree.shown_path(_SETTINGS), path=path))
     for path, text in _named(chat_template):
         if isinstance(text, str):
-            faults += _text_faults(text, tree.place(_SETTINGS), path)
+            faults += _text_faults(text, tree.shown_path(_SETTINGS), path)
         else:
             message = f"It holds {shown(text)}, the text of a template was expected."
-            faults.append(Fault("TEMPLATE_UNSTABLE", message, file=tree.place(_SETTINGS), path=path))
+            faults.append(Fault("TEMPLATE_UNSTABLE", message, file=tree.shown_path(_SETTINGS), path=path))
     if isinstance(chat_template, str) and texts and texts[0] != chat_template:
         message = f"It differs from the template in {_FILE}; which is used depends on the version of the library."
         hint = "Submit a copy of the folder with one of the two."
         faults.append(
-            Fault("TEMPLATE_UNSTABLE", message, file=tree.place(_SETTINGS), path="$.chat_template", hint=hint)
+            Fault("TEMPLATE_UNSTABLE", message, file=tree.shown_path(_SETTINGS), path="$.chat_template", hint=hint)
         )
     return faults
 
@@ -72,7 +72,7 @@ def _named(chat_template: Any) -> list[tuple[str, Any]]:
 
 
 def _read(tree: Tree) -> str | Fault:
-    file = tree.place(_FILE)
+    file = tree.shown_path(_FILE)
     try:
         with open_regular(tree.path(_FILE)) as stream:
             return read_exactly(stream, MAX_TEMPLATE * 4 + 1).decode()

@@ -54,17 +54,17 @@ def tokenizer_faults(tree: Tree, model_type: str | None) -> list[Fault]:
     if not tree.holds("tokenizer.json"):
         hint = "Save the fast tokenizer: AutoTokenizer.from_pretrained('.').save_pretrained('.')."
         message = "There is no tokenizer.json; only fast tokenizers are supported."
-        faults = [Fault("TOKENIZER_KIND", message, file=tree.place(""), hint=hint)]
+        faults = [Fault("TOKENIZER_KIND", message, file=tree.shown_path(""), hint=hint)]
     else:
         faults, document = read_object(tree, "tokenizer.json", _MAX_TOKENIZER)
         if document is not None:
-            faults += _document_faults(document, tree.place("tokenizer.json"), model_type)
+            faults += _document_faults(document, tree.shown_path("tokenizer.json"), model_type)
     settings: dict[str, dict[str, Any]] = {}
     for name in (SETTINGS, _OLDER_SETTINGS, _OLDER_ADDED):
         file_faults, values = read_object(tree, name, MAX_SETTINGS)
         faults += file_faults
         if values is not None:
-            faults += _settings_faults(values, tree.place(name))
+            faults += _settings_faults(values, tree.shown_path(name))
             settings[name] = values
     if document is not None:
         faults += _added_faults(document, settings, tree)
@@ -93,7 +93,7 @@ def _added_faults(document: Mapping[str, Any], settings: Mapping[str, dict[str, 
         if missing := set(_contents(tokens, names=key is None)) - here:
             message = f"It lists {shown_some(missing)} as added tokens, which tokenizer.json does not add."
             path = f"$.{key}" if key else None
-            faults.append(Fault("TOKENIZER_ADDED", message, file=tree.place(name), path=path, hint=_ADD))
+            faults.append(Fault("TOKENIZER_ADDED", message, file=tree.shown_path(name), path=path, hint=_ADD))
     return faults
 
 

@@ -59,7 +59,7 @@ class Tree:
     ignored: tuple[str, ...] = ()
     """All other files and folders at the top of the folder; nothing ever opens them."""
 
-    def place(self, name: str) -> str:
+    def shown_path(self, name: str) -> str:
         """The path of a file as it is shown to the user."""
         return printable(str(self.folder / name))
 
@@ -92,10 +92,10 @@ def walk(folder: Path, kind: Kind) -> tuple[list[Fault], Tree]:
     except OSError as error:
         hint = "Let the user who runs this read it: chmod -R a+rX." if isinstance(error, PermissionError) else None
         message = f"The folder cannot be read: {error.strerror}."
-        return [Fault("FILE_UNREADABLE", message, file=nothing.place(""), hint=hint)], nothing
+        return [Fault("FILE_UNREADABLE", message, file=nothing.shown_path(""), hint=hint)], nothing
     if len(names) > MAX_FILES:
         hint = "Keep only the files that are loaded."
-        return [Fault("TREE_LIMIT", f"More than {MAX_FILES:,} files.", file=nothing.place(""), hint=hint)], nothing
+        return [Fault("TREE_LIMIT", f"More than {MAX_FILES:,} files.", file=nothing.shown_path(""), hint=hint)], nothing
 
     loaded = [name for name in names if name in _USED_NAMES[kind] | _weights(folder, kind, names)]
     collisions = _collisions(loaded)
@@ -113,11 +113,11 @@ def walk(folder: Path, kind: Kind) -> tuple[list[Fault], Tree]:
     if kind == "model" and (hidden := sorted(_HIDDEN_ADAPTER.intersection(names))):
         message = "An adapter lies in the model's folder; it would not be applied unless it is named."
         hint = "Move it to a folder of its own and name it under `adapter:` in submission.yaml."
-        faults += [Fault("LOAD_HIDDEN_ADAPTER", message, file=nothing.place(name), hint=hint) for name in hidden]
+        faults += [Fault("LOAD_HIDDEN_ADAPTER", message, file=nothing.shown_path(name), hint=hint) for name in hidden]
     total = sum(files.values())
     if total > MAX_BYTES[kind]:
         message = f"{total:,} bytes in all, at most {MAX_BYTES[kind]:,} are read for {_article(kind)}."
-        faults.append(Fault("TREE_LIMIT", message, file=nothing.place("")))
+        faults.append(Fault("TREE_LIMIT", message, file=nothing.shown_path("")))
     ignored = tuple(name for name in names if name not in loaded and name not in _HIDDEN_ADAPTER - _USED_NAMES[kind])
     return capped(faults), Tree(folder, kind, files, frozenset(refused), ignored)
 

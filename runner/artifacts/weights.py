@@ -34,10 +34,10 @@ def read_weights(tree: Tree, *, encoder: bool = False) -> tuple[list[Fault], Hea
     names = [name for name in tree.used() if name.endswith(".safetensors")]
     for name in names:
         try:
-            file_faults, header = read_header(tree.path(name), tree.place(name))
+            file_faults, header = read_header(tree.path(name), tree.shown_path(name))
         except OSError as error:
             message = f"It cannot be read: {error.strerror or error}."
-            file_faults, header = [Fault("FILE_UNREADABLE", message, file=tree.place(name))], None
+            file_faults, header = [Fault("FILE_UNREADABLE", message, file=tree.shown_path(name))], None
         faults += file_faults
         if header is not None:
             headers[name] = header
@@ -52,7 +52,7 @@ def read_weights(tree: Tree, *, encoder: bool = False) -> tuple[list[Fault], Hea
     elif not tree.holds(SINGLE):
         message = f"Neither {SINGLE} nor {INDEX} is there; weights are read from safetensors files only."
         hint = _CONVERT_ENCODER if encoder else _CONVERT
-        return [Fault("FILE_MISSING", message, file=tree.place(""), hint=hint)], None
+        return [Fault("FILE_MISSING", message, file=tree.shown_path(""), hint=hint)], None
     if faults or not complete:
         return capped(faults), None
     return [], {name: tensor for header in headers.values() for name, tensor in header.items()}
@@ -62,7 +62,7 @@ def _read_index(tree: Tree) -> tuple[list[Fault], dict[str, str] | None]:
     faults, document = read_object(tree, INDEX, _MAX_INDEX)
     if document is None:
         return faults, None
-    file = tree.place(INDEX)
+    file = tree.shown_path(INDEX)
     weight_map = document.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         message = f"It holds {shown(weight_map)}, an object from tensor to file was expected."
@@ -92,9 +92,9 @@ def _index_keys(tree: Tree, headers: dict[str, Header], weight_map: dict[str, st
         indexed = {tensor for tensor, file in weight_map.items() if file == name}
         if missing := indexed - set(header):
             message = f"The index places {shown_some(missing)} in it, where it is not."
-            faults.append(Fault("INDEX_KEYS", message, file=tree.place(name)))
+            faults.append(Fault("INDEX_KEYS", message, file=tree.shown_path(name)))
         if extra := set(header) - indexed:
             message = f"It holds {shown_some(extra)}, which the index does not place there."
             hint = "Remove the file if it is not part of the model." if not indexed else None
-            faults.append(Fault("INDEX_KEYS", message, file=tree.place(name), hint=hint))
+            faults.append(Fault("INDEX_KEYS", message, file=tree.shown_path(name), hint=hint))
     return faults

@@ -28,7 +28,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Group(click.Group):
-    """The one place where a `UserError` is caught, and what else is no bug of ours."""
+    """Catch a `UserError`, here only, and whatever else is no bug of ours."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         output.prepare()
@@ -50,7 +50,7 @@ class _Group(click.Group):
             click.echo(render(error.faults, "rich", stderr=True), err=True, nl=False)
             ctx.exit(error.exit_code)
         except PermissionError as problem:
-            # A path that not even its existence can be asked of, as a home that belongs to another user.
+            # A path whose existence cannot even be tested, as a home that belongs to another user.
             from runner.report.faults import render
 
             message = f"It cannot be reached by the user who runs this: {problem.strerror}."
@@ -72,7 +72,7 @@ def _drop_output() -> None:
 
 
 def _terminate(_number: int, _frame: object) -> None:
-    # Once: whoever stops a service or closes a terminal may send both, and what is being kept must get to its end.
+    # Once: whoever stops a service or closes a terminal may send both, and a write in progress must complete.
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

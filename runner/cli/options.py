@@ -313,7 +313,7 @@ def signing_key(key_file: Path | None) -> Callable[[], "Ed25519PrivateKey"]:
                 "It is gone with this container; to sign with one that stays, mount it and give --key.", err=True
             )
     passphrase = cache(partial(ask_passphrase, path))
-    # A key that cannot be read is told before any work is done, and a passphrase is asked for while someone is there.
+    # An unreadable key is reported before any work, and the passphrase is requested while someone is there.
     public = keys.load_key(path, passphrase).public_key()
     if key_file is None:
         keys.keep_public_half(path, public)

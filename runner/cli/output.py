@@ -1,4 +1,4 @@
-"""Standard output and error as they are found: of any encoding, and with a reader that may go at any time."""
+"""Standard output and error in any encoding, with a reader that may leave at any time."""
 
 import codecs
 import errno

@@ -89,6 +89,11 @@ def _shard(context: click.Context, _parameter: click.Parameter, value: str | Non
     help="Use this prompt instead of the task's own; may repeat; not comparable.",
 )
 @options.elicitation
+@click.option(
+    "--keep-thoughts",
+    is_flag=True,
+    help="Keep what the model thinks before answers that are drawn, in thoughts.jsonl beside the predictions.",
+)
 @options.output_dir
 @options.loading
 @click.option(
@@ -122,6 +127,7 @@ def evaluate(
     submission: Path,
     prompts: tuple[str, ...],
     elicitation: str,
+    keep_thoughts: bool,
     output_dir: Path,
     device: str | None,
     dtype: str | None,
@@ -141,6 +147,8 @@ def evaluate(
 ) -> None:
     """Run a submission and write a signed scorecard."""
     tokens = options.token_count(batch_tokens)
+    if keep_thoughts and elicitation != "sampled":
+        raise click.UsageError("--keep-thoughts is for --elicitation sampled: elsewhere a model does not think.")
     if script is not None:
         click.echo(_sbatch_script(submission), nl=False)
         return
@@ -156,7 +164,7 @@ def evaluate(
     access = options.access(**{name: more.pop(name) for name in list(more) if name.startswith("api_")})
     load = LoadOptions(device, dtype, tokens, threads)
     cluster = options.cluster(engine, ray_address, quiet)
-    settings = walk.Settings(output_dir, load, resume, nonce, access, cluster)
+    settings = walk.Settings(output_dir, load, resume, nonce, access, cluster, keep_thoughts=keep_thoughts)
     options.warn_of_loss(output_dir)
     config = options.choice(**more, prompts=prompts, elicitation=elicitation)
     if shard is not None:

@@ -1,4 +1,4 @@
-"""From YAML to a frozen benchmark, submission or recipe, or every fault with its place."""
+"""From YAML to a frozen benchmark, submission or recipe, or every fault with its location."""
 
 from runner.config.benchmark import load_benchmark
 from runner.config.detect import check_file

@@ -47,12 +47,12 @@ class _Source:
     data: bytes
     """Bytes of the file."""
     file: str = field(compare=False)
-    """Where faults are told to be."""
+    """The path that faults name."""
 
 
 @lru_cache(maxsize=4)
 def _check(source: _Source) -> Document:
-    """Kept by content: one command needs the same benchmark several times, and each card has a copy beside it."""
+    """Cached by content: one command needs the same benchmark several times, and each card has a copy beside it."""
     document = parse(source.data, source.file, BENCHMARK_BYTES)
     raise_faults(benchmark_faults(document))
     return document

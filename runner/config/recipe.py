@@ -23,8 +23,8 @@ _LORA = ("rank", "alpha", "target_modules")
 def load_recipe(path: Path) -> Recipe:
     """The recipe in the file `path`, with the paths in it made absolute.
 
-    Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), of the base model's place as
-    in a submission, of parts that do not agree (RECIPE), and of names that the benchmark does not have (UNKNOWN_…).
+    Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), of the base model's source
+    as in a submission, of parts that do not agree (RECIPE), and of names that the benchmark does not have (UNKNOWN_…).
     """
     document = read(path, SUBMISSION_BYTES)
     raise_faults(recipe_faults(document))

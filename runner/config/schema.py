@@ -1,4 +1,4 @@
-"""Hold a document against its JSON Schema and tell every fault in words, with its place."""
+"""Validate a document against its JSON Schema and report every fault with its location."""
 
 import difflib
 import json
@@ -22,7 +22,7 @@ def schema_faults(document: Document, name: str) -> tuple[list[Fault], set[JsonP
     """Every fault of `document` against the schema `name` (`benchmark`, `submission`), each with code SCHEMA.
 
     Also returned: the paths that are not to be relied on, those that could not be read (`document.spoiled`) included.
-    A missing key makes its own path bad, not its parent's; and it is not told where an unknown key beside it is
+    A missing key makes its own path bad, not its parent's; and it is not reported where an unknown key beside it is
     evidently the same key misspelt.
     """
     faults: list[Fault] = []
@@ -139,7 +139,7 @@ _KINDS = {
 }
 
 
-def _found(value: Any) -> str:
+def _described(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -162,13 +162,13 @@ def _message(error: ValidationError) -> str:
         case "type":
             kinds = [limit] if isinstance(limit, str) else limit
             expected = " or ".join(filter(None, [", ".join(_KINDS[kind] for kind in kinds[:-1]), _KINDS[kinds[-1]]]))
-            return f"Found {_found(value)}, {expected} was expected."
+            return f"Found {_described(value)}, {expected} was expected."
         case "const":
-            return f"Found {_found(value)}, {shown(limit)} was expected."
+            return f"Found {_described(value)}, {shown(limit)} was expected."
         case "enum" if len(limit) == 1:
-            return f"Found {_found(value)}, {shown(limit[0])} was expected."
+            return f"Found {_described(value)}, {shown(limit[0])} was expected."
         case "enum":
-            return f"Found {_found(value)}, one of {len(limit)} names was expected."
+            return f"Found {_described(value)}, one of {len(limit)} names was expected."
         case "pattern":
             return f"The text {shown(value)} has not the expected form."
         case "minimum":

@@ -7,7 +7,7 @@ _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 def base_url_fault(text: str) -> str | None:
-    """Why `text` is no address of a service, or None: https or http, and nothing but a place.
+    """Why `text` is no address of a service, or None: https or http, and nothing but host, port and path.
 
     Whether prompts may travel unencrypted to another machine (`travels_in_clear`) is up to the person who runs.
     """

@@ -20,7 +20,7 @@ BENCHMARK_BYTES = 1 << 20
 MAX_DEPTH = 16
 
 JsonPath = tuple[str | int, ...]
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 # Not printable, or a line break to YAML 1.1 and not to YAML 1.2 (U+0085, U+2028, U+2029), or invisible (U+FEFF).
@@ -42,9 +42,9 @@ class Document:
     """Bytes of the file."""
     value: Any
     """The JSON value."""
-    places: Mapping[JsonPath, Place]
+    positions: Mapping[JsonPath, Position]
     """JSON path to the line and column of the value there."""
-    key_places: Mapping[JsonPath, Place]
+    key_positions: Mapping[JsonPath, Position]
     """JSON path of a value to the line and column of the key that leads to it."""
     faults: tuple[Fault, ...]
     """Faults that leave the rest of the document readable."""
@@ -58,9 +58,9 @@ class _Notes:
 
     file: str
     """Name of the file."""
-    places: dict[JsonPath, Place] = field(default_factory=dict)
+    positions: dict[JsonPath, Position] = field(default_factory=dict)
     """JSON path to the line and column of the value there."""
-    key_places: dict[JsonPath, Place] = field(default_factory=dict)
+    key_positions: dict[JsonPath, Position] = field(default_factory=dict)
     """JSON path of a value to the line and column of its key."""
     faults: list[Fault] = field(default_factory=list)
     """Faults so far."""
@@ -68,12 +68,12 @@ class _Notes:
     """JSON paths whose values are unreliable."""
 
     def add(
-        self, code: str, position: Place, message: str, hint: str | None = None, path: JsonPath | None = None
+        self, code: str, position: Position, message: str, hint: str | None = None, path: JsonPath | None = None
     ) -> None:
         written = None if path is None else json_path(path)
         self.faults.append(Fault(code, message, self.file, *position, path=written, hint=hint))
 
-    def stop(self, code: str, position: Place, message: str, hint: str | None = None) -> NoReturn:
+    def stop(self, code: str, position: Position, message: str, hint: str | None = None) -> NoReturn:
         self.add(code, position, message, hint)
         raise InvalidInput(*self.faults)
 
@@ -123,8 +123,10 @@ def parse(data: bytes, file: str, max_bytes: int) -> Document:
     value = _value(events, next(events), (), 1, notes)
     next(events)  # the end of the document
     if not isinstance(event := next(events), yaml.StreamEndEvent):
-        notes.stop("YAML_MULTI_DOC", _place(event), "A second document begins here, one was expected.")
-    return Document(file, data, value, notes.places, notes.key_places, tuple(notes.faults), frozenset(notes.spoiled))
+        notes.stop("YAML_MULTI_DOC", _position(event), "A second document begins here, one was expected.")
+    return Document(
+        file, data, value, notes.positions, notes.key_positions, tuple(notes.faults), frozenset(notes.spoiled)
+    )
 
 
 def json_path(path: JsonPath) -> str:
@@ -140,11 +142,11 @@ def fault_at(
     return Fault(code, message, document.file, line, column, json_path(path), hint)
 
 
-def _nearest(document: Document, path: JsonPath, key: bool) -> Place:
-    if key and path in document.key_places:
-        return document.key_places[path]
-    if path in document.places:
-        return document.places[path]
+def _nearest(document: Document, path: JsonPath, key: bool) -> Position:
+    if key and path in document.key_positions:
+        return document.key_positions[path]
+    if path in document.positions:
+        return document.positions[path]
     return _nearest(document, path[:-1], key=True) if path else (1, 1)
 
 
@@ -162,12 +164,12 @@ def _text(data: bytes, notes: _Notes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        position = _place_of(data[: error.start].decode("utf-8"))
+        position = _position_after(data[: error.start].decode("utf-8"))
         notes.stop("YAML_ENCODING", position, f"This is not UTF-8: {error.reason}.")
     if match := _FORBIDDEN.search(text):
         notes.stop(
             "YAML_ENCODING",
-            _place_of(text[: match.start()]),
+            _position_after(text[: match.start()]),
             f"The character U+{ord(match[0]):04X} may not stand in YAML as it is.",
             f'Write it as "{_escape(match[0])}" in double quotes, or leave it out.',
         )
@@ -178,7 +180,7 @@ def _escape(character: str) -> str:
     return json.dumps(character)[1:-1] if character < "\x20" else f"\\u{ord(character):04x}"
 
 
-def _place_of(before: str) -> Place:
+def _position_after(before: str) -> Position:
     lines = _LINE_BREAK.split(before)
     return len(lines), len(lines[-1]) + 1
 
@@ -201,16 +203,16 @@ def _events(text: str, notes: _Notes) -> Iterator[yaml.Event]:
         loader.dispose()
 
 
-def _mark(mark: Any) -> Place:
+def _mark(mark: Any) -> Position:
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
-def _place(event: yaml.Event) -> Place:
+def _position(event: yaml.Event) -> Position:
     return _mark(event.start_mark)
 
 
 def _value(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, depth: int, notes: _Notes) -> Any:
-    notes.places.setdefault(path, _place(event))
+    notes.positions.setdefault(path, _position(event))
     if isinstance(event, yaml.AliasEvent):
         _refuse_alias(event, path, notes)
         notes.spoiled.add(path)
@@ -219,7 +221,7 @@ def _value(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, dept
     if isinstance(event, yaml.ScalarEvent):
         return _scalar(event, path, notes)
     if depth > MAX_DEPTH:
-        notes.stop("YAML_TOO_DEEP", _place(event), f"Nested more than {MAX_DEPTH} levels deep.")
+        notes.stop("YAML_TOO_DEEP", _position(event), f"Nested more than {MAX_DEPTH} levels deep.")
     if isinstance(event, yaml.SequenceStartEvent):
         items: list[Any] = []
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
@@ -238,15 +240,15 @@ def _mapping(events: Iterator[yaml.Event], path: JsonPath, depth: int, notes: _N
             continue
         to = (*path, key)
         if key in mapping:
-            first, _ = notes.key_places[to]
+            first, _ = notes.key_positions[to]
             notes.add(
                 "YAML_DUPLICATE_KEY",
-                _place(event),
+                _position(event),
                 f"The key {shown(key)} is given twice, first on line {first}.",
                 path=to,
             )
             notes.spoiled.add(to)
-        notes.key_places.setdefault(to, _place(event))
+        notes.key_positions.setdefault(to, _position(event))
         mapping.setdefault(key, _value(events, next(events), to, depth + 1, notes))
     return mapping
 
@@ -257,22 +259,22 @@ def _key(events: Iterator[yaml.Event], event: yaml.Event, path: JsonPath, depth:
         _refuse_alias(event, path, notes)
         return None
     if not isinstance(event, yaml.ScalarEvent):
-        notes.add("YAML_KEY", _place(event), "A key is a list or a mapping, text was expected.", path=path)
+        notes.add("YAML_KEY", _position(event), "A key is a list or a mapping, text was expected.", path=path)
         _value(events, event, (*path, _UNUSABLE), depth + 1, notes)
         return None
     _refuse_properties(event, path, notes)
     if event.style is None and event.value == "<<":
-        notes.add("YAML_ALIAS", _place(event), "Merge keys (<<) are not read.", "Write the keys out.", path)
+        notes.add("YAML_ALIAS", _position(event), "Merge keys (<<) are not read.", "Write the keys out.", path)
         return None
     try:
         key = plain(event.value) if event.style is None else event.value
     except ScalarFault as fault:
         notes.add(
-            "YAML_KEY", _place(event), f"A key is not plainly text: {fault.message}", "Put the key in quotes.", path
+            "YAML_KEY", _position(event), f"A key is not plainly text: {fault.message}", "Put the key in quotes.", path
         )
         return None
     if not isinstance(key, str):
-        notes.add("YAML_KEY", _place(event), f"The key {event.value} is not text.", "Put the key in quotes.", path)
+        notes.add("YAML_KEY", _position(event), f"The key {event.value} is not text.", "Put the key in quotes.", path)
         return None
     return None if _refuse_surrogates(event, key, path, notes) else key
 
@@ -282,7 +284,7 @@ def _scalar(event: yaml.ScalarEvent, path: JsonPath, notes: _Notes) -> str | int
         try:
             return plain(event.value)
         except ScalarFault as fault:
-            notes.add("YAML_SCALAR", _place(event), fault.message, fault.hint, path)
+            notes.add("YAML_SCALAR", _position(event), fault.message, fault.hint, path)
             notes.spoiled.add(path)
             return None
     if _refuse_surrogates(event, event.value, path, notes):
@@ -295,13 +297,13 @@ def _refuse_surrogates(event: yaml.Event, text: str, path: JsonPath, notes: _Not
     if not any("\ud800" <= character <= "\udfff" for character in text):
         return False
     hint = "Write the character itself, or \\U and eight hex digits."
-    notes.add("YAML_SCALAR", _place(event), "Half a character (\\ud800 to \\udfff) is not text.", hint, path)
+    notes.add("YAML_SCALAR", _position(event), "Half a character (\\ud800 to \\udfff) is not text.", hint, path)
     return True
 
 
 def _refuse_alias(event: yaml.AliasEvent, path: JsonPath, notes: _Notes) -> None:
     notes.add(
-        "YAML_ALIAS", _place(event), f"The alias *{shown(event.anchor)[1:-1]} is not read.", "Write it out.", path
+        "YAML_ALIAS", _position(event), f"The alias *{shown(event.anchor)[1:-1]} is not read.", "Write it out.", path
     )
 
 
@@ -309,8 +311,8 @@ def _refuse_properties(event: yaml.Event, path: JsonPath, notes: _Notes) -> None
     """Note a tag or an anchor before a scalar, a list or a mapping."""
     tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
     if tag is not None:
-        notes.add("YAML_TAG", _place(event), f"The tag {shown(tag)} is not read.", "Leave the tag out.", path)
+        notes.add("YAML_TAG", _position(event), f"The tag {shown(tag)} is not read.", "Leave the tag out.", path)
         notes.spoiled.add(path)
     if anchor is not None:
         message = f"The anchor &{shown(anchor)[1:-1]} is not read."
-        notes.add("YAML_ALIAS", _place(event), message, "Leave it out, and write out what it stands for.", path)
+        notes.add("YAML_ALIAS", _position(event), message, "Leave it out, and write out what it stands for.", path)

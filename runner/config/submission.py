@@ -15,7 +15,7 @@ from runner.core.types import AdapterRef, HeadSpec, ModelRef, Price, ServiceRef,
 
 _LONGEST_PATH = 4096
 """A path is never cut: it is there to be copied. No system has longer ones."""
-_PLACE = frozenset({"path", "repository", "revision", "digest"})
+_SOURCE_KEYS = frozenset({"path", "repository", "revision", "digest"})
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "causal": ("format", "dtype"),
     "encoder": ("dtype", "head"),
@@ -23,8 +23,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """By backend: the keys that its model must have."""
 _TAKEN: Mapping[str, frozenset[str]] = {
-    "causal": _PLACE | {"format", "template_arguments", "dtype", "quantization", "thinking", "system_prompt"},
-    "encoder": _PLACE | {"dtype", "head"},
+    "causal": _SOURCE_KEYS | {"format", "template_arguments", "dtype", "quantization", "thinking", "system_prompt"},
+    "encoder": _SOURCE_KEYS | {"dtype", "head"},
     "api": frozenset(
         {
             *("api", "model", "base_url", "api_version", "top_logprobs", "echo", "price", "parameters"),
@@ -48,8 +48,8 @@ def load_submission(path: Path) -> Submission:
     """The submission in the file `path`, with the folders that it names made absolute.
 
     Raises `InvalidInput` with every fault: of reading (FILE_…, YAML_…), of shape (SCHEMA), and of the model's or the
-    adapter's place (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE, API_BASE_URL,
-    API_ECHO). What lies in the folders is not looked at here, and no service is asked.
+    adapter's source (MODEL_SOURCE, PATH_ESCAPES, FILE_MISSING, FILE_NOT_REGULAR, FILE_UNREADABLE, API_BASE_URL,
+    API_ECHO). What lies in the folders is not looked at here, and no service is contacted.
     """
     document = read(path, SUBMISSION_BYTES)
     raise_faults(submission_faults(document))
@@ -138,7 +138,7 @@ def _service_faults(document: Document, part: str, usable: Mapping[str, Any]) ->
 
 
 def place_faults(document: Document, part: str, sound: Callable[[JsonPath], bool]) -> Iterator[Fault]:
-    """What is wrong with the place of the model under the key `part` of a recipe, as far as that is readable."""
+    """Faults of the model's source under the key `part` of a recipe, as far as that is readable."""
     if isinstance(document.value, dict) and isinstance(section := document.value.get(part), dict):
         usable = {key: value for key, value in section.items() if sound((part, key))}
         yield from _source_faults(document, part, usable, sound((part,)))
@@ -246,7 +246,7 @@ def _submission(document: Document) -> Submission:
         digest=canonical.digest(value),
         source=document.data,
         model=model_ref(home, model),
-        adapter=AdapterRef(**_place(home, value["adapter"])) if "adapter" in value else None,
+        adapter=AdapterRef(**_source(home, value["adapter"])) if "adapter" in value else None,
         service=service,
     )
 
@@ -273,7 +273,7 @@ def _service(model: Mapping[str, Any]) -> ServiceRef:
 def model_ref(home: Path, model: Mapping[str, Any]) -> ModelRef:
     """The model that a file in the folder `home` describes by the value `model`."""
     quantization = model.get("quantization", "none")
-    source = _place(home, model)
+    source = _source(home, model)
     return ModelRef(
         backend=model["backend"],
         format=_format(model),
@@ -311,7 +311,7 @@ def _head(value: Mapping[str, Any]) -> HeadSpec:
     )
 
 
-def _place(home: Path, reference: Mapping[str, str]) -> dict[str, str | None]:
+def _source(home: Path, reference: Mapping[str, str]) -> dict[str, str | None]:
     path = reference.get("path")
     return {
         "path": None if path is None else str(_absolute(home, path)),

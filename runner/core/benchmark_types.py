@@ -157,11 +157,11 @@ class PromptSpec:
     options: tuple[tuple[str, ...], ...]
     """Surface forms of each option, by position; one form each where the distribution is written."""
     max_tokens: int
-    """Most tokens that an item may bring."""
+    """Largest number of tokens of an item."""
     shorten: str | None
     """The one field whose end may be cut to meet `max_tokens`."""
     max_new_tokens: int | None = None
-    """Most tokens that a model writes; None unless verbalized or sampled."""
+    """Largest number of tokens that a model writes; None unless verbalized or sampled."""
     zero_percent: float | None = None
     """What a written 0 counts as, in percent; None unless verbalized."""
     samples: int | None = None
@@ -169,7 +169,7 @@ class PromptSpec:
     temperature: float = 1.0
     """Divides the logits of what is drawn from."""
     top_p: float = 1.0
-    """Least probability of the likeliest tokens that are drawn from."""
+    """Smallest total probability of the likeliest tokens that are drawn from (top-p)."""
     few_shot: int = 0
     """Answered items of the split `train` that stand before the question."""
 
@@ -181,7 +181,7 @@ class FitSpec:
     split: str
     """The calibration split."""
     items: int
-    """Most items of it."""
+    """Largest number of its items."""
     folds: int
     """Folds for cross-fitting where there is no calibration split."""
     seed: int

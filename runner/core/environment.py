@@ -64,7 +64,7 @@ def describe() -> dict[str, Any]:
         },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "image_digest": _passed_in("BENCHMARK_IMAGE_DIGEST", r"sha256:[0-9a-f]{64}"),
-        # The image sets it, to nothing when it was built without being told.
+        # The image sets it, to nothing when the build did not give it.
         "source_revision": _passed_in("BENCHMARK_SOURCE_REVISION", r"([0-9a-f]{40}([0-9a-f]{24})?)?") or None,
     }
 
@@ -110,7 +110,7 @@ def peak_memory_bytes() -> int | None:
 def _processor() -> str | None:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a kernel file, not a path of ours
-            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
     except OSError:
         return platform.processor() or None
 

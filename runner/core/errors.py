@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MOST_FAULTS = 20
-"""Faults of one kind that are told one by one, where a file or a run may have thousands."""
+"""Faults of one kind that are listed singly, where a file or a run may have thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Fault:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
     def __str__(self) -> str:
-        """One line: place, JSON path, message, hint and code."""
+        """One line: location, JSON path, message, hint and code."""
         location = self.place()
         where = f"{location}: " if location else ""
         path = f"{self.path}: " if self.path else ""
@@ -51,7 +51,7 @@ class Fault:
 
 
 class UserError(Exception):
-    """A failure that is told in words: every fault found at once, and an exit code."""
+    """A failure with a message for the user: all faults at once, and an exit code."""
 
     exit_code = 1
 
@@ -93,7 +93,7 @@ class NotComparable(UserError):
 
 
 class Interrupted(UserError):
-    """Stopped before the end; what was finished is kept and the same command goes on from there."""
+    """Stopped before the end; finished work stays, and the same command resumes."""
 
     exit_code = 5
 

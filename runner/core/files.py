@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ _STANDARD_INPUT = Path("/dev/stdin")
 def open_regular(path: Path, *, follow: bool = True, descriptors: bool = False) -> FileIO:
     """The regular file at `path`, opened for reading without buffering ahead; nothing else is ever waited for.
 
-    What it is is asked of the open file, so that it cannot be exchanged in between; a FIFO does not block
+    Its kind is read from the open file, so that it cannot be exchanged in between; a FIFO does not block
     (`O_NONBLOCK`), a terminal is not taken over. With `follow=False` a link is refused (`O_NOFOLLOW`). With
     `descriptors`, a pipe that the caller was handed (`/dev/fd/3`, `/dev/stdin`) is read too, and waited for.
 
@@ -34,7 +35,7 @@ def open_regular(path: Path, *, follow: bool = True, descriptors: bool = False) 
 
 
 def read_exactly(stream: FileIO, length: int) -> bytes:
-    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than was asked for.
+    """The next `length` bytes, or fewer where the file ends: an unbuffered read may return less than requested.
 
     Raises `BlockingIOError` for what looks like a regular file and has nothing to give yet, as some of the kernel's.
     """
@@ -70,10 +71,15 @@ def read_whole(path: Path, max_bytes: int) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name, fsync, rename: a reader sees the old file or the new one, never a part."""
+    """`write_blocks` of one block."""
+    write_blocks(path, [data])
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write blocks under a temporary name, fsync, rename: a reader sees the old file or the new one, never a part."""
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as stream:
-        stream.write(data)
+        stream.writelines(blocks)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)

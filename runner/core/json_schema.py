@@ -26,7 +26,8 @@ class Mismatch:
 
 def mismatches(schema: Mapping[str, Any], value: Any, limit: int | None = None) -> list[Mismatch]:
     """Where `value` does not fit `schema` (draft 2020-12), in the order of the document; the first `limit` found."""
-    errors = sorted(islice(validator(schema).iter_errors(value), limit), key=_order)
+    # Where two paths part, both go on by keys of one object or both by indexes of one array.
+    errors = sorted(islice(validator(schema).iter_errors(value), limit), key=lambda error: list(error.absolute_path))
     # Of an anyOf, the branch that was meant. jsonschema tells each missing key apart; the sentence names them all.
     return list(dict.fromkeys(_mismatch(best_match([error]) or error) for error in errors))
 
@@ -53,11 +54,6 @@ def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationEr
 _VALIDATOR: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
-def _order(error: ValidationError) -> list[tuple[int, str]]:
-    """Numbers by their size, names by their letters."""
-    return [(part, "") if isinstance(part, int) else (0, part) for part in error.absolute_path]
-
-
 def _mismatch(error: ValidationError) -> Mismatch:
     steps = tuple(error.absolute_path)
     return Mismatch(steps, "$" + "".join(map(_step, steps)), _sentence(error))
@@ -70,7 +66,7 @@ def _step(part: str | int) -> str:
 
 
 def _sentence(error: ValidationError) -> str:
-    """What was found and what was expected, from the keyword that failed."""
+    """The actual and the expected value, from the keyword that failed."""
     instance: Any = error.instance
     expected: Any = error.validator_value
     match error.validator:

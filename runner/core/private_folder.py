@@ -16,7 +16,7 @@ def make_private_folder(prefix: str) -> tuple[Path, int]:
         remove_if_left(left)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = os.open(folder, os.O_DIRECTORY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if os.fstat(handle).st_nlink:
@@ -29,7 +29,7 @@ def make_private_folder(prefix: str) -> tuple[Path, int]:
 def remove_if_left(folder: Path) -> None:
     """Remove a folder of ours that no live process holds."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return
     try:

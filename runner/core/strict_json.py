@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MAX_BYTES = 8 << 20
-"""The most that a document has, unless another bound is given."""
+"""Largest size of a document in bytes, unless another bound is given."""
 
 _MAX_INTEGER = 2**53 - 1
 
@@ -35,7 +35,7 @@ def parse(
 
     Refused: more than `max_bytes`, a byte-order mark, anything but UTF-8, nesting beyond `max_depth` (found by a scan
     before the parser runs, so that depth cannot exhaust it), duplicate keys, NaN and infinities, numbers that overflow
-    a float, integers beyond `max_integer` (2^53 − 1 unless told: other languages would round), data after the document.
+    a float, integers beyond `max_integer` (2^53 − 1 by default: other languages would round), data after the document.
     `minus_infinity` reads the one constant `-Infinity`, which servers write for the logarithm of zero.
     """
     document = _document(data, max_bytes, max_depth)
@@ -92,9 +92,9 @@ def elements(data: bytes, *, max_bytes: int, max_depth: int = 64) -> Iterator[tu
                 if opening == "{":
                     value, at = decoder.raw_decode(document, at)
                     if not isinstance(value, str):
-                        raise JsonFault("JSON", "a name in quotes was expected", line)
+                        raise JsonFault("JSON", "a name in quotes was expected")
                     if value in seen:
-                        raise JsonFault("JSON", f"key given twice: {value[:100]!r}", line)
+                        raise JsonFault("JSON", f"key given twice: {value[:100]!r}")
                     seen.add(value)
                     key = value
                     expect(":")
@@ -121,7 +121,7 @@ def _document(data: bytes, max_bytes: int, max_depth: int) -> str:
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise JsonFault("ENCODING", "begins with a byte-order mark, plain UTF-8 was expected")
     try:
-        document = data.decode("utf-8")
+        document = data.decode()
     except UnicodeDecodeError as error:
         raise JsonFault("ENCODING", f"not UTF-8: {error.reason} at byte {error.start}") from None
     _refuse_depth(document, max_depth)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """`Array` only when it is asked for: `benchmark validate` starts without numpy."""
+        """`Array` only when it is used: `benchmark validate` starts without numpy."""
         if name == "Array":
             import numpy as np
             from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model, and how it is asked."""
+    """Which model, and how it is prompted."""
 
     backend: str
     """causal, encoder or api."""
@@ -136,7 +136,7 @@ class ServiceRef:
     api: str
     """chat or completions."""
     top_logprobs: int
-    """Likeliest first tokens that are asked for."""
+    """Number of likeliest first tokens that is requested."""
     echo: bool
     """Whether the service tells the log-probabilities of an option's own tokens."""
     price: Price | None
@@ -207,7 +207,7 @@ class VerbalizedFormat:
     zero_percent: float
     """What a written 0 counts as, in percent."""
     max_new_tokens: int
-    """Most tokens that are written."""
+    """Largest number of written tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +221,23 @@ class SamplingFormat:
     temperature: float
     """Divides the logits."""
     top_p: float
-    """Least probability of the likeliest tokens that are drawn from; 1 for all."""
+    """Smallest total probability of the likeliest tokens that are drawn from (top-p); 1 for all."""
     max_new_tokens: int
-    """Most tokens of an answer, its thought aside."""
+    """Largest number of tokens of an answer, its thought aside."""
+    keep_thoughts: bool = False
+    """Whether the thoughts are handed over beside the answers; no answer depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model thought before one drawn answer."""
+
+    label: str | None
+    """Name of the label that the answer counted for; None where it could not be read."""
+    text: str
+    """The thought from its beginning, cut where it is very long; empty where there was none."""
+    characters: int
+    """Length of the whole thought."""
 
 
 class PromptKey(NamedTuple):
@@ -266,7 +280,7 @@ class Prompt:
     options: tuple[tuple[str, ...], ...]
     """Surface forms that count for each label, in label order; empty where the distribution is written."""
     max_tokens: int
-    """Most tokens that the item may bring."""
+    """Largest number of tokens of the item."""
     shorten: str | None
     """The one field whose end may be cut."""
     labels: tuple[str, ...] = ()
@@ -338,6 +352,9 @@ class Prediction:
     """Drawn answers that could not be read; None unless answers were drawn."""
     failed: tuple[str, ...] | None = None
     """Last lines of the first of these."""
+    thoughts: tuple[Thought, ...] | None = None
+    """What was thought before each drawn answer, in the order in which they were drawn; None unless thoughts are to be
+    kept. No part of a row of predictions."""
 
     @property
     def key(self) -> PromptKey:

@@ -31,7 +31,7 @@ def write_baseline(name: str, choice: RunConfig, path: Path) -> int:
 
 
 def _rows(name: str, part: TaskData, scoring: ScoringSpec) -> Iterator[Prediction]:
-    for split, items in ((part.split, part.scored), (part.fitting_split, part.asked_fitting)):
+    for split, items in ((part.split, part.scored), (part.fitting_split, part.answered_fitting)):
         if items:
             logs = _log_probs(name, part, items, scoring)
             for item, row in zip(items, logs.tolist(), strict=True):

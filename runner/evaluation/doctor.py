@@ -1,4 +1,4 @@
-"""A look at the machine before the work: what would stop a run, found in seconds instead of hours."""
+"""Check the machine before a run: what would stop it shows in seconds instead of hours."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from runner.signing import keys
 from runner.tasks.data.check import check as check_data
 
 _NEEDED_DISK = 2 << 30
-# What engines give a container unless told otherwise is nominally 64 MiB, and with some a little less.
+# An engine's default for a container is nominally 64 MiB, and with some a little less.
 _NEEDED_SHARED_MEMORY = 60_000_000
 _PATIENCE = 3.0
 """Seconds that the Hub has to answer."""

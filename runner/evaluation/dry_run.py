@@ -64,7 +64,7 @@ class Estimate:
 
 
 def estimate(submission_path: Path, config: RunConfig, output_dir: Path, dtype: str | None = None) -> Estimate:
-    """What `evaluate` would take with the same arguments; nothing is loaded but a tokenizer, and nobody is asked.
+    """What `evaluate` would take with the same arguments; only a tokenizer is loaded, and no request is sent.
 
     Rates are those of the latest finished run of this submission in `output_dir` with the same elicitation. Raises
     what `evaluate` does before any work.

@@ -23,6 +23,7 @@ from runner.evaluation.open_submission import OpenedSubmission, open_submission,
 from runner.evaluation.run_dir import RunDir
 from runner.evaluation.self_check import run_self_check
 from runner.evaluation.shards import Shard, write_shard
+from runner.evaluation.thoughts import write_run_thoughts
 from runner.models.api import Access
 from runner.models.base import Cluster, LoadOptions
 from runner.models.cluster import check_ray
@@ -32,9 +33,10 @@ from runner.scorecard.build import assemble, build_tasks
 from runner.tasks import sampled
 from runner.tasks.sampled import united
 from runner.tasks.selection import RunConfig, Selection, align_predictions, prompts, select_for
+from runner.tasks.thoughts import with_thoughts
 
 Progress = Callable[[str, int, int], None]
-"""Told of a stage's name, what is done of it and what there is of it, in prompts."""
+"""Called with a stage's name, its prompts done and its prompts in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ class Settings:
     nonce: str | None = None
     """A challenge that the card repeats."""
     access: Access | None = None
-    """Who may be asked and how, where the submission names a service."""
+    """Address, key and limits of requests, where the submission names a service."""
     cluster: Cluster | None = None
     """Where the model runs, if not in processes of this machine."""
     cache: Path | None = None
     """Folder of answers of finished runs that an equal run takes (`result_cache`); None: all is computed."""
+    keep_thoughts: bool = False
+    """Whether the thoughts before drawn answers are written to thoughts.jsonl; no answer depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class _Answered:
     timing: dict[str, Any]
     """The `timing` of environment.json."""
     extra: Mapping[str, Any]
-    """Further parts of environment.json: what was asked of a `service`, or the nodes of an `engine`."""
+    """Further parts of environment.json: requests to a `service`, or the nodes of an `engine`."""
 
 
 def evaluate(
@@ -116,6 +120,7 @@ def evaluate(
         )
         write_whole(run.path / filenames.SUBMISSION, opened.submission.source)
         write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
+        write_run_thoughts(run, answers, requested=settings.keep_thoughts)
         run_dir.write_card(run.path, card, signing_key())
         run.journal.path.unlink()
     return run.path, card
@@ -139,6 +144,7 @@ def evaluate_shard(
         predictions = run_dir.write_predictions(run.path, answered.answers)
         write_whole(run.path / filenames.SUBMISSION, opened.submission.source)
         write_whole(run.path / filenames.BENCHMARK, selection.benchmark.source)
+        write_run_thoughts(run, answered.answers, requested=settings.keep_thoughts)
         write_shard(
             run.path,
             shard,
@@ -215,7 +221,8 @@ def _answer_prompts(
     if not own_steps:
         message = f"This run has {len(steps):,} steps, so it can be cut into {len(steps):,} parts at most."
         raise InvalidInput(Fault("OPTION", message, hint=f"Give --shard I/N with N up to {len(steps)}."))
-    batches = [[run_prompts[number] for number in step] for step in own_steps]
+    questions = list(map(with_thoughts, run_prompts)) if settings.keep_thoughts else run_prompts
+    batches = [[questions[number] for number in step] for step in own_steps]
     if shard is not None:
         run_prompts = [run_prompts[number] for number in sorted(number for step in own_steps for number in step)]
     self_check = partial(run_self_check, backend, run_prompts, scoring=selection.benchmark.scoring, progress=progress)
@@ -280,7 +287,7 @@ def _copies(opened: OpenedSubmission, settings: Settings) -> int | None:
 
 @contextmanager
 def _resumable(run: RunDir, total: int) -> Iterator[None]:
-    """Turn a stop, or a disk that takes no more, into words: what is in the journal is kept, whatever happens."""
+    """Turn a stop, or a full disk, into an error with a message: the journal's answers stay, whatever happens."""
     try:
         yield
     except BaseException as problem:
@@ -319,10 +326,10 @@ def _predict(
     started = time.monotonic()
     progress("predict", done, total)
     one_by_one = opened.submission.service is not None and any(prompt.sampling for step in steps for prompt in step)
-    most = None if settings.access is None else settings.access.max_cost
+    max_cost = None if settings.access is None else settings.access.max_cost
     for members, predictions in opened.backend.share(open_steps):
-        if most is not None:
-            _stop_at_cost(opened.submission, run, most)
+        if max_cost is not None:
+            _stop_at_cost(opened.submission, run, max_cost)
         answers: list[Prediction] = []
         try:
             for answer in predictions:
@@ -345,7 +352,7 @@ def _predict(
 
 
 def _stop_at_cost(submission: Submission, run: RunDir, max_cost: float) -> None:
-    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `most` or more; they are kept.
+    """Raise `Interrupted` (API_MAX_COST) where the answers so far have cost `max_cost` or more; answers stay.
 
     Raises `BackendError` (API_NO_USAGE) where the service does not count its tokens, so that nobody knows.
     """
@@ -384,5 +391,5 @@ def _open_questions(step: Sequence[Prompt], done: Mapping[PromptKey, Sequence[Pr
 
 
 def _digest_of(questions: Sequence[Prompt]) -> str:
-    """Digest of all that is asked, in order."""
+    """Digest of all prompts, in order."""
     return digest([digest([*question.key, dict(question.values)]) for question in questions])

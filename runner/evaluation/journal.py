@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 from runner.core import strict_json
 from runner.core.files import sync_folder
 from runner.core.types import Prediction
-from runner.tasks.predictions import from_row, to_line
+from runner.tasks.thoughts import from_record, to_record
 
 NAME = "journal.jsonl"
 
@@ -45,9 +45,13 @@ def _is_header(value: Any) -> bool:
 def _rows(value: Any) -> list[Prediction] | None:
     """The predictions of a line, or None if it holds something else."""
     try:
-        return [from_row(row) for row in value] if isinstance(value, list) else None
+        return [from_record(row) for row in value] if isinstance(value, list) else None
     except ValueError:
         return None
+
+
+def _encode(prediction: Prediction) -> str:
+    return json.dumps(to_record(prediction), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass
@@ -62,7 +66,9 @@ class Journal:
     header: Mapping[str, Any]
     """Its first record: what the run is."""
     done: list[Prediction] = field(default_factory=list)
-    """Its finished rows."""
+    """Its finished rows, without their thoughts, which may be large: see `read_rows`."""
+    has_thoughts: bool = False
+    """Whether any row in the file has thoughts."""
     _stream: IO[bytes] | None = None
     """The locked file; None before it is opened and after it is closed."""
 
@@ -93,13 +99,15 @@ class Journal:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         header: Mapping[str, Any] | None = None
         predictions: list[Prediction] = []
+        has_thoughts = False
         whole = 0
         for line in stream:
             payload = decode_record(line)
             if header is None and _is_header(payload):
                 header = payload
             elif header is not None and (rows := _rows(payload)) is not None:
-                predictions.extend(rows)
+                predictions.extend(replace(row, thoughts=None) for row in rows)
+                has_thoughts = has_thoughts or any(row.thoughts is not None for row in rows)
             else:
                 break
             whole += len(line)
@@ -108,13 +116,20 @@ class Journal:
             return None
         stream.truncate(whole)
         stream.seek(whole)
-        return cls(path, header, predictions, stream)
+        return cls(path, header, predictions, has_thoughts, stream)
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """A finished batch; on disk (fsync) when this returns."""
         batch = list(predictions)
-        self._write(encode_record("[" + ",".join(to_line(prediction).rstrip("\n") for prediction in batch) + "]"))
-        self.done.extend(batch)
+        self._write(encode_record("[" + ",".join(map(_encode, batch)) + "]"))
+        self.done.extend(replace(prediction, thoughts=None) for prediction in batch)
+        self.has_thoughts = self.has_thoughts or any(prediction.thoughts is not None for prediction in batch)
+
+    def read_rows(self) -> Iterator[Prediction]:
+        """The finished rows once more, with their thoughts, from the file; one line of it in memory at a time."""
+        with self.path.open("rb") as stream:
+            for line in stream:
+                yield from _rows(decode_record(line)) or ()
 
     def _write(self, line: bytes) -> None:
         assert self._stream is not None, "the journal is closed"

@@ -13,6 +13,7 @@ from runner.core.files import write_whole
 from runner.core.types import Prediction
 from runner.evaluation import run_dir
 from runner.evaluation.shards import ShardFolder, find_shards, read_shard
+from runner.evaluation.thoughts import read_thoughts, write_thoughts
 from runner.scorecard import filenames
 from runner.scorecard.build import assemble, build_tasks
 from runner.tasks.predictions import read
@@ -37,9 +38,12 @@ def merge(
     raise_faults(_mismatches(shards) or _missing(shards))
     first = shards[0]
     selection = select(_config(first, data_dir))
-    rows = {row.key: row for shard in shards for row in read(shard.path / filenames.PREDICTIONS)}
+    by_shard = [(shard.path, list(read(shard.path / filenames.PREDICTIONS))) for shard in shards]
+    rows = {row.key: row for _, own in by_shard for row in own}
     answers: list[Prediction] = [rows[prompt.key] for prompt in prompts(selection) if prompt.key in rows]
     tasks = build_tasks(selection, align_predictions(selection, answers))
+    has_thoughts = True in {row.thoughts is not None for path, own in by_shard for row in read_thoughts(path, own)}
+    order = [answer.key for answer in answers]
     machine = environment.describe()
     folder = run_dir.new_folder(output_dir / str(first.submission["name"]))
     try:
@@ -65,6 +69,9 @@ def merge(
         )
         for name in (filenames.SUBMISSION, filenames.BENCHMARK):
             write_whole(folder / name, (first.path / name).read_bytes())
+        if has_thoughts:
+            thoughts = (row for path, own in by_shard for row in read_thoughts(path, own) if row.key in order)
+            write_thoughts(folder, order, thoughts)
         run_dir.write_card(folder, card, signing_key())
     except OSError as problem:
         raise run_dir.unwritable(folder, problem) from None

@@ -1,4 +1,4 @@
-"""One run's folder: found again after a crash, written so that the signed card is the last thing to appear."""
+"""One run's folder: a crashed run resumes from it, and the signed card is the last file to appear."""
 
 import json
 import tempfile
@@ -143,7 +143,7 @@ def write_card(folder: Path, card: Mapping[str, Any], key: Ed25519PrivateKey) ->
 
 
 def _subjects(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the statement is about, by digest: the submission's files, the data, and what ran them if it is told."""
+    """What the statement is about, by digest: the submission's files, the data, and what ran them if it is given."""
     run = card["run"]
     digests = {
         "submission": ("sha256", card["submission"]["digest"]),

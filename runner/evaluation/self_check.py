@@ -1,4 +1,4 @@
-"""The self-check: some of a run's prompts asked again, alone, in another order together, and without the adapter."""
+"""The self-check: some of a run's prompts predicted again: alone, together in another order, without the adapter."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def run_self_check(
     Differences are the largest over the chosen prompts and labels, in nats of log-score; of written answers that are
     the same text, in nats per token, while `changed_texts` counts those that are another text, or whose drawn answers
     are others. A backend without a
-    dtype is a service, whose differences are told and held against nothing. An adapter that changes nothing is refused
+    dtype is a service, whose differences are reported without a limit. An adapter that changes nothing is refused
     (`ADAPTER_NO_EFFECT`): what was scored then was the bare base model.
     """
     dtype = backend.describe()["dtype"]

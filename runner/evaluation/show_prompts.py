@@ -1,4 +1,4 @@
-"""What a model is asked, in full."""
+"""The prompts of a model, in full."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from runner.tasks.selection import RunConfig, prompts, select, select_for
 def rows(choice: RunConfig, submission_path: Path | None) -> Iterator[dict[str, Any]]:
     """One row per prompt: its text, cues and options by label; with a submission also the token ids its model reads.
 
-    Of a submission that names a service, instead, the parameters of each request; nobody is asked.
+    Of a submission that names a service, instead, the parameters of each request; none is sent.
     """
     submission = load_submission(submission_path) if submission_path is not None else None
     selection = select(choice) if submission is None else select_for(submission, choice)

@@ -88,7 +88,7 @@ def probe_prompts(submission: Submission) -> tuple[Fault, ...]:
     """What `evaluate` would refuse as it reads prompts: chat template, special tokens, options, length.
 
     A process that can reach the model's folder and little else reads prompts of the embedded sample with the tokenizer
-    alone, without weights, as `benchmark prompts` does. Nothing is asked where the model is not in a folder on this
+    alone, without weights, as `benchmark prompts` does. Nothing is checked where the model is not in a folder on this
     machine, or where what runs a model is not installed.
     """
     folder = submission.model.path
@@ -105,7 +105,7 @@ def probe_prompts(submission: Submission) -> tuple[Fault, ...]:
         for _ in show_tokens_isolated(submission, Path(folder), questions):
             pass
     except UserError as problem:
-        # A head for a task of another benchmark cannot be asked ours.
+        # A head for another benchmark's task cannot answer ours.
         return tuple(fault for fault in problem.faults if fault.code != "UNKNOWN_TASK")
     return ()
 

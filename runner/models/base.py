@@ -18,7 +18,7 @@ class LoadOptions:
     dtype: str | None = None
     """Precision instead of the submission's: float32, bfloat16 or float16."""
     batch_tokens: int | None = None
-    """The most tokens in a batch; None leaves it to the device."""
+    """Largest number of tokens in a batch; None leaves it to the device."""
     threads: int | None = None
     """CPU threads of each replica; None: one per core, in all."""
 
@@ -31,7 +31,7 @@ class Cluster:
     """HOST:PORT of the head of a Ray cluster, or `auto` for the one that this machine belongs to; None: a cluster on
     this machine, for this run alone."""
     notify: Callable[[str], None] = lambda _: None
-    """Told in a sentence of a replica that waits, is lost, or is there again."""
+    """Called with a sentence when a replica waits, is lost, or is back."""
 
 
 class Predictor(Protocol):
@@ -56,7 +56,7 @@ class Predictor(Protocol):
         """JSON facts about the model, its tokenizer and the device, the same before and after predicting."""
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory that was in use at once, or None where that is not measured (a CPU)."""
+        """Peak device memory in bytes, or None where that is not measured (a CPU)."""
 
     def close(self) -> None:
         """Let go of the weights."""
@@ -76,7 +76,7 @@ class Backend(Predictor, Protocol):
         """
 
     def spent(self) -> Mapping[str, int] | None:
-        """What was asked of a service, self-checks and failed attempts included; None for a model on this machine."""
+        """Requests to a service, self-checks and failed attempts included; None for a model on this machine."""
 
 
 class LocalModel(Predictor, Protocol):

@@ -53,7 +53,7 @@ def _rich(faults: Sequence[Fault], console: "Console | None", stderr: bool) -> s
     with console.capture() as capture:
         for fault in faults:
             head = Text.assemble((printable(fault.place()), "bold"), " " if fault.place() else "", (fault.code, "red"))
-            console.print(head, soft_wrap=True)  # a place that a terminal can open is never broken
+            console.print(head, soft_wrap=True)  # a location that a terminal can open is never broken
             where = Text(f"{printable(fault.path)}: " if fault.path else "", "cyan")
             paragraphs = [Text.assemble(where, printable(fault.message))]
             if fault.hint:

@@ -51,7 +51,7 @@ def signed(value: float) -> str:
 
 
 def way(prior: float, value: float, ceiling: float, width: int = _BAR) -> Text:
-    """A bar from the prior (left) to the ceiling (right), with the model's place on it; `<` says left of the prior."""
+    """A bar from the prior (left) to the ceiling (right), with the model's position; `<` means left of the prior."""
     share = (prior - value) / (prior - ceiling) if prior != ceiling else 0.0
     at = min(max(round(share * (width - 1)), 0), width - 1)
     mark = "<" if share < 0 else ">" if share > 1 else "●"
@@ -264,7 +264,7 @@ def print_stats(statistics: Mapping[str, Any], output_format: str) -> None:
 
 
 def print_examination(findings: Sequence[Any], output_format: str) -> None:
-    """What the doctor found."""
+    """The doctor's findings."""
     if output_format == "json":
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return

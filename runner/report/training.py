@@ -52,14 +52,14 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 
 
 def print_record(record: Mapping[str, Any], folder: Path) -> None:
-    """What a training came to: cross-entropy of the base and of the kept state, and where to go on."""
+    """The result of a training: cross-entropy of the base and of the selected state, and the next command."""
     console, training, evaluation = screen(), record["training"], record["evaluation"]
     summary = f"step {training['kept_step']:,} of {training['planned']:,} kept"
     early = ", stopped early" if training["stopped_early"] else ""
     console.print(Text.assemble((str(record["name"]), "bold"), f"  {summary}{early}, {training['seconds']:.0f} s"))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("cross-entropy", overflow="fold")
-    # The first three are of the items asked during training, the others of all.
+    # The first three are of the items scored during training, the others of all.
     for column in ("before", "after", "difference", "all items", "prior", "ceiling"):
         table.add_column(column, justify="right", no_wrap=True)
     written = {f"{name}, written": task for name, task in (evaluation["verbalized"] or {}).items()}

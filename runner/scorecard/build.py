@@ -9,7 +9,7 @@ from runner.core.benchmark_types import Benchmark, PromptSpec, ScoringSpec, Task
 from runner.core.canonical import digest
 from runner.scorecard import diagnostics, parse_failures
 from runner.scorecard.estimates import baseline_means, sampling, skills, summarise
-from runner.scorecard.panel import panel_row
+from runner.scorecard.panel import panel_block
 from runner.scorecard.references import References, ceilings, references_of
 from runner.scorecard.strata import by_stratum
 from runner.scorecard.task_metrics import (
@@ -169,7 +169,7 @@ def _task(answers: TaskAnswers, benchmark: Benchmark) -> Json:
     if scoring.inference > 1:
         results |= {
             "skills": None if measured is None else skills(measured, references, scoring),
-            "panel": panel_row(used, references, measured, scoring),
+            **panel_block(used, references, measured, scoring),
             "votes_per_item": float(np.median(counts.sum(axis=1))),
             "dependence": _dependence(references.prior),
         }

@@ -141,7 +141,7 @@ def _comparable(a: Report, b: Report) -> list[str]:
             hint = "Log-probabilities, written distributions and drawn answers are tracks; give both one --elicitation."
             differ(f"elicitation of {name}", tracks[0], tracks[1], hint)
             continue
-        views = [_asked(task) for task in (first, second)]
+        views = [_describe_views(task) for task in (first, second)]
         if None not in views and views[0] != views[1]:
             differ(f"prompts of {name}", *views)
     if faults:
@@ -149,7 +149,7 @@ def _comparable(a: Report, b: Report) -> list[str]:
     return tasks
 
 
-def _asked(task: Mapping[str, Any]) -> str | None:
+def _describe_views(task: Mapping[str, Any]) -> str | None:
     """Prompts, orders and digests behind the answers to a task; None where its rows do not name them."""
     views = [f"{view['prompt_id']}/{view['order']}" for view in task["views"] if view["prompt_id"] is not None]
     digests = [f"{name} = {digest[:23]}…" for name, digest in sorted((task["prompts"] or {}).items())]

@@ -54,7 +54,7 @@ def order(scored: Answers, counts: Array, benchmark: Benchmark, labels: Sequence
     `gap`: mean over items and pairs of orders of the total variation between the two answers; `consistency`: share of
     items with the same most probable label in every order; `primary_by_order`: the primary metric of each order alone.
     From `scoring.inference` 2 on also `single_order`, their mean, `gain_by_averaging`, that less the primary metric of
-    the orders averaged, and `position_bias`: for each place in the list of options, how much more probable a label is
+    the orders averaged, and `position_bias`: for each position among the options, how much more probable a label is
     there than over all orders. Two options, always the first: [.5, −.5].
     """
     scoring = benchmark.scoring
@@ -116,7 +116,7 @@ def _mean(log_probs: Array) -> Array:
 def _position_bias(
     scored: Answers, benchmark: Benchmark, labels: Sequence[str], swapped: Mapping[str | None, Sequence[int]]
 ) -> list[float] | None:
-    """(labels,) by place; None where rows name no prompt of the benchmark, so that the places are not known."""
+    """(labels,) by position; None where rows name no prompt of the benchmark, so that positions are unknown."""
     place_of = {label: number for number, label in enumerate(labels)}
     gains = []
     for prompt_id, views in swapped.items():

@@ -7,6 +7,7 @@ BUNDLE = "scorecard.sigstore.json"
 CARD = "scorecard.json"
 PREDICTIONS = "predictions.jsonl"
 ENVIRONMENT = "environment.json"
+THOUGHTS = "thoughts.jsonl"
 SUBMISSION = "submission.yaml"
 BENCHMARK = "benchmark.yaml"
 

@@ -49,7 +49,7 @@ def open_card(path: Path, keyring: Keyring | None, benchmark_file: Path | None =
     """The card at `path`: a `scorecard.sigstore.json`, or the folder of a run.
 
     With a keyring it must verify (`VerificationError` if not). Without one only its form is checked, and the plain
-    `scorecard.json` will do as well; `InvalidInput` with every place where the form is not that of a scorecard.
+    `scorecard.json` will do as well; `InvalidInput` with every path where the form is not that of a scorecard.
     """
     file = filenames.find_bundle(path)
     if keyring is None:

@@ -29,13 +29,13 @@ def posterior_means(panel: Array) -> Array:
 
 
 def panel_skill(part: TaskData, references: References, scoring: ScoringSpec) -> tuple[float, float] | None:
-    """The skill of the second group in the primary metric, and its mean votes an item; None where `panel_row` is.
+    """The skill of the second group in the primary metric, and its mean votes an item; None where there is no `panel`.
 
     On the scale of a model's skill: 0 at the better of prior and uniform, 1 at the ceiling.
     """
     primary, counts = scoring.primary, references.prior.counts
     chosen = _panel(part, references, scoring)
-    if chosen is None:
+    if isinstance(chosen, str):
         return None
     votes, where = chosen
     sign = 1.0 if METRICS[primary].lower_is_better else -1.0
@@ -48,21 +48,40 @@ def panel_skill(part: TaskData, references: References, scoring: ScoringSpec) ->
     return None if share is None else (share, float(votes.sum(axis=1).mean()))
 
 
-def _panel(part: TaskData, references: References, scoring: ScoringSpec) -> tuple[Array, NDArray[np.bool_]] | None:
-    """The second group's votes, and the mask of the items that have some; None where they say nothing."""
+def _panel(part: TaskData, references: References, scoring: ScoringSpec) -> tuple[Array, NDArray[np.bool_]] | str:
+    """The second group's votes, and the mask of the items that have some; or why they say nothing."""
     votes = panel_of(part.scored, references.prior.counts.shape[1])
-    if votes is None or scoring.primary not in rules.RULES or scoring.primary not in references.limits:
-        return None
+    if votes is None:
+        return "the data have no second group of people on these items"
+    if scoring.primary not in rules.RULES:
+        return f"the primary metric, {scoring.primary}, has no loss per item"
+    if scoring.primary not in references.limits:
+        return f"the primary metric, {scoring.primary}, has no ceiling on these votes"
     where = votes.sum(axis=1) > 0
-    if where.sum() < 2 or not fit_dirichlet(votes[where]).determined:
-        return None
+    if where.sum() < 2:
+        return f"a second group of people voted on {where.sum()} of the items; two are needed"
+    best = fit_dirichlet(votes[where])
+    if not best.determined:
+        return f"the second group's votes say too little: {best.notes[-1]}"
     return votes[where], where
 
 
-def panel_row(
-    part: TaskData, references: References, measured: TaskMetrics | None, scoring: ScoringSpec
-) -> Json | None:
-    """What a second group of people says: None where the items have none, or single votes only.
+def panel_block(part: TaskData, references: References, measured: TaskMetrics | None, scoring: ScoringSpec) -> Json:
+    """A task's `panel`, or null with `panel_reason`."""
+    chosen = _panel(part, references, scoring)
+    if isinstance(chosen, str):
+        return {"panel": None, "panel_reason": chosen}
+    return {"panel": _panel_row(*chosen, references, measured, scoring)}
+
+
+def _panel_row(
+    votes: Array,
+    where: NDArray[np.bool_],
+    references: References,
+    measured: TaskMetrics | None,
+    scoring: ScoringSpec,
+) -> Json:
+    """What a second group of people says by its `votes` `(items, labels)` on the items in the mask `where`.
 
     `metrics` score the group's smoothed shares against the scored votes, with `skill` on the scale of the models.
     `reliability`: how the groups agree on an item: `plurality_agreement` (share of the items where neither is tied),
@@ -71,10 +90,6 @@ def panel_row(
     votes' ceiling: the error of whom one asks. `all_votes` scores the model on both groups' votes together.
     """
     counts = references.prior.counts
-    chosen = _panel(part, references, scoring)
-    if chosen is None:
-        return None
-    votes, where = chosen
     logs = posterior_means(votes)
     shared = references.prior.shared if where.all() or references.prior.shared is None else None
     if references.prior.shared is not None and not where.all():

@@ -28,7 +28,7 @@ def elicitation(benchmark: Benchmark, task: Task, answers: Answers) -> str | Non
 
 
 def failures(benchmark: Benchmark, task: Task, answers: Answers) -> Json:
-    """Of answers that the model wrote: how many were asked for, how many could not be read, and the first of those.
+    """Of answers that the model wrote: how many were requested, how many could not be read, and the first of those.
 
     `items` have at least one such row, and are left out of the metrics; `rate` is by rows.
     """
@@ -54,7 +54,7 @@ def failures(benchmark: Benchmark, task: Task, answers: Answers) -> Json:
 
 
 def _drawn(answers: Answers, samples: Array, failures: Array) -> Json:
-    """The same of answers that were drawn: each is one of those asked for.
+    """The same of answers that were drawn, each counted singly.
 
     `items` are those of which, in some view, more answers failed than could be read.
     """

@@ -55,7 +55,13 @@ def recompute(report: Report, predictions: Path | None, benchmark_file: Path | N
 
 
 def _allow_older_reason(card: Mapping[str, Any], rebuilt: dict[str, Any], benchmark: Benchmark) -> None:
-    """Cards of somebody's own benchmark used to say that it is not released; they verify for ever."""
+    """Older cards of somebody's own benchmark say that it is not released, and none says why there is no panel.
+
+    They verify for ever.
+    """
+    for name, task in rebuilt["tasks"].items():
+        if "panel_reason" not in card["tasks"].get(name, {}):
+            task.pop("panel_reason", None)
     reason = unreleased(benchmark)
     if not is_released(benchmark) and reason in card["not_comparable"] and reason not in rebuilt["not_comparable"]:
         rebuilt["not_comparable"] = [reason, *rebuilt["not_comparable"]]

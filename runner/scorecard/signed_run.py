@@ -19,7 +19,7 @@ class SignedRun:
     """A card and the files that it pins, each checked against the card's digest."""
 
     card: Any
-    """The scorecard: the signed predicate, or a card taken unverified by who asked for that."""
+    """The scorecard: the signed predicate, or a card that the caller takes unverified."""
     folder: Path
     """The folder of the run."""
     selection: Selection

@@ -1,4 +1,4 @@
-"""One task's answers to per-item losses, with everything fitted kept off the rows it scores."""
+"""One task's answers to per-item losses, with no value fitted on the rows that it scores."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -71,7 +71,7 @@ class TaskMetrics:
     notes: Mapping[str, str] = field(default_factory=dict)
     """Says of a metric that is there that it is scored at the limit of what was fitted for it."""
     entropies: EntropyCorrelation | None = None
-    """What the correlation of entropies is computed from; None where it is not asked for."""
+    """What the correlation of entropies is computed from; None where the benchmark does not request it."""
     shared: Dependence | None = None
     """Which items are not independent; None that all are."""
     redrawn: tuple["TaskMetrics", ...] = ()
@@ -87,14 +87,14 @@ def measure(answers: TaskAnswers, scoring: ScoringSpec) -> TaskMetrics:
     """The model's per-item values on the scored items of a task, of which there is at least one."""
     part, scored = answers.task, answers.scored
     counts = counts_of(part.scored)
-    held_out = answers.fitting if part.asked_fitting else None
+    held_out = answers.fitting if part.answered_fitting else None
     log_probs = scored.averaged()
     fitted = fit(
         log_probs,
         counts,
         scoring,
         split=part.split,
-        held_out=(held_out.averaged(), counts_of(part.asked_fitting), part.fitting_split) if held_out else None,
+        held_out=(held_out.averaged(), counts_of(part.answered_fitting), part.fitting_split) if held_out else None,
         own_concentration=scored.concentration,
     )
     unknown = np.isnan(scored.answer_mass)
@@ -189,8 +189,8 @@ def prior_log_probs(part: TaskData, scoring: ScoringSpec) -> tuple[Array | None,
 def _baseline(part: TaskData, log_probs: Array, constant: Array | None, scoring: ScoringSpec) -> TaskMetrics:
     """A baseline is fitted as a model is: where the items to fit on are given the `constant` (labels,), on those."""
     counts, held_out = counts_of(part.scored), None
-    if part.asked_fitting and constant is not None:
-        votes = counts_of(part.asked_fitting)
+    if part.answered_fitting and constant is not None:
+        votes = counts_of(part.answered_fitting)
         held_out = np.broadcast_to(constant, votes.shape).copy(), votes, part.fitting_split
     fitted = fit(log_probs, counts, scoring, split=part.split, held_out=held_out, tempered=False)
     return _values(log_probs, counts, np.exp(log_probs), fitted, scoring, ordinal=part.task.ordinal)

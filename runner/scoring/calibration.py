@@ -138,7 +138,7 @@ def _fit_concentration(log_probs: Array, counts: Array, *, limits: bool) -> Fitt
         if limits:
             return Fitted(CONCENTRATIONS[0], f"{why.partition(':')[0]}, the bound of the search")
         return Fitted(None, why)
-    # The zero of the slope, not the least of the losses: a minimum is known to half the digits of its function only,
+    # The zero of the slope, not the smallest of the losses: a minimum is known to half the digits of its function only,
     # and the rest is rounding, other on every machine.
     left, right = (best - 1, best) if slopes[best] > 0 else (best, best + 1)
     if slopes[left] < 0 < slopes[right]:
@@ -216,7 +216,7 @@ def folds(items: int, number: int, seed: int) -> NDArray[np.intp]:
 def reliability(log_probs: Array, counts: Array, bins: int) -> tuple[ReliabilityCurve, ...]:
     """For each label, predicted probability against human share in `bins` bins of equal mass (adaptive bins).
 
-    Equal predictions stay in one bin, so a model of few distinct probabilities gets fewer bins than asked for.
+    Equal predictions stay in one bin, so a model of few distinct probabilities gets fewer bins than requested.
     """
     probabilities, h = np.exp(np.asarray(log_probs, dtype=np.float64)), rules.shares(counts)
     return tuple(_curve(probabilities[:, label], h[:, label], bins) for label in range(h.shape[1]))

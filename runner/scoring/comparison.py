@@ -47,7 +47,7 @@ def compare(
     Interval: percentile bootstrap over items. Test: sign-flip permutation. With `shared`, errors, bootstrap and flips
     are those of items that are not independent.
     """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    first, second = (np.asarray(values, dtype=np.float64) for values in (a, b))
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
         raise ValueError(
             f"expected two arrays (items, metrics) of one shape, two items or more: {first.shape}, {second.shape}"

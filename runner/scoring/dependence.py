@@ -109,7 +109,7 @@ def resample(shared: Dependence, rows: int, generator: np.random.Generator) -> A
     blocks = max(1, round(items / shared.length))
     starts = generator.integers(0, items, size=(rows, blocks)) + np.arange(rows)[:, None] * items
     begun = np.bincount(starts.ravel(), minlength=rows * items).reshape(rows, items)
-    # A place of the walk is covered by the blocks that begin at most length − 1 before it, around the end.
+    # A position of the walk is covered by the blocks that begin at most length − 1 before it, around the end.
     covered = np.cumsum(np.concatenate([begun[:, -shared.length :], begun], axis=1), axis=1)
     weights = np.empty((rows, items))
     weights[:, shared.walk] = covered[:, shared.length :] - covered[:, : -shared.length]

@@ -66,7 +66,7 @@ def ranking_agreement(scores: Array, h: Array) -> Array:
     """1 where `scores` order every pair of labels that people order strictly the same way, else 0.
 
     After RankCS of Baan et al. 2022 (section 5), which compares whole rankings; here pairs on which people are tied are
-    not asked about, since with few votes their order would only be the order of the labels.
+    not counted, since with few votes their order would only be the order of the labels.
     """
     agrees = np.ones(np.broadcast_shapes(scores.shape[1:], h.shape[1:]), dtype=bool)
     for first, second in permutations(range(len(h)), 2):

@@ -32,7 +32,7 @@ def shares(counts: ArrayLike) -> Array:
 
 
 def cross_entropy(log_probs: Array, counts: Array) -> Array:
-    """−Σ h log q, nats. Strictly proper; least, at the entropy of h, where q = h."""
+    """−Σ h log q, nats. Strictly proper; smallest, with the entropy of h, at q = h."""
     logs, h = _pair(log_probs, counts)
     return np.asarray(-(h * logs).sum(axis=1))
 
@@ -99,7 +99,7 @@ def entropy_gap(log_probs: Array, counts: Array) -> Array:
 def ranking_agreement(log_probs: Array, counts: Array) -> Array:
     """1 where every two labels that people order strictly are ordered the same by the model, else 0.
 
-    After RankCS of Baan et al. 2022. A pair tied among people is not asked about; a pair tied in the model only counts
+    After RankCS of Baan et al. 2022. A pair tied among people is not counted; a pair tied in the model only counts
     as wrong; an item on which all labels are tied counts as 1, since no order can contradict it.
     """
     logs, h = _pair(log_probs, counts)

@@ -1,4 +1,4 @@
-"""Keys that sign scorecards: made, loaded, named, and their public halves kept beside them."""
+"""Keys that sign scorecards: create, load and name them, and store their public halves beside them."""
 
 import contextlib
 import hashlib
@@ -172,7 +172,7 @@ def keep_public_half(key: Path, public: PublicKey) -> None:
 
 
 def own_public_key(key: Path, passphrase: Callable[[], str]) -> PublicKey:
-    """The public half of `key`: from beside it, or else from the private key, beside which it is kept from then on.
+    """The public half of `key`: from beside it, or else from the private key, beside which it is then stored.
 
     Raises `InvalidInput` as `load_key` does, and for the file beside it KEY_FORMAT, KEY_UNREADABLE and KEY_PERMISSIONS:
     whoever can write it decides whose cards count as one's own.

@@ -74,7 +74,7 @@ def verify_bundle(
     """
     if expectations is not None and expectations.not_before is not None and expectations.not_before.tzinfo is None:
         raise ValueError("not_before needs a zone")
-    with _told(file):
+    with _translate_errors(file):
         return _verify(data, keyring, expectations or Expectations(), schema)
 
 
@@ -84,7 +84,7 @@ def read_signed(data: bytes, keyring: Keyring, *, file: str | None = None) -> tu
     Not checked: canonical form (12), schema (17) and subjects (18), nine tenths of the time. For a reader of thousands
     of cards that passed `verify_bundle` when they were archived; it has to expect any shape of the scorecard.
     """
-    with _told(file):
+    with _translate_errors(file):
         opened = dsse.read(data)
         key = _hinted(opened, keyring) or signer(opened, keyring)
         statement = _statement(opened.payload, canonical_form=False)
@@ -96,7 +96,7 @@ def read_signed(data: bytes, keyring: Keyring, *, file: str | None = None) -> tu
 
 
 @contextmanager
-def _told(file: str | None) -> Iterator[None]:
+def _translate_errors(file: str | None) -> Iterator[None]:
     """Say of which file a refusal is, and refuse what nobody foresaw."""
     try:
         yield

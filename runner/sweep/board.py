@@ -1,4 +1,4 @@
-"""The end of a sweep: its cards ranked, in an archive that is kept or in one for the moment, and held to a baseline."""
+"""The end of a sweep: its cards ranked, in a permanent or temporary archive, and compared with a baseline."""
 
 import tempfile
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def rank(
 ) -> Leaderboard | None:
     """The leaderboard of a sweep's cards; with `archive`, which they are added to, of all that are in it.
 
-    None where there is no card. Its `archive` is empty where none is kept. `benchmark_file` is that of a benchmark of
+    None where there is no card. Its `archive` is empty for a temporary one. `benchmark_file` is that of a benchmark of
     one's own; `include_trial` is that of `leaderboard`. Raises what `add` does.
     """
     cards = [folder / record.run for record in records if record.state == "done" and record.run]

@@ -42,7 +42,7 @@ class Outcome:
     seconds: float = 0.0
     """From the start of its process to its end."""
     stopped: bool = False
-    """Whether the sweep was asked to stop meanwhile."""
+    """Whether the sweep was stopped meanwhile."""
 
 
 EvaluateOne = Callable[[Entry, Progress], Outcome]

@@ -15,7 +15,7 @@ from runner.sweep.process import EvaluateOne, Outcome
 from runner.sweep.state import Record
 
 Observe = Callable[[Mapping[str, Any]], None]
-"""Told of each event: a mapping with `event` (start, progress, result) and `name`, fit for JSON."""
+"""Called with each event: a mapping with `event` (start, progress, result) and `name`, fit for JSON."""
 
 _STATES = {0: "done", 5: "interrupted"}
 

@@ -1,1 +1,1 @@
-"""What is asked and what was answered: data, prompts, predictions, answers."""
+"""Prompts and answers: data, templates, predictions, selection."""

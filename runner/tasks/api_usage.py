@@ -40,8 +40,8 @@ class ApiUsage:
             "unanswered_rows": self.unanswered_rows,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
-            "model_versions": _most(self.model_versions),
-            "system_fingerprints": _most(self.system_fingerprints),
+            "model_versions": _most_frequent(self.model_versions),
+            "system_fingerprints": _most_frequent(self.system_fingerprints),
         }
 
 
@@ -104,6 +104,6 @@ def reasons(services: Iterable[Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def _most(names: Mapping[str, int]) -> dict[str, int]:
+def _most_frequent(names: Mapping[str, int]) -> dict[str, int]:
     ordered = sorted(names.items(), key=lambda entry: (-entry[1], entry[0]))
     return dict(ordered[:_MOST_NAMES])

@@ -16,9 +16,9 @@ from runner.core.files import open_regular
 from runner.core.strict_json import JsonFault, parse
 from runner.core.types import Prediction
 
-_FIELDS = {field.name: field.default for field in fields(Prediction)}
+_FIELDS = {field.name: field.default for field in fields(Prediction) if field.name != "thoughts"}
 _INTERNED = ("task", "split", "prompt_id")
-"""Fields with few values, each of which is kept once: there may be a million rows."""
+"""Fields with few values, each of which is stored once: there may be a million rows."""
 _INDEX_COLUMNS = ("index", "level_0", "Unnamed: 0", "__index_level_0__")
 """What pandas calls the number of a row, which says nothing and is left out."""
 _MAX_FAULTS = 20
@@ -31,13 +31,13 @@ _MAX_SCORE = 1e6
 code masks, whose mean over items would mean nothing and whose differences would no longer be exact."""
 _MAX_CONCENTRATION = 1e9
 MAX_TEXT = 1000
-"""Longest written answer that is kept, in characters; a line of 64 options is no longer."""
+"""Longest stored written answer, in characters; a line of 64 options is no longer."""
 MOST_FAILED_TEXTS = 3
-"""Failed answers of a row whose texts are kept."""
+"""Largest number of a row's failed answers whose texts are stored."""
 _MAX_LABELS = 64
 _MAX_NAME = 150
 """Longest task, split or prompt name, in characters; they become names in the scorecard."""
-_TOLD = re.compile(r"[ -~]{1,200}")
+_PRINTABLE = re.compile(r"[ -~]{1,200}")
 """The name of a version that a service tells; they come into the scorecard as well."""
 
 
@@ -101,7 +101,7 @@ def _problem(name: str, value: Any) -> str | None:
             good = abs(largest) <= _MAX_SCORE
             return None if good else f"natural logs within ±{_MAX_SCORE:,.0f} are needed, one is {largest:g}"
         case "model_version" | "system_fingerprint":
-            good = isinstance(value, str) and _TOLD.fullmatch(value) is not None
+            good = isinstance(value, str) and _PRINTABLE.fullmatch(value) is not None
             return None if good else "a string of 1 to 200 printable ASCII characters is needed"
         case "token_counts":
             good = isinstance(value, list) and all(_is_count(count) for count in value)
@@ -155,7 +155,7 @@ def sha256_of_rows(path: Path, rows: int) -> str | None:
     """Lower-case hex sha256 of a predictions file, or None for one that is far from what a card says of it.
 
     `rows` is what the card says. The file is read no further than twice that and `_SLACK` rows, so that a card that
-    miscounts can still be told so, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
+    miscounts still gets that message, and not beyond a row of more than 1 MiB. Raises `OSError` as `open_regular` does.
     """
     sha256 = hashlib.sha256()
     with BufferedReader(open_regular(path)) as stream:

@@ -43,7 +43,7 @@ def prompts_of(
 
 
 def _shown_example(spec: PromptSpec, labels: tuple[str, ...], order: int, item: Item) -> str:
-    """An item with its question and answer, as a piece of a template before the question that is asked."""
+    """An item with its question and answer, as a piece of a template before the question."""
     [prompt] = [made for made in prompts_of(spec, labels, "", item) if made.order == order]
     if prompt.writing is not None:
         counts = [item.counts[label] for label in prompt.writing.labels]
@@ -95,7 +95,7 @@ def all_prompts(
 
 
 def text(prompt: Prompt, keep: int | None = None) -> str:
-    """The question as the model is asked it, without the cue.
+    """The question as the model reads it, without the cue.
 
     `keep` cuts the end of the field named by `prompt.shorten` to that many characters; only that field is ever cut.
     """

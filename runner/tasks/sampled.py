@@ -22,9 +22,10 @@ class Unreadable(ValueError):
     """The text gives none of the answers; its message says where it departs."""
 
 
-def final_answer(text: str, thinking: Thinking | None, *, begun: bool = False) -> str | None:
-    """What follows the thought in `text`, or all of it without one; None where a thought was begun and not ended.
+def split_thought(text: str, thinking: Thinking | None, *, begun: bool = False) -> tuple[str, str | None]:
+    """The thought in `text` without its marks, and what follows it.
 
+    Without a thought it is empty, and all of the text follows; where a thought was begun and not ended, None does.
     `begun` is whether the text begins inside a thought, as after a template that opens one.
     """
     marks = thinking or DEFAULT_THINKING
@@ -32,10 +33,10 @@ def final_answer(text: str, thinking: Thinking | None, *, begun: bool = False) -
         before, closed, after = text.partition(marks.close)
         if not text.lstrip().startswith(marks.open):
             # A service's own template may have begun the thought that ends here.
-            return after if closed and marks.open not in before else text
+            return (before, after) if closed and marks.open not in before else ("", text)
         text = text.lstrip().removeprefix(marks.open)
-    _, closed, answer = text.partition(marks.close)
-    return answer if closed else None
+    thought, closed, answer = text.partition(marks.close)
+    return thought, answer if closed else None
 
 
 def last_line(text: str) -> str:
@@ -100,13 +101,16 @@ def log_posterior_mean(counts: "Array") -> "Array":
 
 
 def seed_of(key: PromptKey, sample: int) -> int:
-    """Seed of one answer: it depends on the question and the answer's number, and on nothing asked beside it."""
+    """Seed of one answer: it depends on the question and the answer's number, and on nothing beside it."""
     text = "\0".join(map(str, (*key, sample)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
 
 
 def united(rows: Sequence[Prediction]) -> Prediction:
-    """One row of several that each hold some of the answers to one question, in the order in which they came."""
+    """One row of several that each hold some of the answers to one question, in the order in which they came.
+
+    It has no thoughts: those are written from the rows themselves.
+    """
     first = rows[0]
     if len(rows) == 1:
         return first
@@ -127,6 +131,7 @@ def united(rows: Sequence[Prediction]) -> Prediction:
             if len(usage) == len(rows)
             else None,
             "text_tokens": sum(row.text_tokens or 0 for row in rows),
+            "thoughts": None,
             "truncated": any(row.truncated for row in rows),
         }
     )

@@ -16,7 +16,7 @@ from runner.core.types import Item, Prediction, Prompt, Submission
 from runner.tasks import sampled, verbalized
 from runner.tasks.answers import Answers, align, by_task_and_split
 from runner.tasks.data.load import LoadedSplit, find_file, load_items
-from runner.tasks.data.locate import default_data_dir, is_file, places
+from runner.tasks.data.locate import candidate_paths, default_data_dir, is_file
 from runner.tasks.prompts import all_prompts, sampling_of, writing_of
 
 EXAMPLES = "train"
@@ -63,20 +63,20 @@ class TaskData:
     """Items that are scored."""
     fitting: tuple[Item, ...]
     """All items of the calibration split; empty if that is the scored split, which is then cross-fitted."""
-    asked_fitting: tuple[Item, ...]
+    answered_fitting: tuple[Item, ...]
     """Items of the calibration split that the model answers."""
     skipped: int
     """Rows of the scored split that are not scored."""
     examples: tuple[Item, ...] = ()
     """Items of the split `train` that prompts show with their answers, as many as the one that shows most."""
 
-    def only(self, scored: NDArray[np.bool_], asked_fitting: NDArray[np.bool_] | None) -> "TaskData":
-        """The same task over the scored items of one mask, asked the fitting items of another (None: all)."""
+    def only(self, scored: NDArray[np.bool_], answered_fitting: NDArray[np.bool_] | None) -> "TaskData":
+        """The same task with the scored items of one mask and the calibration items of another (None: all)."""
         scored_items = tuple(item for item, keep in zip(self.scored, scored, strict=True) if keep)
-        if asked_fitting is None:
+        if answered_fitting is None:
             return replace(self, scored=scored_items)
-        fitting_items = tuple(item for item, keep in zip(self.asked_fitting, asked_fitting, strict=True) if keep)
-        return replace(self, scored=scored_items, asked_fitting=fitting_items)
+        fitting_items = tuple(item for item, keep in zip(self.answered_fitting, answered_fitting, strict=True) if keep)
+        return replace(self, scored=scored_items, answered_fitting=fitting_items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class TaskAnswers:
     scored: Answers
     """The answers to `task.scored`, in that order."""
     fitting: Answers | None = None
-    """The answers to `task.asked_fitting`, on which calibration is fitted; None without a calibration split."""
+    """The answers to `task.answered_fitting`, on which calibration is fitted; None without a calibration split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ class Selection:
         items_by_split: dict[tuple[str, str], tuple[Item, ...]] = {}
         for part in self.tasks:
             items_by_split[part.task.name, part.split] = part.scored
-            if part.asked_fitting:
-                items_by_split[part.task.name, part.fitting_split] = part.asked_fitting
+            if part.answered_fitting:
+                items_by_split[part.task.name, part.fitting_split] = part.answered_fitting
         return items_by_split
 
     def only(self, parts: tuple[TaskData, ...]) -> "Selection":
@@ -166,7 +166,7 @@ def select(choice: RunConfig) -> Selection:
 
 
 def select_for(submission: Submission, choice: RunConfig) -> Selection:
-    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was asked for.
+    """`select`, for an encoder only the task of its head; `TASK_OF_HEAD` where another one was requested.
 
     Only causal language models write a distribution, and encoders draw no answers: `ELICITATION` for any other.
     """
@@ -186,7 +186,7 @@ def select_for(submission: Submission, choice: RunConfig) -> Selection:
 
 
 def _elicitation_faults(benchmark: Benchmark, choice: RunConfig, names: Sequence[str]) -> Iterator[Fault]:
-    """Tasks that cannot be asked in the wanted way: the ways are tracks, and no run mixes them."""
+    """Tasks without prompts of the wanted track: no run mixes tracks."""
     kinds = {benchmark.prompts[name].elicitation for name in choice.prompts}
     if len(kinds) > 1 or (choice.elicitation != "logprob" and kinds and kinds != {choice.elicitation}):
         message = "Prompts of two elicitations need runs of their own."
@@ -249,7 +249,7 @@ def _load(
         fitting_split=fit.split if fitting else split,
         scored=scored.items[: choice.limit],
         fitting=fitting,
-        asked_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
+        answered_fitting=_seeded_part(fitting, fit.items, fit.seed)[: choice.limit],
         skipped=len(scored.skipped),
         examples=_seeded_part(loaded[EXAMPLES].items, shots, fit.seed) if shots else (),
     )
@@ -271,7 +271,7 @@ def _missing_as_one(
             continue
         for name in _splits(dataset, split, benchmark.scoring.fit.split):
             if name in dataset.splits:
-                looked_at = places(dataset, dataset.splits[name], data_dir)
+                looked_at = candidate_paths(dataset, dataset.splits[name], data_dir)
                 if not any(map(is_file, looked_at)):
                     absent[dataset.name, name] = str(looked_at[0])
     parts = [fault for fault in faults if fault.code == "DATA_MISSING" and fault.file in absent.values()]
@@ -296,7 +296,7 @@ def _seeded_part(items: tuple[Item, ...], size: int, seed: int) -> tuple[Item, .
 
 
 def _suite(benchmark: Benchmark, choice: RunConfig) -> Suite:
-    """The suite asked for; where none was, the one called full, or the only one."""
+    """The suite of that name; without a name the one called full, or the only one."""
     name = choice.suite
     if name is None:
         name = next(iter(benchmark.suites)) if len(benchmark.suites) == 1 else "full"
@@ -335,7 +335,7 @@ def prompts(selection: Selection) -> list[Prompt]:
         specs = [selection.benchmark.prompts[name] for name in part.task.prompts]
         selected_prompts.extend(all_prompts(specs, part.task.labels, part.split, part.scored, part.examples))
         selected_prompts.extend(
-            all_prompts(specs, part.task.labels, part.fitting_split, part.asked_fitting, part.examples)
+            all_prompts(specs, part.task.labels, part.fitting_split, part.answered_fitting, part.examples)
         )
     return selected_prompts
 
@@ -356,8 +356,8 @@ def align_predictions(
         name, labels = part.task.name, part.task.labels
         scored = align(part.scored, labels, sorted_rows.get((name, part.split), []), file)
         fitting_rows = sorted_rows.get((name, part.fitting_split), [])
-        wanted = part.asked_fitting and (fitting_rows or not optional_fitting)
-        fitting = align(part.asked_fitting, labels, fitting_rows, file) if wanted else None
+        wanted = part.answered_fitting and (fitting_rows or not optional_fitting)
+        fitting = align(part.answered_fitting, labels, fitting_rows, file) if wanted else None
         answers[name] = TaskAnswers(part, scored, fitting)
     return answers
 

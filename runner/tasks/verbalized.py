@@ -11,7 +11,7 @@ _SHOWN = 60
 
 
 class Unreadable(ValueError):
-    """The text is not a distribution in the asked form; its message says where it departs."""
+    """The text is not a distribution in the requested form; its message says where it departs."""
 
 
 def form(names: Sequence[str]) -> str:

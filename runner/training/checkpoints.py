@@ -18,7 +18,7 @@ _COMPLETE = "complete.json"
 _SECONDS_BETWEEN = 300.0
 
 Observer = Callable[[str, int, int, float | None], None]
-"""Told of a stage's name, the steps done and to do, and the last loss in nats."""
+"""Called with a stage's name, the steps done and to do, and the last loss in nats."""
 
 
 def last_checkpoint(folder: Path) -> Path | None:

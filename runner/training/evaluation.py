@@ -1,4 +1,4 @@
-"""A model in training asked as `benchmark evaluate` asks it, and scored by the same code."""
+"""A model in training, prompted and scored by the code of `benchmark evaluate`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ from runner.training.trainee import Example, TrainableModel
 
 
 def interim(backend: Predictor, material: TrainingData) -> dict[str, float]:
-    """The cross-entropy in nats of each task on the items that are asked during training."""
+    """The cross-entropy in nats of each task on the items that are scored during training."""
     losses = {}
     for part in material.interim:
         rows = _answers(backend, [prompt for prompt, _ in material.prompts([part])])

@@ -97,7 +97,7 @@ def _train(
         written = trainee.examples(list(material.prompts(material.interim_written)))
 
         def ask() -> dict[str, float]:
-            raise_if_modified(before)  # so that no checkpoint is kept of other weights
+            raise_if_modified(before)  # so that no checkpoint of other weights is saved
             losses = evaluation.interim(trainee.backend(), material)
             if not written:
                 return {**losses, "selection": evaluation.mean(losses)}
@@ -225,5 +225,5 @@ def _counts(material: TrainingData, examples: Sequence[Example]) -> dict[str, An
 
 
 def _peak(device: torch.device) -> int | None:
-    """The most memory in use at once: the device's, or on a CPU the process's."""
+    """Peak memory in bytes: the device's, or on a CPU the process's."""
     return devices.peak_memory_bytes(device) if device.type == "cuda" else environment.peak_memory_bytes()

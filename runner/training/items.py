@@ -139,7 +139,7 @@ def _compare(
             ]
             examples += rows
             hint = "With `leaks: drop` under `data` they are left out, and counted."
-            faults.append(Fault("LEAK", _told(part, name, item_leaks), hint=hint))
+            faults.append(Fault("LEAK", _describe_leaks(part, name, item_leaks), hint=hint))
         gone.append(ids)
     if recipe.data.leaks == "refuse":
         raise_faults(faults)
@@ -151,7 +151,7 @@ def _compare(
     }
 
 
-def _told(part: Part, name: str, item_leaks: Sequence[leaks.Leak]) -> str:
+def _describe_leaks(part: Part, name: str, item_leaks: Sequence[leaks.Leak]) -> str:
     kinds = ((kind, sum(leak.by == kind for leak in item_leaks)) for kind in ("id", "text"))
     by = " and ".join(f"{number:,} by {kind}" for kind, number in kinds if number)
     which = ", ".join(

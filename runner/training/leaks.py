@@ -1,4 +1,4 @@
-"""Training items that are also scored: found by id and by what their texts say."""
+"""Training items that are also scored, detected by id and by text."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence

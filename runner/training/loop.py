@@ -1,4 +1,4 @@
-"""A training from its beginning, or from the last point to go on from, to the state that is kept."""
+"""A training from its start or last checkpoint to the selected state."""
 
 import math
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ class Trained:
     kept_step: int
     """Step of the saved state."""
     loss_before: float
-    """What the state is chosen by, of the base, in nats on the items that are asked during training."""
+    """What the state is chosen by, of the base, in nats on the items that are scored during training."""
     loss_kept: float
     """The same of the saved state."""
     outcome: str
-    """`better` or `worse` than the base by these two, or `same`, as where step 0 is kept."""
+    """`better` or `worse` than the base by these two, or `same`, as where step 0 is selected."""
     stopped_early: bool
     """Whether it ended before the planned steps."""
     seconds: float
@@ -95,15 +95,15 @@ def train(
     trainee.load(best)
     logs = state_of(best)["log_concentrations"]
     losses = {row["step"]: row["evaluation"]["selection"] for row in curve.rows if "evaluation" in row}
-    before, kept = losses[0], losses[step]
+    loss_before, loss_kept = losses[0], losses[step]
     trainee.model.eval()
     return Trained(
         steps=state["step"],
         planned=planned,
         kept_step=step,
-        loss_before=before,
-        loss_kept=kept,
-        outcome="better" if kept < before else "worse" if kept > before else "same",
+        loss_before=loss_before,
+        loss_kept=loss_kept,
+        outcome="better" if loss_kept < loss_before else "worse" if loss_kept > loss_before else "same",
         stopped_early=state["step"] < planned,
         seconds=state["seconds"],
         resumed_at=state["resumed_at"],

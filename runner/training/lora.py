@@ -1,4 +1,4 @@
-"""A LoRA adapter in training: put on a model, kept in a folder as peft keeps it, and taken up from there."""
+"""A LoRA adapter in training: put on a model, saved as peft saves it, and loaded from there."""
 
 import json
 import warnings

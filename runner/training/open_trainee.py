@@ -1,4 +1,4 @@
-"""Which trainee a recipe asks for: the one place that knows both kinds."""
+"""The trainee that a recipe requests: only this module knows both kinds."""
 
 from pathlib import Path
 

@@ -27,9 +27,9 @@ _KEY = "run.json"
 
 @contextmanager
 def open_work(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[Path]:
-    """The place beside the result in which the training keeps what it goes on from; locked for this process.
+    """The folder beside the result in which the training stores its checkpoints; locked for this process.
 
-    With `resume` a result of the same recipe passes that was ended after its last write: its place is still there, and
+    With `resume` a result of the same recipe passes that was ended after its last write: its folder is still there, and
     `is_finished` says so. Raises `InvalidInput`: OUTPUT_EXISTS where another result or recipe is there, OUTPUT_BUSY
     where another process is at it; `OutputError` where nothing can be written.
     """
@@ -78,7 +78,7 @@ def settle(work: Path, content: Mapping[str, Any], *, resume: bool) -> None:
 
 
 def clear(work: Path) -> None:
-    """Remove what was kept of a training, and not the lock."""
+    """Remove a training's checkpoints, but not the lock."""
     for old in work.iterdir():
         if old.is_dir():
             shutil.rmtree(old)
@@ -89,7 +89,7 @@ def clear(work: Path) -> None:
 def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel, *, is_base: bool) -> bytes:
     """The submission of what was trained, as it stands in `folder`; `is_base`: of the base, without adapter."""
     base = recipe.base
-    source = {"path": MODEL} if trained.subfolder == MODEL else _place(base, folder)
+    source = {"path": MODEL} if trained.subfolder == MODEL else _source_of(base, folder)
     model: dict[str, Any] = {"backend": base.backend, **source}
     for name in ("format", "dtype", "quantization"):
         if (value := getattr(base, name)) is not None:
@@ -108,7 +108,7 @@ def submission_yaml(recipe: Recipe, folder: Path, trained: TrainableModel, *, is
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120).encode()
 
 
-def _place(base: ModelRef, folder: Path) -> dict[str, str]:
+def _source_of(base: ModelRef, folder: Path) -> dict[str, str]:
     """Where the base is, from `folder`: a neighbour by its relative path, anything else by its absolute one."""
     if base.path is None:
         source = {"repository": base.repository, "revision": base.revision, "digest": base.digest}

@@ -1,4 +1,4 @@
-"""A model in training: what it reads, the log-scores it gives with gradients, and how it is kept."""
+"""A model in training: its inputs, its log-scores with gradients, and how it is saved."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -129,13 +129,13 @@ class TrainableCausal:
         if max(general.longest_row(example.encoded) for example in examples) > loading.packed_limit(self._base.config):
             return in_turn(examples, size)
         batches: list[list[Example]] = []
-        most, room = size * max(example.tokens for example in examples), 0
+        max_tokens, room = size * max(example.tokens for example in examples), 0
         for number, shared in zip(*in_order([example.encoded.prefix for example in examples]), strict=True):
             tokens = examples[number].tokens
             own = tokens - shared if shared >= LEAST_SHARED else tokens
             if own > room:
                 batches.append([])
-                own, room = tokens, most
+                own, room = tokens, max_tokens
             batches[-1].append(examples[number])
             room -= own
         return batches
@@ -163,27 +163,27 @@ class TrainableCausal:
         return scores
 
     def _read(self, encoded: Sequence[EncodedPrompt]) -> tuple[Packed | general.Rows, Tensor]:
-        """How the prompts of a step are laid out, and (places, hidden) last hidden states, each place once."""
+        """How the prompts of a step are laid out, and (positions, hidden) last hidden states, each position once."""
         if max(map(general.longest_row, encoded)) > loading.packed_limit(self._base.config):
             self._base.config._attn_implementation = self._attention
             rows = general.lay_out(encoded)
             return rows, general.hidden_states(self._base, rows, self._on_device)
         packed = pack(encoded, 0)
-        # Until the model is asked something: gradient checkpointing attends once more on the way back.
+        # Until the model predicts: gradient checkpointing attends once more on the way back.
         self._base.config._attn_implementation = attention.NAME
-        places = self._on_device(np.unique(packed.scored_positions))
+        positions = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
         # What is read again on the way back is read outside of this function, where nobody says what is scored.
         last = None if self._reads_again else model.layers[-1].self_attn.layer_idx
         skipping = nullcontext() if self._reads_again else skip_unscored_positions(model)
-        with skipping, scored_at(places, len(packed.ids)):
+        with skipping, scored_at(positions, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, {}, last_layer_idx=last),
             ).last_hidden_state
-        return packed, states[0, places]
+        return packed, states[0, positions]
 
     def _on_device(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -211,7 +211,7 @@ class BenchmarkTrainer(Trainer):  # type: ignore[misc]
         return LengthGroupedSampler([example.tokens for example in self._examples], size, self.args.seed)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Ask the benchmark's questions; what is found goes to the callbacks as `eval_…`."""
+        """Score the benchmark's items; the metrics go to the callbacks as `eval_…`."""
         metrics = {f"eval_{name}": value for name, value in self.evaluation().items()}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

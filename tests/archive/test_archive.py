@@ -286,15 +286,15 @@ def test_an_unreadable_entry_is_named(filled: Store, people: People, data: bytes
     found = check(filled, people.keyring)
     assert {"ARCHIVE_ENTRY", "ARCHIVE_CHAIN"} <= codes(found)
     files = {(fault.code, fault.file) for fault in found.faults}
-    assert ("ARCHIVE_ENTRY", filled.place(name_of(2))) in files
-    assert ("ARCHIVE_CHAIN", filled.place(name_of(3))) in files
+    assert ("ARCHIVE_ENTRY", filled.address_of(name_of(2))) in files
+    assert ("ARCHIVE_CHAIN", filled.address_of(name_of(3))) in files
 
 
 def test_a_file_among_the_entries_that_is_none_is_named(filled: Store) -> None:
     for name in ("index/0000/00000000.json", "index/0001/00000002.json", "index/0000/6.json"):
         filled.create(name, b"{}")
         (fault,) = read_index(filled).faults
-        assert (fault.code, fault.file) == ("ARCHIVE_ENTRY", filled.place(name))
+        assert (fault.code, fault.file) == ("ARCHIVE_ENTRY", filled.address_of(name))
         (Path(filled.address) / name).unlink()
 
 
@@ -434,7 +434,7 @@ def test_a_head_of_another_form_does_not_count(filled: Store, people: People, pa
     filled.create(checkpoint_name(4), _signed_head(people, payload))
     heads, (fault,) = read_checkpoints(filled, people.keyring)
     assert [head.sequence for head in heads] == [5]
-    assert (fault.code, fault.file) == ("HEAD_FORMAT", filled.place(checkpoint_name(4)))
+    assert (fault.code, fault.file) == ("HEAD_FORMAT", filled.address_of(checkpoint_name(4)))
     assert message in fault.message
 
 
@@ -492,21 +492,25 @@ def test_signing_alone_covers_what_others_added(filled: Store, make: Make, peopl
 
 
 def test_what_comes_back_verifies_and_is_the_same(filled: Store, make: Make, people: People, tmp_path: Path) -> None:
-    folder = make("there and back", 0.7)
-    (folder / filenames.SUBMISSION).write_text("name: there and back\n")
+    folder = make("dort und zurück", 0.7)
+    (folder / filenames.SUBMISSION).write_text("name: dort und zurück\n")
     add(filled, [folder], people.keyring)
-    back = get(filled, "there and back", tmp_path / "back")
+    back = get(filled, "dort und zurück", tmp_path / "back")
     assert back == get(filled, sha256_file(folder / filenames.BUNDLE), tmp_path / "again").parent.parent / "back" / (
         back.name
     )
     for name in (filenames.BUNDLE, filenames.PREDICTIONS, filenames.ENVIRONMENT, filenames.BENCHMARK):
         assert (back / name).read_bytes() == (folder / name).read_bytes()
-    assert (back / filenames.SUBMISSION).read_text() == "name: there and back\n"
+    plain = (back / filenames.CARD).read_text(encoding="utf-8")
+    assert json.loads(plain) == json.loads((folder / filenames.CARD).read_text(encoding="utf-8"))
+    assert plain.startswith('{\n  "benchmark": {\n    "')
+    assert "dort und zurück" in plain
+    assert (back / filenames.SUBMISSION).read_text() == "name: dort und zurück\n"
     report = verify(back, people.keyring)
     # These cards bear no digest of the YAML.
     assert [check.name for check in report.checks if check.state not in {"ok", "note"}] == [filenames.SUBMISSION]
     with pytest.raises(InvalidInput, match="is there already"):
-        get(filled, "there and back", tmp_path / "back")
+        get(filled, "dort und zurück", tmp_path / "back")
 
 
 def test_a_name_with_several_cards_is_not_guessed(filled: Store, make: Make, people: People, tmp_path: Path) -> None:
@@ -755,7 +759,7 @@ def test_an_archive_of_another_format_is_not_guessed_at(store: Store, people: Pe
     with pytest.raises(InvalidInput) as refused:
         check(store, people.keyring)
     assert [(fault.code, fault.file) for fault in refused.value.faults] == [
-        ("ARCHIVE_FORMAT", store.place("archive.json"))
+        ("ARCHIVE_FORMAT", store.address_of("archive.json"))
     ]
 
 

@@ -65,8 +65,8 @@ def test_what_is_there_is_left_as_it_is(make: Make, tmp_path: Path) -> None:
 
 
 def test_the_address_of_an_object_has_one_slash(tmp_path: Path) -> None:
-    assert open_store("memory://a/b/").place("cards/1") == "memory://a/b/cards/1"
-    assert open_store("here").place("cards/1") == "here/cards/1"
+    assert open_store("memory://a/b/").address_of("cards/1") == "memory://a/b/cards/1"
+    assert open_store("here").address_of("cards/1") == "here/cards/1"
     there = open_store(f"file://{tmp_path}/archive")
     assert (there.folder, there.fs) == (tmp_path / "archive", None)
     assert there.address == f"file://{tmp_path}/archive"
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_read_or_is_too_large_is_no_object(
     with pytest.raises(BackendError) as refused:
         store.read("cards/1")
     assert [(fault.code, fault.file, fault.message) for fault in refused.value.faults] == [
-        ("ARCHIVE_UNREACHABLE", store.place("cards/1"), "cannot be read: Input/output error.")
+        ("ARCHIVE_UNREACHABLE", store.address_of("cards/1"), "cannot be read: Input/output error.")
     ]
 
 

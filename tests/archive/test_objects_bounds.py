@@ -14,6 +14,23 @@ from runner.core.canonical import sha256_bytes
 KIND = objects.FILES["predictions"]
 
 
+def test_the_name_of_an_object_holds_its_digest_and_begins_with_its_folder() -> None:
+    sha256 = sha256_bytes(b"x")
+    assert KIND.name(sha256) == f"predictions/{sha256[:2]}/{sha256}.jsonl.xz"
+    assert KIND.sha256_in(KIND.name(sha256)) == sha256
+    for name in (
+        f"predictions/00/{sha256}.jsonl.xz",
+        f"predictions/{sha256}.jsonl.xz",
+        f"predictions/{sha256[:2]}/{sha256[:-1]}.jsonl.xz",
+        f"predictions/{sha256[:2]}/{sha256}f.jsonl.xz",
+        f"predictions/{sha256[:2]}/{sha256.upper()}.jsonl.xz",
+        f"predictions/{sha256[:2]}/{sha256}.jsonl_xz",
+        f"old/{KIND.name(sha256)}",
+        objects.CARD.name(sha256),
+    ):
+        assert KIND.sha256_in(name) is None, name
+
+
 def test_a_small_file_that_unpacks_to_much_is_refused_in_little_memory() -> None:
     bomb = lzma.compress(bytes(48 << 20), preset=0)
     assert len(bomb) < 1 << 20

@@ -57,13 +57,13 @@ def test_every_value_and_every_key_has_its_place(value: Any) -> None:
     lines = text.split("\n")
 
     def look(value: Any, path: tuple[str | int, ...]) -> None:
-        line, column = document.places[path]
+        line, column = document.positions[path]
         rest = lines[line - 1][column - 1 :]
         first = as_yaml(value, 1).split("\n", maxsplit=1)[0]
         assert rest.startswith(first)
         if isinstance(value, dict):
             for key, inner in value.items():
-                line, column = document.key_places[(*path, key)]
+                line, column = document.key_positions[(*path, key)]
                 assert lines[line - 1][column - 1 :].startswith(as_yaml(key, None) + ": ")
                 look(inner, (*path, key))
         if isinstance(value, list):

@@ -1,8 +1,10 @@
 """Elements that come one at a time are those of the whole document, with their lines; faults name theirs."""
 
 import datetime
+import io
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -47,12 +49,14 @@ def test_each_has_the_line_on_which_it_begins():
     [
         (b'\n{"a": 1,\n"a": 2}', 3, "key given twice: 'a'"),
         (b'[1,\n{"b": 1, "b": 2}]', 2, "key given twice"),
-        (b"[1,\n2] 3", 2, "there is more after the end of the document"),
-        (b"[1\n2]", 2, ", or ] was expected"),
-        (b'{"a"\n1}', 2, ": was expected"),
+        (b"\n[1,\n2] 3\n", 3, "there is more after the end of the document"),
+        (b"\n[1\n2,\n3]", 3, ", or ] was expected"),
+        (b'{"a"\n1,\n"b": 2}', 2, ": was expected"),
         (b"{\n1: 2}", 2, "a name in quotes was expected"),
         (b"[\nNaN]", 2, "NaN"),
         (b"[1,\n]", 2, "Expecting value at column 1"),
+        (b"[]1", 1, "there is more after the end of the document"),
+        (b"{}\n{}", 1, "there is more after the end of the document"),
         (b"7", 1, "an array of rows"),
         (b"", 1, "an array of rows"),
     ],
@@ -103,7 +107,29 @@ def test_files_that_travel_with_the_package(root: Path, tmp_path: Path, monkeypa
 def test_the_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
     assert environment.cpus() == environment.describe()["system"]["cpus"] == 3
+    assert set(environment.describe()) == {"versions", "system", "variables", "image_digest", "source_revision"}
     assert set(environment.describe()["system"]) == {"platform", "machine", "processor", "cpus", "memory_bytes"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: Model: 5 \nmodel name\t: Other\n", "Model: 5"),
+        ("processor\t: 0\n", None),
+        (None, "by another way"),
+    ],
+)
+def test_the_processors_name_is_the_kernels(
+    lines: str | None, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: str, **_: str) -> io.StringIO:
+        if lines is None:
+            raise FileNotFoundError(path)
+        return io.StringIO(lines)
+
+    monkeypatch.setattr(environment, "open", opened, raising=False)
+    monkeypatch.setattr(platform, "processor", lambda: "by another way")
+    assert environment._processor() == name
 
 
 def test_a_schema_without_any_property_knows_none():

@@ -47,12 +47,14 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     for name in ("theirs-12345678", "ours-short", "ours-longer-than-eight"):
         (tmp_path / name).mkdir()
     (tmp_path / "ours-afileabc").write_text("x")
+    os.mkfifo(tmp_path / "ours-fifofifo")  # of another user, perhaps: to open it to read would never end
     (tmp_path / "target").mkdir()
     (tmp_path / "ours-linklink").symlink_to(tmp_path / "target")
     [left] = [path for path in tmp_path.iterdir() if (path / "weights").is_file()]
     folder, handle = make_private_folder("ours-")
     assert not left.exists()
-    names = {"theirs-12345678", "ours-short", "ours-longer-than-eight", "ours-afileabc", "ours-linklink", "target"}
+    names = {"theirs-12345678", "ours-short", "ours-longer-than-eight", "target"}
+    names |= {"ours-afileabc", "ours-fifofifo", "ours-linklink"}
     assert {path.name for path in tmp_path.iterdir()} == {*names, folder.name}
     os.close(handle)
 

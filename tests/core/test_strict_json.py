@@ -1,6 +1,7 @@
 """Strict JSON: one meaning or none, in time that grows with the length and no faster."""
 
 import json
+import math
 import time
 from typing import Any
 
@@ -95,6 +96,35 @@ def test_bounds_are_inclusive() -> None:
     with pytest.raises(JsonFault) as caught:
         parse(b'"123"', max_bytes=4)
     assert caught.value.code == "TOO_LARGE"
+
+
+def test_depth_is_not_the_number_of_brackets() -> None:
+    wide = b"[[" + b"[{}]," * 100
+    assert parse(wide + b"[" * 62 + b"]" * 64)
+    with pytest.raises(JsonFault, match="more than 64 levels"):
+        parse(wide + b"[" * 63 + b"]" * 65)
+
+
+def test_names_given_twice_are_told_and_no_others() -> None:
+    with pytest.raises(JsonFault, match=r"^key given twice: 'a', 'c'$"):
+        parse(b'{"a": 1, "b": 2, "c": 3, "c": 4, "a": 5}')
+
+
+def test_minus_infinity_is_a_number_where_it_is_said() -> None:
+    assert parse(b"[-Infinity]", minus_infinity=True) == [-math.inf]
+    for document, minus_infinity in ((b"[-Infinity]", False), (b"[Infinity]", True), (b"[NaN]", True)):
+        with pytest.raises(JsonFault, match="is not a JSON number"):
+            parse(document, minus_infinity=minus_infinity)
+
+
+def test_the_bound_of_an_integer_is_told() -> None:
+    assert parse(b"[-1000, 1000]", max_integer=1000) == [-1000, 1000]
+    for document, max_integer, words in (
+        (b"-1001", 1000, r"-1001 is beyond 1,000$"),
+        (b"9007199254740992", 2**53 - 1, r"9007199254740992 is beyond 2\^53 − 1$"),
+    ):
+        with pytest.raises(JsonFault, match=words):
+            parse(document, max_integer=max_integer)
 
 
 def test_a_whole_pair_and_an_escaped_backslash_are_no_half() -> None:

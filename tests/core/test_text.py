@@ -18,6 +18,13 @@ def test_two_names_that_look_alike_are_told_apart(character: str) -> None:
     assert ast.literal_eval(f"'{text}'") == f"my{character}model"
 
 
+def test_what_draws_nothing_and_what_draws_something() -> None:
+    for character in "\x00\n\x7f\x9f\u00ad\u200b\u202e\u2028\u2029\ud800\udfff\U000e0001":
+        assert is_unseen(character), ascii(character)
+    for character in "aß模🙂é 1~\u0301":
+        assert not is_unseen(character), ascii(character)
+
+
 @pytest.mark.parametrize("text", ["Zoë's naïve modèl", "模型 7B", "модель", "❤\ufe0f 🙂 é", "a-b_c.d/e", ""])
 def test_what_people_write_stays(text: str) -> None:
     assert printable(text) == text

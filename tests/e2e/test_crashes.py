@@ -366,7 +366,7 @@ def has_a_worker_with_torch(process: int) -> bool:
 
 
 def maps_of(process: int) -> str:
-    """What a process has mapped; nothing where it went before it was looked at, as a helper that asks one thing."""
+    """What a process has mapped; nothing if it ended first, as a helper with one question does."""
     try:
         return Path(f"/proc/{process}/maps").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):

@@ -33,6 +33,7 @@ batches = st.lists(
 
 
 def written(folder: Path, content: list[list[Prediction]]) -> bytes:
+    folder.mkdir(exist_ok=True)
     with Journal.create(folder, HEADER) as open_journal:
         for batch in content:
             open_journal.append(batch)
@@ -70,7 +71,7 @@ def test_cut_anywhere_it_holds_the_whole_batches_before(tmp_path_factory, conten
         assert found is None
         return
     with found:
-        assert found.header == HEADER
+        assert (found.path, found.header) == (folder / NAME, HEADER)
         assert found.done == prefixes(content)[whole - 1]
         # What is cut off is gone from the file too, and the run goes on behind it.
         more = [Prediction("t", "later", (0.0, -1.0))]
@@ -104,6 +105,16 @@ def test_rubbish_behind_the_end_is_cut_off(tmp_path_factory, content, rubbish):
     assert (folder / NAME).read_bytes() == data
 
 
+@pytest.mark.parametrize("rubbish", [b"x", b"x" * 9999, b"\n\n"])
+def test_what_is_no_record_is_cut_off_and_written_over(tmp_path, rubbish):
+    first, second = [Prediction("t", "a", (0.0, -1.0))], [Prediction("t", "b", (-1.0, 0.0))]
+    data, whole = (written(tmp_path, [first]), written(tmp_path / "whole", [first, second]))
+    with resumed(tmp_path, data + rubbish) as found:
+        assert (tmp_path / NAME).read_bytes() == data
+        found.append(second)
+    assert (tmp_path / NAME).read_bytes() == whole
+
+
 def test_a_batch_that_was_swapped_for_another_one_is_still_only_what_was_written(tmp_path):
     """A whole line copied from another journal has a right checksum; what it says was answered by that run."""
     rows = [[Prediction("t", name, (0.0, -1.0))] for name in "ab"]
@@ -118,6 +129,20 @@ def test_an_empty_file_has_no_header(tmp_path):
     assert Journal.resume(tmp_path) is None
     # and is not left locked
     assert Journal.resume(tmp_path) is None
+
+
+def test_a_header_has_all_that_a_run_is_known_by(tmp_path):
+    known_by = dict.fromkeys(("key", "id", "nonce", "started_at"), "x")
+    for number, missing in enumerate([None, *known_by]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        header = {name: value for name, value in known_by.items() if name != missing}
+        Journal.create(folder, header).close()
+        found = Journal.resume(folder)
+        assert (found is None) == (missing is not None)
+        if found is not None:
+            assert found.header == header
+            found.close()
 
 
 def test_a_journal_is_made_once(tmp_path):
@@ -172,8 +197,10 @@ def test_a_run_that_was_finished_between_opening_and_locking_is_not_gone_on_with
         lock(stream, how)
 
     monkeypatch.setattr(journal.fcntl, "flock", finish_first)
-    with pytest.raises(FileNotFoundError, match=NAME):
+    with pytest.raises(FileNotFoundError) as finished:
         Journal.resume(tmp_path)
+    assert finished.value.filename == str(tmp_path / NAME)
+    assert finished.value.strerror == os.strerror(finished.value.errno)
 
 
 def test_unfinished_runs_are_found_newest_first(tmp_path):
@@ -254,6 +281,24 @@ def test_what_cannot_be_swept_hinders_no_run(tmp_path):
     folder, made = create_run_dir(tmp_path, "run", HEADER)
     made.close()
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", ".begun-link", folder.name}
+
+
+def test_a_folder_that_is_held_hinders_the_sweep_of_no_other(tmp_path):
+    for name in "abc":
+        written(tmp_path / f".begun-{name}", [])
+    first = next(tmp_path.glob(".begun-*"))  # the sweep takes them in the same order
+    with Journal.resume(first):
+        journal.remove_stale(tmp_path)
+        assert list(tmp_path.iterdir()) == [first]
+    journal.remove_stale(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_is_discarded_without_what_lies_beside_it(tmp_path):
+    written(tmp_path, [])
+    (tmp_path / "environment.json").touch()
+    Journal.resume(tmp_path).discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["environment.json"]
 
 
 # --- whole files --------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ TOLERANCE = {"completions": 1e-3, "chat": 5e-3}
 """Nats. Two engines add and multiply in another order, over thirty layers; and a chat tells 20 tokens, so the form of
 an option that is not among them (` A` beside `A`) is left out."""
 _FORMS: dict[str, Format] = {"completions": "plain", "chat": "chat"}
-_NEUTRAL = (("min_p", 0), ("repeat_penalty", 1), ("top_k", 0))
+NEUTRAL = (("min_p", 0), ("repeat_penalty", 1), ("top_k", 0))
 """Without these llama.cpp's servers leave out unlikely tokens, and one of them penalises words of the prompt."""
 _TOLD = {"completions": 100, "chat": 20}
 """Tokens of which the server is asked to give the log-probability."""
@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(prompts)} prompts of {'released' if options.data else 'synthetic'} Dilemmas, {name}", flush=True)
     model, tokenizer = load_model(folder, "float32", torch.device("cpu")), load_tokenizer(folder)
     right = True
-    with _serving(folder, options.server_python) as url:
+    with serving(folder, options.server_python) as url:
         for api in options.api or _FORMS:
-            ref = ServiceRef(url, "tiny", api, _TOLD[api], False, None, neutral=_NEUTRAL)
+            ref = ServiceRef(url, "tiny", api, _TOLD[api], False, None, neutral=NEUTRAL)
             with closing(open_service(ref, None, Access())) as service:
                 right &= _compare(service, wrap(model, tokenizer, _FORMS[api]), api, prompts)
                 if options.draws:
@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _serving(folder: Path, python: str | None) -> Iterator[str]:
+def serving(folder: Path, python: str | None) -> Iterator[str]:
+    """The address of a server that runs a folder's weights in float32, in the environment of `python` or this one."""
     with tempfile.TemporaryDirectory() as place:
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
         model = write_gguf(folder, Path(place) / "model.gguf", chat_template=template, pre="smollm", bos=False)

@@ -14,7 +14,6 @@ import hashlib
 import itertools
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -143,7 +142,10 @@ UNNOTICED = {0: "every test passes", 5: "no test runs it", 33: "no test runs it"
 
 
 def draw_mutants(room: Room, seed: int) -> Iterator[Mutant]:
-    """The room's mutants in a random order that the seed gives, without those that change words only."""
+    """The room's mutants in a random order that the seed gives, without those that change words only.
+
+    A mutant's place depends on its own name alone, so that a changed function leaves the draw of all others as it was.
+    """
     from mutmut.__main__ import create_mutants_for_file  # here, since it reads the settings of the present folder
 
     possible = []
@@ -156,7 +158,7 @@ def draw_mutants(room: Room, seed: int) -> Iterator[Mutant]:
         data.load()
         functions = _functions(file, output.read_text(encoding="utf-8"))
         possible += [(file, functions, name) for name in data.exit_code_by_key]
-    random.Random(seed).shuffle(possible)
+    possible.sort(key=lambda each: hashlib.sha256(f"{seed} {each[2]}".encode()).digest())
     for file, functions, name in possible:
         mutated = name.rpartition(".")[2]
         function = mutated.rpartition("__mutmut_")[0]

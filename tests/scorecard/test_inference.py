@@ -92,6 +92,31 @@ def test_a_second_panel_lies_between_prior_and_ceiling() -> None:
     assert block["strata"]["panel_unanimity"]["5-0"]["ceiling"] is not None
 
 
+@pytest.mark.parametrize(
+    ("panel", "primary", "reason"),
+    [
+        (None, "cross_entropy", "the data have no second group of people on these items"),
+        ([(5, 0)] + [(0, 0)] * 59, "cross_entropy", "a second group of people voted on 1 of the items; two are needed"),
+        ([(1, 0), (0, 1)] * 30, "cross_entropy", "the second group's votes say too little: no item has two votes"),
+        ([(5, 0)] * 60, "cross_entropy", "the second group's votes say too little: only one label was ever chosen"),
+        ([(3, 2)] * 60, "macro_f1", "the primary metric, macro_f1, has no loss per item"),
+    ],
+)
+def test_a_missing_panel_has_a_reason(panel: Any, primary: str, reason: str) -> None:
+    counts, scores = factories.simulated(60)
+    selection = factories.selection(counts, primary=primary)
+    block, _ = card(selection if panel is None else with_panel(selection, panel), scores)
+    assert block["panel"] is None
+    assert block["panel_reason"].startswith(reason)
+
+
+def test_a_panel_has_no_reason_to_be_missing() -> None:
+    counts, scores = factories.simulated(60)
+    block, _ = card(with_panel(factories.selection(counts), counts[::-1]), scores)
+    assert block["panel"]["items"] == 60
+    assert "panel_reason" not in block
+
+
 def test_single_votes_have_no_ceiling() -> None:
     counts = np.eye(2, dtype=int)[[0, 1] * 30]
     block, warned = card(factories.selection(counts), factories.simulated(60)[1])

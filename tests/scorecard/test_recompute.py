@@ -95,6 +95,22 @@ def test_one_edited_value_is_named(copied, path, change):
 
 
 @pytest.mark.slow
+def test_a_reason_for_a_missing_panel_is_held_against_the_data_unless_the_card_is_older(tmp_path):
+    """Cards before the field lack it: they verify for ever."""
+    chosen = {"tasks": ("anecdotes",), "limit": 20}
+    folder = factories.scored(tmp_path, factories.sample_rows(chosen=factories.choice(**chosen)), **chosen)
+    card = factories.read_card(folder)
+    task = card["tasks"]["anecdotes"]
+    assert (task["panel"], task["panel_reason"]) == (None, "the data have no second group of people on these items")
+    assert again(folder).checks[-1].state == "ok"
+    edited(folder, "$.tasks.anecdotes.panel_reason", "nobody looked")
+    assert [fault.path for fault in refused(folder)] == ["$.tasks.anecdotes.panel_reason"]
+    del task["panel_reason"]
+    factories.sign_again(folder, card)
+    assert again(folder).checks[-1].state == "ok"
+
+
+@pytest.mark.slow
 def test_a_card_that_calls_itself_comparable_is_found_out(copied):
     card = factories.read_card(copied)
     factories.sign_again(copied, {**card, "comparable": True, "not_comparable": []})

@@ -30,6 +30,10 @@ def simulate(alpha, votes, seed=0):
     return truth, generator.multinomial(votes, truth)
 
 
+def test_what_is_made_from_other_metrics_or_bounded_by_definition_has_no_ceiling():
+    assert set(METRICS) - set(WITH_CEILING) == {"gap_to_ceiling", "skill", "entropy_correlation"}
+
+
 # --- the prior ----------------------------------------------------------------------------------------------------
 
 
@@ -93,9 +97,17 @@ def test_degenerate_counts_are_fitted_and_said(counts, note):
     assert np.isfinite(fit.alpha).all()
     assert (fit.alpha > 0).all()
     assert np.isfinite(fit.loss)
+    assert fit.determined is (note not in ("only one label", "no item has two votes"))
     assert (note is None and fit.notes == ()) or any(note in each for each in fit.notes)
     scores = ceiling(counts, WITH_CEILING, 50, seed=1)
     assert all(np.isfinite(score.value) for score in scores.values())
+
+
+def test_a_sum_of_alpha_close_to_its_limit_is_not_at_it():
+    """Of items of two votes, S / (2 (S + 1)) differ where both labels are alike: here one of 10,001."""
+    fit = fit_dirichlet([[2, 0], [0, 2]] * 5000 + [[1, 1]])
+    assert fit.alpha == pytest.approx([1 / 9999] * 2, rel=1e-6)
+    assert fit.notes == ()
 
 
 def test_proportions_survive_at_both_limits():

@@ -37,6 +37,13 @@ def test_ties_with_the_observed_sum_count():
     assert sign_flip(np.zeros((5, 2)), 500, seed=1).tolist() == [1.0, 1.0]
 
 
+def test_hits_and_misses_are_compared_as_numbers():
+    hits = np.random.default_rng(6).random((2, 40, 1)) < 0.5
+    as_numbers = compare(*hits.astype(float), **SETTINGS)
+    for kind in (bool, np.uint8):
+        assert compare(*hits.astype(kind), **SETTINGS) == as_numbers
+
+
 def test_p_value_is_never_zero():
     assert sign_flip(np.full(200, 1.0), 999, seed=1) == pytest.approx(1 / 1000)
 
@@ -54,6 +61,7 @@ def test_holm_by_hand():
     # Sorted: .01·4, .02·3, .03·2, .9·1; never decreasing, never above 1.
     assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
     assert holm([0.5, 0.6]).tolist() == [1.0, 1.0]
+    assert holm([1, 0]).dtype == np.float64
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

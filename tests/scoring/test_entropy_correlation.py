@@ -31,6 +31,15 @@ def test_the_truth_is_recovered(kind, votes, second):
     assert abs(plain) < 0.75 * abs(truth) or second is False or kind == "noise"
 
 
+def test_the_groups_reliability_and_the_estimate_are_those_of_covariances():
+    logs, counts, panel, _ = simulated("noisy", 5, seed=5, items=200)
+    found = entropy_columns(logs, counts, panel, seed=1)
+    c = np.cov(entropy(np.exp(logs).T), [entropy(counts.T / 5), entropy(panel.T / 5)])
+    assert found.reliability == pytest.approx(c[1, 2] / np.sqrt(c[1, 1] * c[2, 2]), rel=1e-9)
+    estimate = entropy_correlation(found.columns.sum(axis=0))
+    assert estimate == pytest.approx((c[0, 1] + c[0, 2]) / 2 / np.sqrt(c[0, 0] * c[1, 2]), rel=1e-9)
+
+
 def test_a_model_whose_entropy_does_not_vary_tracks_nothing():
     _, counts, panel, _ = simulated("oracle", 5, seed=2)
     found = entropy_columns(np.full(counts.shape, -np.log(2)), counts, panel, seed=1)

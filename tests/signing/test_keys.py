@@ -17,11 +17,13 @@ from runner.core.errors import InvalidInput, OutputError
 from runner.signing import keys
 
 
-def _code(call: Callable[[], object]) -> str:
+def _code(call: Callable[[], object], file: Path | None) -> str:
+    """The code of the one fault that `call` raises, which is of `file`."""
     with pytest.raises(InvalidInput) as caught:
         call()
-    assert len(caught.value.faults) == 1
-    return caught.value.faults[0].code
+    [fault] = caught.value.faults
+    assert fault.file == (None if file is None else str(file))
+    return fault.code
 
 
 def _write(path: Path, data: bytes, mode: int = 0o600) -> Path:
@@ -52,14 +54,14 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     keys.new_key(path)
     before = path.read_bytes()
-    assert _code(lambda: keys.new_key(path)) == "KEY_EXISTS"
+    assert _code(lambda: keys.new_key(path), path) == "KEY_EXISTS"
     assert path.read_bytes() == before
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     link = tmp_path / "key.pem"
     link.symlink_to(tmp_path / "elsewhere.pem")
-    assert _code(lambda: keys.new_key(link)) == "KEY_EXISTS"
+    assert _code(lambda: keys.new_key(link), link) == "KEY_EXISTS"
     assert not (tmp_path / "elsewhere.pem").exists()
 
 
@@ -87,13 +89,13 @@ def test_a_passphrase_locks_the_key(tmp_path_factory: pytest.TempPathFactory, pa
     made = keys.new_key(path, passphrase)
     assert b"ENCRYPTED" in path.read_bytes()
     assert keys.load_key(path, lambda: passphrase).private_bytes_raw() == made.private_bytes_raw()
-    assert _code(lambda: keys.load_key(path, lambda: passphrase + "x")) == "KEY_PASSPHRASE"
-    assert _code(lambda: keys.load_key(path)) == "KEY_PASSPHRASE"
-    assert _code(lambda: keys.load_key(path, lambda: "")) == "KEY_PASSPHRASE"
+    assert _code(lambda: keys.load_key(path, lambda: passphrase + "x"), path) == "KEY_PASSPHRASE"
+    assert _code(lambda: keys.load_key(path), path) == "KEY_PASSPHRASE"
+    assert _code(lambda: keys.load_key(path, lambda: ""), path) == "KEY_PASSPHRASE"
 
 
 def test_an_empty_passphrase_is_none(tmp_path: Path) -> None:
-    assert _code(lambda: keys.new_key(tmp_path / "key.pem", "")) == "KEY_PASSPHRASE"
+    assert _code(lambda: keys.new_key(tmp_path / "key.pem", ""), None) == "KEY_PASSPHRASE"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,7 +112,7 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> No
     path = tmp_path / "key.pem"
     keys.new_key(path)
     path.chmod(mode)
-    assert _code(lambda: keys.load_key(path)) == "KEY_PERMISSIONS"
+    assert _code(lambda: keys.load_key(path), path) == "KEY_PERMISSIONS"
     path.chmod(0o400)
     keys.load_key(path)
 
@@ -119,7 +121,7 @@ def test_a_mounted_secret_of_another_owner_is_not_judged(tmp_path: Path, monkeyp
     path = tmp_path / "key.pem"
     made = keys.new_key(path)
     path.chmod(0o444)
-    assert _code(lambda: keys.load_key(path)) == "KEY_PERMISSIONS"
+    assert _code(lambda: keys.load_key(path), path) == "KEY_PERMISSIONS"
     owner = path.stat().st_uid
     monkeypatch.setattr("os.getuid", lambda: owner + 1)
     assert keys.load_key(path).private_bytes_raw() == made.private_bytes_raw()
@@ -168,8 +170,8 @@ def test_what_is_no_ed25519_key_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_and_a_folder_are_told_apart(tmp_path: Path) -> None:
-    assert _code(lambda: keys.load_key(tmp_path / "none.pem")) == "KEY_MISSING"
-    assert _code(lambda: keys.load_key(tmp_path)) == "KEY_UNREADABLE"
+    assert _code(lambda: keys.load_key(tmp_path / "none.pem"), tmp_path / "none.pem") == "KEY_MISSING"
+    assert _code(lambda: keys.load_key(tmp_path), tmp_path) == "KEY_UNREADABLE"
 
 
 def test_the_secret_is_never_in_a_message(tmp_path: Path) -> None:

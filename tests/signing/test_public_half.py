@@ -67,7 +67,8 @@ def test_a_damaged_public_half_is_told(tmp_path: Path, content: bytes) -> None:
     keys.public_half_path(tmp_path / "key.pem").write_bytes(content)
     with pytest.raises(InvalidInput) as caught:
         keys.own_public_key(tmp_path / "key.pem", never)
-    assert [fault.code for fault in caught.value.faults] == ["KEY_FORMAT"]
+    half = str(keys.public_half_path(tmp_path / "key.pem"))
+    assert [(fault.code, fault.file) for fault in caught.value.faults] == [("KEY_FORMAT", half)]
 
 
 def test_a_public_half_that_others_can_write_is_refused(tmp_path: Path) -> None:
@@ -76,7 +77,8 @@ def test_a_public_half_that_others_can_write_is_refused(tmp_path: Path) -> None:
     keys.public_half_path(tmp_path / "key.pem").chmod(0o666)
     with pytest.raises(InvalidInput) as caught:
         keys.own_public_key(tmp_path / "key.pem", never)
-    assert [fault.code for fault in caught.value.faults] == ["KEY_PERMISSIONS"]
+    half = str(keys.public_half_path(tmp_path / "key.pem"))
+    assert [(fault.code, fault.file) for fault in caught.value.faults] == [("KEY_PERMISSIONS", half)]
 
 
 def test_a_public_half_of_four_kilobytes_is_read_and_no_larger_one(tmp_path: Path) -> None:

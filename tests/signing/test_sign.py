@@ -189,3 +189,21 @@ def test_base64_has_one_spelling_per_alphabet(text: str) -> None:
 
 def _forgiving(text: str) -> str:
     return text if len(text) % 4 == 0 and text.isascii() and text.replace("=", "").isalnum() and "=" not in text else ""
+
+
+@pytest.mark.parametrize(
+    ("material", "code"),
+    [
+        ({}, "SIG_FIELDS"),
+        ({"tlogEntries": []}, "SIG_FIELDS"),
+        ({"certificate": {}, "tlogEntries": []}, "SIG_KEYLESS"),
+        ({"x509CertificateChain": {}}, "SIG_KEYLESS"),
+        ({"certificate": {}, "publicKey": {"hint": ""}, "tlogEntries": []}, "SIG_FIELDS"),
+    ],
+)
+def test_a_certificate_alone_is_called_keyless(material: dict[str, Any], code: str) -> None:
+    bundle = json.loads(envelope.write(envelope.Envelope(b"", b"", "")))
+    bundle["verificationMaterial"] = material
+    with pytest.raises(VerificationError) as caught:
+        envelope.read(json.dumps(bundle).encode())
+    assert [(fault.code, fault.path) for fault in caught.value.faults] == [(code, "$.verificationMaterial")]

@@ -61,6 +61,13 @@ def test_what_sign_makes_is_verified() -> None:
     assert verified.sha256 == canonical.sha256_bytes(data)
 
 
+@pytest.mark.parametrize("version", ["0.0.0", "999999999.0.0"])
+def test_ones_own_key_verifies_its_cards_of_any_benchmark_version(version: str) -> None:
+    card = CARD | {"benchmark": CARD["benchmark"] | {"version": version}}
+    data = sign.sign(card, STATEMENT["subject"], KEY)
+    assert verify_bundle(data, keyring_of(KEY.public_key()), schema=SCHEMA).predicate == card
+
+
 def test_the_verifiers_role_makes_it_a_reproduction() -> None:
     data = (VECTORS / "valid" / "verifier.sigstore.json").read_bytes()
     verified = verify_bundle(data, RING, schema=SCHEMA)

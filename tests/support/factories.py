@@ -72,7 +72,7 @@ def selection(
         fitting_split="dev" if held_out else "test",
         scored=scored,
         fitting=held_out,
-        asked_fitting=held_out,
+        answered_fitting=held_out,
         skipped=0,
     )
     data = {"scruples/test": {"sha256": "0" * 64, "rows": len(scored)}}
@@ -88,8 +88,8 @@ def answers(
     scored = align(part.scored, labels, rows(name, part.scored, scores, **more))
     if fitting is None:
         return {name: TaskAnswers(part, scored)}
-    own = rows(name, part.asked_fitting, fitting, **more)
-    return {name: TaskAnswers(part, scored, align(part.asked_fitting, labels, own))}
+    own = rows(name, part.answered_fitting, fitting, **more)
+    return {name: TaskAnswers(part, scored, align(part.answered_fitting, labels, own))}
 
 
 def simulated(number: int, labels: int = 2, votes: int = 5, seed: int = 0) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from scipy.special import xlogy
 from runner.core.types import Prediction, SamplingFormat, Thinking
 from runner.scoring import intervals
 from runner.tasks import sampled
-from runner.tasks.sampled import Unreadable, count, final_answer, label_of, last_line, log_scores
+from runner.tasks.sampled import Unreadable, count, label_of, last_line, log_scores, split_thought
 
 FORMAT = SamplingFormat((("A", "A."), ("B", "B.")), 4, 1.0, 1.0, 8)
 LABELS = ("first", "second")
@@ -20,24 +20,24 @@ SQUARE = Thinking("[THINK]", "[/THINK]", 100)
 
 
 @pytest.mark.parametrize(
-    ("text", "thinking", "begun", "answer"),
+    ("text", "thinking", "begun", "thought", "answer"),
     [
-        ("A", None, False, "A"),
-        ("<think>B or A?</think>\n\nA", None, False, "\n\nA"),
-        ("  <think></think>A", None, False, "A"),
-        ("<think>A", None, False, None),
-        ("let me see\nB</think>A", None, True, "A"),
-        ("let me see A", None, True, None),
-        ("let me see\nB</think>\nA", None, False, "\nA"),
-        ("[THINK]B[/THINK]A", SQUARE, False, "A"),
-        ("<think>B</think>A", SQUARE, False, "<think>B</think>A"),
-        ("A <think>B</think>", None, False, "A <think>B</think>"),
+        ("A", None, False, "", "A"),
+        ("<think>B or A?</think>\n\nA", None, False, "B or A?", "\n\nA"),
+        ("  <think></think>A", None, False, "", "A"),
+        ("<think>A", None, False, "A", None),
+        ("let me see\nB</think>A", None, True, "let me see\nB", "A"),
+        ("let me see A", None, True, "let me see A", None),
+        ("let me see\nB</think>\nA", None, False, "let me see\nB", "\nA"),
+        ("[THINK]B[/THINK]A", SQUARE, False, "B", "A"),
+        ("<think>B</think>A", SQUARE, False, "", "<think>B</think>A"),
+        ("A <think>B</think>", None, False, "", "A <think>B</think>"),
     ],
 )
 def test_what_follows_a_thought_is_the_answer(
-    text: str, thinking: Thinking | None, begun: bool, answer: str | None
+    text: str, thinking: Thinking | None, begun: bool, thought: str, answer: str | None
 ) -> None:
-    assert final_answer(text, thinking, begun=begun) == answer
+    assert split_thought(text, thinking, begun=begun) == (thought, answer)
 
 
 @pytest.mark.parametrize(

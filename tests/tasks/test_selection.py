@@ -48,7 +48,7 @@ def test_the_sample_and_what_it_is_fitted_on():
     assert [part.task.name for part in found.tasks] == ["dilemmas", "anecdotes", "anecdotes-binary"]
     part = found.tasks[0]
     assert (part.split, part.fitting_split, part.synthetic) == ("test", "dev", True)
-    assert (len(part.scored), len(part.fitting), len(part.asked_fitting)) == (80, 80, 80)
+    assert (len(part.scored), len(part.fitting), len(part.answered_fitting)) == (80, 80, 80)
     assert not {item.id for item in part.scored} & {item.id for item in part.fitting}
     assert set(found.data) == {
         "sample-dilemmas/test",
@@ -64,7 +64,7 @@ def test_a_task_given_twice_is_run_once():
 
 def test_the_fitting_split_itself_has_nothing_to_fit_on_beside_it():
     part = select(factories.choice(split="dev")).tasks[0]
-    assert (part.split, part.fitting_split, part.fitting, part.asked_fitting) == ("dev", "dev", (), ())
+    assert (part.split, part.fitting_split, part.fitting, part.answered_fitting) == ("dev", "dev", (), ())
 
 
 def test_a_seeded_part_of_a_large_fitting_split_is_asked(tmp_path):
@@ -74,12 +74,12 @@ def test_a_seeded_part_of_a_large_fitting_split_is_asked(tmp_path):
     part = select(factories.choice(benchmark=changed)).tasks[0]
     again = select(factories.choice(benchmark=changed, limit=7)).tasks[0]
     assert len(part.fitting) == 80
-    assert len(part.asked_fitting) == 30
+    assert len(part.answered_fitting) == 30
     place = {item.id: number for number, item in enumerate(part.fitting)}
-    order = [place[item.id] for item in part.asked_fitting]
+    order = [place[item.id] for item in part.answered_fitting]
     assert order == sorted(set(order))
     assert max(order) > 60  # not the first thirty
-    assert again.asked_fitting == part.asked_fitting[:7]
+    assert again.answered_fitting == part.answered_fitting[:7]
     assert again.scored == part.scored[:7]
 
 

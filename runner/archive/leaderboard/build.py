@@ -50,7 +50,7 @@ def leaderboard(
 
     With `data_dir`, the primary metric of every ranked card is rebuilt from its archived predictions: a card whose
     number does not come out is refused, and ranks are bounded by the paired bootstrap. Otherwise, and for cards
-    without predictions, by the cards' own intervals. `observe` is told a stage, how many cards are done, and of how
+    without predictions, by the cards' own intervals. `observe` gets a stage, how many cards are done, and of how
     many. Raises `InvalidInput` if there is no archive.
     """
     index = read_index(opened(store))

@@ -75,7 +75,7 @@ class Candidate:
     warnings: tuple[CardWarning, ...]
     """All of the card for this task."""
     predictions: str | None
-    """Digest of the archived predictions; None where they were not kept."""
+    """Digest of the archived predictions; None where they were not archived."""
     benchmark_file: str
     """Digest of the archived benchmark.yaml."""
     unprotected: tuple[str, ...]
@@ -124,7 +124,7 @@ def candidates(
         entries = by_card[sha256]
         if data is None or sha256_bytes(data) != sha256:
             problem = "is gone" if data is None else "was changed"
-            damage.append(f"{store.place(name)} {problem}")
+            damage.append(f"{store.address_of(name)} {problem}")
             apart.append(_refused(entries[0], f"its file {problem}"))
             continue
         if refused and sha256 in refused:

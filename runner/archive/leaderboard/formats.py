@@ -124,7 +124,7 @@ def _lines(group: Group, section: Section) -> Iterator[Text]:
     for row in section.rows:
         yield Text(
             _line(
-                place(row),
+                rank_label(row),
                 _ranks(row),
                 row.name,
                 percent(row.skill),
@@ -145,7 +145,7 @@ def _line(rank: str, ranks: str, name: str, skill: str, value: str, interval: st
     return f"{rank:>5} {ranks:>8} {padded} {skill:>6} {value:>7} {interval:>17} {card}"
 
 
-def place(row: Row) -> str:
+def rank_label(row: Row) -> str:
     """The rank of a row, with `=` where the row above is not shown to be better."""
     return f"={row.rank}" if row.tied else str(row.rank)
 
@@ -257,7 +257,7 @@ def _markdown(board: Leaderboard) -> Iterator[str]:
                     f"; {markdown_text(remark)}" for remark in (*_remarks(row), *([_warned(own)] if own else []))
                 )
                 yield (
-                    f"| {place(row)} | {_ranks(row)} | {markdown_text(row.name)}{remarks} | {percent(row.skill)} "
+                    f"| {rank_label(row)} | {_ranks(row)} | {markdown_text(row.name)}{remarks} | {percent(row.skill)} "
                     f"| {row.value:.4f} | {_interval(row.lower, row.upper)} | {len(row.runs)} "
                     f"| {markdown_text(_signer(row))} | {row.card[:16]} |"
                 )

@@ -98,7 +98,7 @@ class _Pairs:
         self.critical = float(np.quantile(largest, level))
 
     def margin(self, row: int) -> Array:
-        """(rows,) least distances to `row` that are shown."""
+        """(rows,) smallest distances to `row` that are shown."""
         both = self.centred.T @ self.centred[:, row] / len(self.centred)
         variance = self.variances + self.variances[row] - 2 * both
         # Of two equal columns rounding leaves a little, of either sign.

@@ -47,7 +47,7 @@ def with_files(
     by_measures: Mapping[ComparisonKey, Sequence[Candidate]],
     benchmark: Benchmark,
 ) -> list[Reference]:
-    """`references` and the predictions from files that say nothing of prompts, beside models asked the same items.
+    """`references` and the predictions from files that say nothing of prompts, beside models with the same items.
 
     A file that is a baseline or the panel is that reference, which gains the digest of its card.
     """
@@ -55,7 +55,7 @@ def with_files(
         return list(references)
     all_references = list(references)
     for candidate in by_measures.get(_without_prompts(measures), ()):
-        position = _place(candidate, references, benchmark)
+        position = _reference_index(candidate, references, benchmark)
         if position is None:
             lower, upper = candidate.bounds or (None, None)
             all_references.append(
@@ -69,7 +69,7 @@ def with_files(
 def repeated_files(
     store: Store, by_measures: Mapping[ComparisonKey, Sequence[Candidate]]
 ) -> dict[ComparisonKey, list[Candidate]]:
-    """The files that are a baseline or panel of models asked the same items: they need no ranking of their own."""
+    """The files that are a baseline or panel beside models with the same items: they need no ranking of their own."""
     repeated: dict[ComparisonKey, list[Candidate]] = {}
     for measures, models in by_measures.items():
         files = by_measures.get(_without_prompts(measures), ()) if measures.prompts is not None else ()
@@ -77,7 +77,7 @@ def repeated_files(
             benchmark = benchmarks.benchmark(store, models[0].benchmark_file)
             references, _ = data_references(models, benchmark)
             repeated.setdefault(files[0].measures, []).extend(
-                file for file in files if _place(file, references, benchmark) is not None
+                file for file in files if _reference_index(file, references, benchmark) is not None
             )
     return repeated
 
@@ -86,7 +86,7 @@ def _without_prompts(measures: ComparisonKey) -> ComparisonKey:
     return replace(measures, prompts=None, views=())
 
 
-def _place(candidate: Candidate, references: Sequence[Reference], benchmark: Benchmark) -> int | None:
+def _reference_index(candidate: Candidate, references: Sequence[Reference], benchmark: Benchmark) -> int | None:
     """Which of the references has the value of `candidate`."""
     tolerance = benchmark.scoring.recompute_tolerance
     for index, reference in enumerate(references):

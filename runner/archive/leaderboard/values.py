@@ -109,7 +109,7 @@ class Reference:
     """Of the reference, or of the file's submission."""
     kind: str
     """`ceiling`, `baseline` or `panel` (a second group of people; as the cards of the group have it), or `file`:
-    predictions that say nothing of how they were asked for."""
+    predictions without prompts."""
     value: float
     """Of the primary metric."""
     lower: float | None = None
@@ -150,7 +150,7 @@ class ComparisonKey:
     prompts: tuple[tuple[str, str], ...] | None
     """Each prompt with its digest; None for predictions from files that name none."""
     views: tuple[str, ...]
-    """The prompts with the orders of presentation in which each item was asked (`letters/0`)."""
+    """The prompts with the orders of presentation of each item (`letters/0`)."""
     limit: int | None = None
     """The run covers that many first items only; None for all."""
     trial: bool = False

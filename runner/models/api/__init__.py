@@ -1,4 +1,4 @@
-"""Models that a service runs: asked over the network, without any of their code or weights."""
+"""Models that a service runs: reached over the network, without any of their code or weights."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ __all__ = ["Access", "allowed_key", "open_service"]
 
 
 def open_service(service: ServiceRef, key: str | None, access: Access) -> "Service":
-    """The service as a backend; nothing is asked yet. Raises `BackendError` (`API_EXTRA`) without the HTTP client."""
+    """The service as a backend; nothing is sent yet. Raises `BackendError` (`API_EXTRA`) without the HTTP client."""
     try:
         from runner.models.api.client import Client
         from runner.models.api.service import Service

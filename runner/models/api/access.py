@@ -1,4 +1,4 @@
-"""Who may be asked, and with which key: said by the person who runs, never by a submission."""
+"""Which service may be reached, with which key: the operator's word, never a submission's."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def allowed_key(service: ServiceRef, access: Access, environment: Mapping[str, s
     """The key for `service`, or None where none is sent.
 
     Raises `InvalidInput`: `API_HOST` if nobody has allowed this service, `API_HTTP` if it is on another machine without
-    encryption and nobody has allowed that, `API_KEY` if the key that is asked for is not
+    encryption and nobody has allowed that, `API_KEY` if the key that is requested is not
     there or is none. The default variable is read for the official service only: no submission can have the key of one
     service sent to another.
     """

@@ -1,4 +1,4 @@
-"""From what a service answered to one log-score per label, exact where it told it and bounded where it did not."""
+"""From a service's reply to one log-score per label: exact where it was returned, else an upper bound."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.core.types import Thinking
-from runner.tasks.sampled import final_answer
+from runner.tasks.sampled import split_thought
 
 _UNTOLD = -9999.0
 """What the official service puts for a token that is too unlikely for it to tell."""
 _ROUNDING = 1e-6
-"""How far a sum of told probabilities may be from the true one: they come from single precision."""
+"""How far a sum of returned probabilities may be from the true one: they come from single precision."""
 _SAME = 0.01
 """Largest difference, in nats, of a token's log-probability in two places of one answer: services round."""
-_MOST_TOLD = 256
+_MAX_LOGPROBS = 256
 _THOUGHTS = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<|channel|>", "<|START_THINKING|>", "[THINK]")
 """What models of the field begin a thought with."""
 _MOST_ANSWER = 4000
-"""Letters of an answer that are kept until it is read, from its end."""
+"""Letters at the end of an answer that are stored until it is parsed."""
 _PIECE = 3
 """Letters from which a token counts as the first piece of such a mark."""
 
@@ -34,7 +34,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TopLogprobs:
     """What a service says of the first token."""
 
     tokens: tuple[tuple[str, float], ...]
@@ -57,15 +57,15 @@ class Scored:
     """Probability of all options that the service reported."""
 
 
-def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:
+def score(top_logprobs: TopLogprobs, options: Sequence[Sequence[str]], *, any_spacing: bool) -> Scored:
     """The score of each label from the first token of its surface forms.
 
-    A label has the probability of all told tokens that are one of its forms; with `any_spacing` white space around
-    tokens and forms does not count, since how a model begins its turn in a chat is up to its template. Of a label
-    that no told token is a form of, only an upper bound is known: no token that is not told is likelier than the
-    least likely one that is (the drawn token aside, which may be told out of turn), nor than what the told ones leave.
-    A told token that begins a form, as white space might, could go on to it, so that its probability is added. That
-    bound is the label's score. Raises `Unusable` (`API_NO_OPTION`) if that holds for all labels.
+    A label has the probability of all returned tokens that are one of its forms; with `any_spacing` white space around
+    tokens and forms does not count, since how a model begins its turn in a chat is up to its template. A label without
+    a returned form scores an upper bound. A token that was not returned is no likelier than the least likely returned
+    one (the drawn token aside, which may be returned out of turn), nor than the probability that the returned ones
+    leave. A returned token that begins a form, as white space might, could continue to it, so its probability is
+    added. Raises `Unusable` (`API_NO_OPTION`) if no label has a returned form.
     """
     forms = [{_plain(form, any_spacing) for form in option_forms} for option_forms in options]
     tokens = [(_plain(text, any_spacing), log_prob) for text, log_prob in top_logprobs.tokens]
@@ -73,7 +73,7 @@ def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: 
         if any(_plain(text, any_spacing) in option_forms for option_forms in forms):
             message = f"the answer tells no log-probability of the option {text!r}"
             raise Unusable("API_NO_LOGPROBS", message, again=True)
-    # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was told.
+    # As logarithms throughout: a probability of exp(-800) is 0 as a number, and as certainly one that was returned.
     own = [[log_prob for text, log_prob in tokens if text in option_forms] for option_forms in forms]
     likeliest = max(top_logprobs.tokens, key=lambda token: token[1])[0]
     if begins_thought(likeliest):
@@ -93,8 +93,8 @@ def score(top_logprobs: Told, options: Sequence[Sequence[str]], *, any_spacing: 
             log_probs = [min(floor, log_rest), *begun]
             bounded.append(label)
         scores.append(log_sum(log_probs))
-    told_of_options = math.fsum(math.exp(log_prob) for log_probs in own for log_prob in log_probs)
-    return Scored(tuple(scores), tuple(bounded), min(1.0, told_of_options))
+    options_mass = math.fsum(math.exp(log_prob) for log_probs in own for log_prob in log_probs)
+    return Scored(tuple(scores), tuple(bounded), min(1.0, options_mass))
 
 
 def begins_thought(token: str) -> bool:
@@ -113,7 +113,7 @@ def _plain(text: str, any_spacing: bool) -> str:
     return text.strip() if any_spacing else text
 
 
-def _without_drawn(top_logprobs: Told) -> Sequence[tuple[str, float]]:
+def _without_drawn(top_logprobs: TopLogprobs) -> Sequence[tuple[str, float]]:
     least_likely = min(top_logprobs.tokens, key=lambda token: token[1])
     return (
         [token for token in top_logprobs.tokens if token is not least_likely]
@@ -125,7 +125,7 @@ def _without_drawn(top_logprobs: Told) -> Sequence[tuple[str, float]]:
 # --- what services say, which is not trusted -----------------------------------------------------------------------
 
 
-def told_of(reply: Any) -> Told:
+def parse_top_logprobs(reply: Any) -> TopLogprobs:
     """The first token of an answer of either interface; raises `Unusable` unless all of it is as it should be."""
     choice = _choice(reply)
     if (reason := choice.get("finish_reason")) == "content_filter":
@@ -135,11 +135,11 @@ def told_of(reply: Any) -> Told:
         message = "the answer has no log-probabilities; the service or the model may not offer them"
         raise Unusable("API_NO_LOGPROBS", message, again=True)
     if isinstance(log_probs.get("content"), list):
-        return _told_of_chat(log_probs, reason, bool(thought_of(choice)))
-    return _told_of_completion(log_probs)
+        return _parse_chat(log_probs, reason, bool(thought_of(choice)))
+    return _parse_completion(log_probs)
 
 
-def _told_of_chat(log_probs: Mapping[str, Any], reason: Any, thought: bool) -> Told:
+def _parse_chat(log_probs: Mapping[str, Any], reason: Any, thought: bool) -> TopLogprobs:
     if not log_probs["content"]:
         if thought:
             message = "the service keeps a thought apart, and tells no log-probabilities of what follows it"
@@ -158,7 +158,7 @@ def _told_of_chat(log_probs: Mapping[str, Any], reason: Any, thought: bool) -> T
     return _checked([(_text(token), token.get("logprob")) for token in first["top_logprobs"]], *drawn)
 
 
-def _told_of_completion(log_probs: Mapping[str, Any]) -> Told:
+def _parse_completion(log_probs: Mapping[str, Any]) -> TopLogprobs:
     top, tokens = log_probs.get("top_logprobs"), log_probs.get("tokens")
     if not isinstance(top, list) or not top or not isinstance(top[0], dict):
         raise Unusable("API_NO_LOGPROBS", "the answer tells no likeliest tokens", again=True)
@@ -168,7 +168,7 @@ def _told_of_completion(log_probs: Mapping[str, Any]) -> Told:
 
 
 def _text(token: Mapping[str, Any]) -> str:
-    """A token's text: its bytes where they are told, since part of a letter has no text."""
+    """A token's text: its bytes where they are returned, since part of a letter has no text."""
     data = token.get("bytes")
     if isinstance(data, list) and all(type(byte) is int and 0 <= byte < 256 for byte in data):
         return bytes(data).decode("utf-8", "replace")
@@ -177,10 +177,10 @@ def _text(token: Mapping[str, Any]) -> str:
     return str(token["token"])
 
 
-def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_prob: Any) -> Told:
+def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_prob: Any) -> TopLogprobs:
     """What the service lists, the drawn token included, whose own log-probability counts where the list lacks it."""
-    if not 1 <= len(tokens) <= _MOST_TOLD:
-        raise _malformed(f"{len(tokens):,} tokens are told, 1 to {_MOST_TOLD} were expected")
+    if not 1 <= len(tokens) <= _MAX_LOGPROBS:
+        raise _malformed(f"{len(tokens):,} tokens are told, 1 to {_MAX_LOGPROBS} were expected")
     log_probs, unread = [], []
     for text, value in tokens:
         if value is None:
@@ -204,7 +204,7 @@ def _checked(tokens: Sequence[tuple[str, Any]], drawn: str | None, drawn_log_pro
             unread = [text for text in unread if text != drawn]
     if not log_probs or math.fsum(math.exp(log_prob) for _, log_prob in log_probs) > 1 + 1e-3:
         raise _malformed("the probabilities of the tokens are not those of one distribution")
-    return Told(tuple(log_probs), drawn, tuple(unread))
+    return TopLogprobs(tuple(log_probs), drawn, tuple(unread))
 
 
 def _log_prob(value: Any) -> float:
@@ -245,13 +245,15 @@ class Drawn:
 
     answer: str | None
     """What follows the thought; None where that was not ended."""
+    thought: str
+    """The thought; empty where there was none."""
 
 
 def drawn_of(reply: Any, requested: int, thinking: Thinking | None, *, line: bool) -> list[Drawn]:
     """The answers in a reply to a request for `asked`, at least one and no more than these; raises `Unusable`.
 
-    A thought is what the service keeps apart, or what stands before the mark that ends one; it is dropped. What a
-    filter held back, and an answer of nothing, are answers: they count as failures. `line` ends each at a newline.
+    A thought is what the service keeps apart, or what stands before the mark that ends one. What a filter held back,
+    and an answer of nothing, are answers: they count as failures. `line` ends each at a newline.
     """
     _choice(reply)
     drawn = []
@@ -264,12 +266,14 @@ def drawn_of(reply: Any, requested: int, thinking: Thinking | None, *, line: boo
             raise _malformed("the text of a choice is no text")
         if text is None and "text" not in choice and not isinstance(message, dict):
             raise _malformed("a choice has neither a message nor a text")
-        answer = final_answer(text or "", thinking)
-        if not text and thought_of(choice):
+        thought, answer = split_thought(text or "", thinking)
+        separate = thought_of(choice)
+        if not text and separate:
             answer = None
         elif answer is not None and line and answer == text:
             answer = answer.partition("\n")[0]
-        drawn.append(Drawn(None if answer is None else answer[-_MOST_ANSWER:]))
+        thoughts = "\n".join(filter(None, (separate, thought)))
+        drawn.append(Drawn(None if answer is None else answer[-_MOST_ANSWER:], thoughts))
     return drawn
 
 

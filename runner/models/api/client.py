@@ -1,4 +1,4 @@
-"""One question to a service over HTTP: guarded, bounded in size and time, asked again with patience."""
+"""One question to a service over HTTP: guarded, bounded in size and time, retried with a delay."""
 
 import json
 import math
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _MOST_BYTES = 4 << 20
 _OFFICIAL_HEADERS = {"OPENAI_ORG_ID": "openai-organization", "OPENAI_PROJECT_ID": "openai-project"}
-"""Variables of the environment that say who pays, and the headers in which the official service is told."""
+"""Environment variables that name the payer, and the headers that carry them to the official service."""
 _HEADER = re.compile(r"[!-~]{1,256}")
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _TRANSIENT = frozenset({408, 409, 425, 429, *range(500, 600)})
@@ -46,7 +46,7 @@ class RetryPolicy:
     """Timeout of a whole answer."""
     between: float = 0.5
     """First delay between attempts."""
-    most_told: float = 300.0
+    max_retry_after: float = 300.0
     """Longest delay that a service may ask for; beyond it the run ends and can be resumed."""
 
 
@@ -54,7 +54,7 @@ PATIENCE = RetryPolicy()
 
 
 class Stopped(Exception):
-    """The run ends, so this question is not asked any more."""
+    """The run ends, so this request is not sent any more."""
 
 
 @dataclass(eq=False)
@@ -74,7 +74,7 @@ class _Refused(Exception):
 class Client:
     """Holds the connections to one service, and the key, which is sent to that service and nowhere else.
 
-    `requests` counts what was sent and `waits` the times that it was asked again; used from several threads at once.
+    `requests` counts what was sent and `waits` the retries; used from several threads at once.
     `adjusted` has the parameters that the service refused by name, with the name that it wants instead or None where
     they are left out.
     """
@@ -105,7 +105,7 @@ class Client:
         Transient failures, and answers of which `parse` says by `Unusable` that asking again might help, are met by
         waiting and asking again: for as long as the service says, or for a random time that doubles. Raises `Unusable`
         for what concerns this question only, `BackendError` for what concerns the service, `Stopped` after `close`.
-        A parameter that the service refuses by name is renamed or left out, as it says, and asked once more.
+        A parameter that the service refuses by name is renamed or left out, as it says, and sent once more.
         """
         for attempt in range(1, self._attempts + 1):
             if self._stop.is_set():
@@ -138,8 +138,12 @@ class Client:
         self._http.close()
 
     def without_key(self, text: str) -> str:
-        """What the service says, fit to be kept and shown: without the key."""
+        """The service's message without the key, fit to be stored and shown."""
         return redacted(text, self._key)
+
+    def mask_key(self, text: str) -> str:
+        """A text of the model's own, as it is but for the key."""
+        return text if self._key is None else text.replace(self._key, "[key]")
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -174,7 +178,7 @@ class Client:
         data = bytearray()
         with self._http.stream("POST", self._url, content=content) as response:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                # Nobody asked for it, and a few bytes of it can become more than any memory holds.
+                # Nobody requested it, and a few bytes of it can become more than any memory holds.
                 raise httpx2.DecodingError("the answer is compressed, which was not asked for")
             for part in response.iter_raw():
                 data += part
@@ -205,7 +209,7 @@ class Client:
             service_message = f"an error inside an answer that says success: {words or 'without a reason'}"
         if (status in _TRANSIENT or status == _SUCCESS) and code != "insufficient_quota":
             retry_after = _retry_after(problem.headers)
-            if retry_after is not None and retry_after > self._patience.most_told:
+            if retry_after is not None and retry_after > self._patience.max_retry_after:
                 message = f"The service asks to wait {retry_after:,.0f} seconds (HTTP {status})."
                 raise BackendError(Fault("API_BUSY", message, hint="Run the same command again then.")) from None
             if attempt == self._attempts:

@@ -13,21 +13,33 @@ from runner.config.service import travels_in_clear
 from runner.core.errors import MOST_FAULTS, BackendError, Fault, InvalidInput
 from runner.core.types import Prediction, Prompt, ServiceRef
 from runner.models.api.access import Access
-from runner.models.api.answers import Scored, Unusable, drawn_of, echoed, log_sum, name_of, score, told_of, usage_of
+from runner.models.api.answers import (
+    Drawn,
+    Scored,
+    Unusable,
+    drawn_of,
+    echoed,
+    log_sum,
+    name_of,
+    parse_top_logprobs,
+    score,
+    usage_of,
+)
 from runner.models.api.client import Client, Stopped
 from runner.models.api.questions import option_faults, question_text, questions, sampling_question
 from runner.tasks.prompts import prompt_sha256, text
 from runner.tasks.sampled import answered, count, log_scores
+from runner.tasks.thoughts import thoughts_of
 
 _MOST_CUTS = 6
 _SAYS_NOTHING = frozenset(
     {"API_NO_OPTION", "API_REFUSAL", "API_EMPTY", "API_THOUGHT", "API_NO_LOGPROBS", "API_MALFORMED"}
 )
-"""Faults of one answer that says nothing of the options, however often it is asked for."""
+"""Faults of one answer that says nothing of the options, however often it is requested."""
 
 
 @dataclass(slots=True)
-class _Told:
+class _ReplyMetadata:
     """What a service says beside the scores."""
 
     prompt_tokens: int | None = None
@@ -63,7 +75,7 @@ class Service:
         self._counting = threading.Lock()
         self._usage = (0, 0)
         self._unanswered = 0
-        # Whether the service gave fewer answers to a request than it was asked for.
+        # Whether the service gave fewer answers than a request wanted.
         self._single = False
         in_clear = "; prompts and answers travelled unencrypted" if travels_in_clear(service.base_url) else ""
         self.isolation: Mapping[str, str] = {
@@ -73,7 +85,7 @@ class Service:
         }
 
     def plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """As many prompts to a batch as are asked at once: what a killed run had under way is all that it loses.
+        """As many prompts to a batch as requests run at once: a killed run loses no more than those.
 
         Raises `InvalidInput` with the faults of `option_faults`.
         """
@@ -132,12 +144,12 @@ class Service:
         """
         assert prompt.sampling is not None
         rows: list[Prediction] = []
-        metadata = _Told()
+        metadata = _ReplyMetadata()
         keep: int | None = None
         line = self._service.api == "completions"
         try:
             while (missing := answers - sum(map(answered, rows))) > 0:
-                # What a service gives one at a time is not asked for by the number any more.
+                # A service that gives answers one at a time gets one request for each from now on.
                 metadata.usage, metadata.prompt_tokens = None, None
                 wanted = 1 if self._single else missing
                 question = sampling_question(self._service, prompt, wanted, keep)
@@ -155,9 +167,7 @@ class Service:
                     self._count(metadata)
                     continue
                 rows.append(
-                    self._row(
-                        prompt, [answer_drawn.answer for answer_drawn in drawn], metadata, truncated=keep is not None
-                    )
+                    self._row(prompt, drawn, metadata, truncated=keep is not None),
                 )
         except Stopped:
             raise _Partly(rows, BackendError(Fault("API_STOPPED", "The run was stopped."))) from None
@@ -167,8 +177,9 @@ class Service:
             raise _Partly(rows, problem) from None
         return rows
 
-    def _row(self, prompt: Prompt, answers: Sequence[str | None], metadata: _Told, *, truncated: bool) -> Prediction:
+    def _row(self, prompt: Prompt, drawn: Sequence[Drawn], metadata: _ReplyMetadata, *, truncated: bool) -> Prediction:
         assert prompt.sampling is not None
+        answers = [sample.answer for sample in drawn]
         samples, failures, failed = count(answers, prompt.sampling, prompt.labels)
         self._count(metadata)
         return Prediction(
@@ -185,9 +196,10 @@ class Service:
             samples=samples,
             failures=failures,
             failed=tuple(self._client.without_key(text) or "nothing" for text in failed) or None,
+            thoughts=thoughts_of(answers, [self._client.mask_key(sample.thought) for sample in drawn], prompt),
         )
 
-    def _count(self, metadata: _Told) -> None:
+    def _count(self, metadata: _ReplyMetadata) -> None:
         with self._counting:
             tokens = metadata.usage or (0, 0)
             self._usage = (self._usage[0] + tokens[0], self._usage[1] + tokens[1])
@@ -201,7 +213,7 @@ class Service:
         return max(0, length - math.ceil((tokens - prompt.max_tokens) * len(text(prompt, keep)) / tokens * 1.05) - 8)
 
     def _predict(self, prompt: Prompt) -> Prediction:
-        metadata = _Told()
+        metadata = _ReplyMetadata()
         keep: int | None = None
         counts: tuple[int, ...] | None = None
         try:
@@ -226,10 +238,10 @@ class Service:
             system_fingerprint=metadata.fingerprint,
         )
 
-    def _fitting(self, prompt: Prompt, metadata: _Told) -> tuple[Scored, tuple[int, ...] | None, int | None]:
+    def _fitting(self, prompt: Prompt, metadata: _ReplyMetadata) -> tuple[Scored, tuple[int, ...] | None, int | None]:
         """Scores, tokens of the options, and how much of the story was kept (None: all) to meet `max_tokens`.
 
-        There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is asked again
+        There is no tokenizer at hand. A story that turns out to be too long, as the service counts, is sent again
         with its end cut off.
         """
         keep: int | None = None
@@ -246,11 +258,11 @@ class Service:
         message = f"the prompt has {metadata.prompt_tokens:,} tokens, at most {prompt.max_tokens:,} were expected"
         raise Unusable("PROMPT_TOO_LONG", message, again=False)
 
-    def _ask(self, prompt: Prompt, keep: int | None, metadata: _Told) -> tuple[Scored, tuple[int, ...] | None]:
+    def _ask(self, prompt: Prompt, keep: int | None, metadata: _ReplyMetadata) -> tuple[Scored, tuple[int, ...] | None]:
         """Scores, and how many tokens the options have where that is known."""
         requests = questions(self._service, prompt, keep)
         if not self._service.echo:
-            first = self._client.ask(requests[0], lambda reply: told_of(self._noted(reply, metadata)))
+            first = self._client.ask(requests[0], lambda reply: parse_top_logprobs(self._noted(reply, metadata)))
             return score(first, prompt.options, any_spacing=self._service.api == "chat"), None
         sent = question_text(prompt, keep)
         forms = [form for option in prompt.options for form in option]
@@ -265,7 +277,7 @@ class Service:
         counts = tuple(max(number for _, number in parts) for parts in by_label)
         return Scored(scores, (), min(1.0, math.fsum(map(math.exp, scores)))), counts
 
-    def _noted(self, reply: Any, metadata: _Told) -> Any:
+    def _noted(self, reply: Any, metadata: _ReplyMetadata) -> Any:
         """`reply`, after adding up what it cost, whether it is usable or not, and noting who gave it."""
         if (usage := usage_of(reply)) is not None:
             before = metadata.usage or (0, 0)
@@ -309,7 +321,7 @@ class Service:
         return None
 
     def describe(self) -> Mapping[str, Any]:
-        """JSON facts: who is asked for what; no key, and nothing that the service said."""
+        """JSON facts: address, model and parameters; no key, and nothing that the service said."""
         service = self._service
         return {
             "backend": "api",
@@ -334,7 +346,7 @@ class Service:
             yield step, self.predict(step)
 
     def spent(self) -> dict[str, int]:
-        """What this process asked of the service, self-checks and failed attempts included."""
+        """This process's requests to the service, self-checks and failed attempts included."""
         return {
             "requests": self._client.requests,
             "asked_again": self._client.waits,

@@ -174,7 +174,7 @@ class ClusterReplicas:
         return iter(self._live()[0].ask(lambda worker: list(worker.predict(prompts))))
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
-        """See `Worker.without_adapter`; for what `predict` is asked."""
+        """See `Worker.without_adapter`; for the prompts of `predict`."""
         return self._without() if self._live()[0].ask(lambda worker: worker.without_adapter() is not None) else None
 
     @contextmanager

@@ -8,11 +8,11 @@ from runner.core.errors import BackendError
 from runner.models.worker import protocol
 from runner.models.worker.process import refusal
 
-_ASKED_FOR_ITEMS = ("predict", "tokens")
+_WITH_PROMPTS = ("predict", "tokens")
 
 
 class ReplicaLost(Exception):
-    """The actor, its worker or its node is gone; what it was asked has no answer."""
+    """The actor, its worker or its node is gone; its requests have no answer."""
 
 
 class NodeChannel:
@@ -25,24 +25,24 @@ class NodeChannel:
         self._unsent: list[bytes] = []
         self._items = 0
         self._requests = 0
-        self._asked: deque[tuple[int, int]] = deque()
+        self._pending: deque[tuple[int, int]] = deque()
         self._lines: deque[bytes] = deque()
 
     def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
         """Send once the request is whole; does not wait."""
         self._unsent.append(protocol.to_line(message))
-        if message.get("do") in _ASKED_FOR_ITEMS:
+        if message.get("do") in _WITH_PROMPTS:
             self._items += len(message["prompts"])
         if not message.get("more"):
             self._actor.send.remote(self._incarnation, self._requests, b"".join(self._unsent), seconds, activity)
-            self._asked.append((self._requests, self._items))
+            self._pending.append((self._requests, self._items))
             self._requests += 1
             self._unsent, self._items = [], 0
 
     def receive(self, seconds: float, activity: str) -> dict[str, Any]:
         """The worker's next message; all that answer a request are fetched at once."""
         if not self._lines:
-            number, count = self._asked.popleft()
+            number, count = self._pending.popleft()
             reply = remote_call(self._actor.receive, self._incarnation, number, count, seconds, activity)
             if reply is None:
                 raise ReplicaLost("it was started again, or a request was lost")
@@ -66,7 +66,7 @@ class NodeChannel:
         ray.kill(self._actor)
 
     def close(self) -> Any:
-        """End the worker when its node has done what it was asked before; Ray's reference, to wait for."""
+        """End the worker when its node has done its earlier requests; Ray's reference, to wait for."""
         return self._actor.close.remote(self._incarnation)
 
 

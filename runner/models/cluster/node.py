@@ -34,7 +34,7 @@ class NodeProcess:
     """A Ray actor: the process that holds one replica's worker, on whichever node Ray put it.
 
     All of its methods run in its main thread, one after another: on Linux the worker dies with the thread that started
-    it. What the worker says is not read here but handed to who asked; it is checked there.
+    it. What the worker says is not read here but handed to the driver, which checks it.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ class Step:
     """A step, and what became of those that computed it."""
 
     number: int
-    """Its place among the steps of this call, from 1."""
+    """Its number among the steps of this call, from 1."""
     prompts: Sequence[Prompt]
     """The question."""
     losses: int = 0

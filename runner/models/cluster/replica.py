@@ -96,7 +96,7 @@ class Replica:
         return True
 
     def plan(self, prompts: Sequence[Prompt], *, first: bool) -> list[list[int]]:
-        """See `Worker.plan`; the `first` window is planned again by a worker that takes this one's place."""
+        """See `Worker.plan`; the `first` window is planned again by a worker that replaces this one."""
         plan = self.ask(lambda worker: worker.plan(prompts))
         if first:
             self._window = prompts, plan
@@ -139,11 +139,11 @@ class Replica:
         try:
             row = remote_call(self.actor.changed)
         except ReplicaLost:
-            return []  # what it answered was kept only while its files were untouched
+            return []  # its answers were journalled only while its files were untouched
         return [] if row is None else list(self._of_node(protocol.error_of(row)).faults)
 
     def close(self) -> None:
-        """Have the worker ended once its node has done what it was asked before; `kill` is to follow."""
+        """Have the worker ended once its node has done its earlier requests; `kill` is to follow."""
         if self._channel is not None:
             self._closing = self._channel.close()
 

@@ -1,4 +1,4 @@
-"""Ray itself: a cluster for one run on this machine's loopback, or a place in one that is there."""
+"""Ray itself: a cluster for one run on this machine's loopback, or a connection to an existing one."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ from typing import Any
 from runner.core.errors import BackendError, Fault, InvalidInput
 from runner.core.private_folder import make_private_folder
 
-_OBJECT_STORE_BYTES = 80 << 20  # steps are small and weights never pass through it; this is the least that Ray takes
+_OBJECT_STORE_BYTES = 80 << 20  # steps are small and weights never pass through it; this is the smallest that Ray takes
 _FOLDER = "mab-ray-"  # short: it holds the names of sockets
 # Read by Ray when it is imported: no reports to its makers, and no cluster that it starts of itself. The first name of
 # the others is for other systems, says Ray, but on Linux too it makes each of its processes listen on 127.0.0.1 alone.
@@ -80,7 +80,7 @@ def _connect(address: str | None, cpus: int, cuda: bool, folder: str | None) -> 
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": folder,
     }
-    on_stop = signal.getsignal(signal.SIGTERM)  # Ray puts its own in this place
+    on_stop = signal.getsignal(signal.SIGTERM)  # Ray replaces it by its own
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address=address or "local", **quiet, **(own if address is None else {}))

@@ -12,7 +12,7 @@ from runner.models.local.thread_pool import threads_for
 
 # On a CPU the time per token was the same from 512 to 4,096 tokens; each lane has a batch.
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
-# Tokens of a step at most, and tokens times weights of the layers that are some seconds of a CPU's work.
+# Largest number of tokens of a step, and of tokens times layer weights: some seconds of a CPU's work.
 _MOST_AT_ONCE = 1 << 15
 _SOME_SECONDS = 1_200_000_000_000
 # Layers are numbered, whatever an architecture calls them.

@@ -1,4 +1,4 @@
-"""A causal language model asked for the log-probability of every option after a prompt: one pass for all of them."""
+"""Log-probabilities of every option after a prompt from a causal language model: one pass for all options."""
 
 import hashlib
 import threading
@@ -51,7 +51,7 @@ def wrap(
     thinking: Thinking | None = None,
     system_prompt: str | None = None,
 ) -> "Causal":
-    """A model that is loaded already, with or without an adapter, asked in batches of the default size.
+    """A model that is loaded already, with or without an adapter, in batches of the default size.
 
     `arguments` and `system_prompt` are given to the chat template; `thinking` is how it thinks before drawn answers.
     Of the default size several batches are one step, on a CPU side by side; a given size is that of a step. With
@@ -64,7 +64,7 @@ def wrap(
             model, tokenizer, form, batch_tokens, arguments=arguments, thinking=thinking, system_prompt=system_prompt
         )
     sizes = default_sizes(base_of(model))
-    # Whether the library's own attention may be asked by two threads at once is not known of every architecture.
+    # Not every architecture's own attention is known to be safe for two threads at once.
     lanes = sizes.lanes if loading.packed_limit(base_of(model).config) else 1
     return Causal(model, tokenizer, form, sizes.batch_tokens, sizes.at_once, lanes, arguments, thinking, system_prompt)
 
@@ -107,7 +107,7 @@ class Causal:
         self._adjust = lm_head.adjustment_of(self._base.config)
         # By template: the tokens with which its prompts begin.
         self._beginnings: dict[str, NDArray[np.int32]] = {}
-        # A tokenizer must not be asked by two threads at once.
+        # Two threads must not use a tokenizer at once.
         self._tokenizing = threading.Lock()
         # By beginning, those of the current step.
         self._prefix_cache: dict[bytes, attention.KeysValues] = {}
@@ -296,17 +296,17 @@ class Causal:
         return [part for parts in results for part in parts]
 
     def _forward(self, packed: Packed, prefix: attention.KeysValues, *, keep: bool = False) -> Tensor:
-        """(places, hidden) last hidden states, each place once; with `keep`, keys and values are put into `prefix`."""
-        places = self._on_device(np.unique(packed.scored_positions))
+        """(positions, hidden) last hidden states, each position once; `keep` stores keys and values in `prefix`."""
+        positions = self._on_device(np.unique(packed.scored_positions))
         model = self._base.base_model
-        with scored_at(places, len(packed.ids)):
+        with scored_at(positions, len(packed.ids)):
             states = model(
                 input_ids=self._on_device(packed.ids[None]),
                 position_ids=self._on_device(packed.positions[None]),
                 use_cache=False,
                 packing=attention.Batch(packed, prefix, keep, last_layer_idx=model.layers[-1].self_attn.layer_idx),
             ).last_hidden_state
-        scored_states: Tensor = states[0, places.to(states.device)]
+        scored_states: Tensor = states[0, positions.to(states.device)]
         return scored_states
 
     def _keys_values(self, past: bytes) -> attention.KeysValues:
@@ -370,7 +370,7 @@ class Causal:
         }
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory in use at once; None on the CPU."""
+        """Peak device memory in bytes; None on the CPU."""
         return devices.peak_memory_bytes(*self._devices)
 
     def close(self) -> None:

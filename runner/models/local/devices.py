@@ -22,7 +22,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
 Part = TypeVar("Part")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def choose(device: str | None) -> torch.device:
@@ -173,8 +173,8 @@ def is_out_of_memory(problem: RuntimeError) -> bool:
 
 
 def split_on_oom(
-    do: Callable[[Sequence[Part]], Found], batch: Sequence[Part], device: torch.device, name: Callable[[Part], str]
-) -> list[Found]:
+    do: Callable[[Sequence[Part]], Result], batch: Sequence[Part], device: torch.device, name: Callable[[Part], str]
+) -> list[Result]:
     """What is done with a batch; with one that does not fit into memory, by halves.
 
     Raises `BackendError` (`OUT_OF_MEMORY`) where not even one part fits, with its `name`.
@@ -220,6 +220,6 @@ def release(device: torch.device) -> None:
 
 
 def peak_memory_bytes(*devices: torch.device) -> int | None:
-    """The most memory that torch had in use on each CUDA device, added up; None on the CPU."""
+    """Peak memory of torch in bytes, summed over the CUDA devices; None on the CPU."""
     on_cuda = [torch.cuda.max_memory_allocated(device) for device in devices if device.type == "cuda"]
     return sum(map(int, on_cuda)) if on_cuda else None

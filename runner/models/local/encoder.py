@@ -1,4 +1,4 @@
-"""An encoder with a trained head asked for a score of every label: each text is read once, whatever the prompt."""
+"""Scores of every label from an encoder with a trained head: each text is read once, whatever the prompt."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -155,7 +155,7 @@ class Encoder:
         }
 
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory in use at once; None on the CPU."""
+        """Peak device memory in bytes; None on the CPU."""
         return devices.peak_memory_bytes(self._device)
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ def special_tokens(tokenizer: Any, config: Any) -> frozenset[int]:
 
 def batches(prompts: Sequence[Prompt], encoded: Sequence[EncodedPrompt], budget: int) -> list[list[int]]:
     """Indexes of the prompts that ask for a written answer, each once, in batches of at most `budget` tokens with the
-    answers and what fills them up; the longest first, so that too little memory is found at once."""
+    answers and what fills them up; the longest first, so that memory runs out at once or not at all."""
     requests = [
         (number, len(encoding.prefix) + prompt.writing.max_new_tokens)
         for number, (prompt, encoding) in enumerate(zip(prompts, encoded, strict=True))

@@ -78,7 +78,7 @@ def load_config(folder: Path, known: tuple[str, ...] = ARCHITECTURES) -> Any:
 
 
 def context_limit(folder: Path) -> int:
-    """Most tokens that the model in `folder` can read at once."""
+    """Largest number of tokens that the model in `folder` can read at once."""
     return limit_of(load_config(folder, ARCHITECTURES + ENCODERS))
 
 
@@ -86,7 +86,7 @@ def limit_of(config: Any) -> int:
     """`context_limit` of a loaded configuration: the positions it has.
 
     Of one with longrope the length it was first trained for: a longer prompt turns the positions of all that are
-    computed with it, and those of what is kept of a beginning not. Distances (ALiBi) have no end: there it is the
+    computed with it, but not those of a cached prefix. Distances (ALiBi) have no end: there it is the
     length that the configuration states, or else 2,048, on which such models were trained.
     """
     names = ("max_position_embeddings", "max_seq_len", "seq_length")
@@ -111,7 +111,7 @@ def first_position(config: Any) -> int:
 
 
 def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | None = None) -> Any:
-    """The causal language model in `folder`, in `dtype`, ready to be asked; `on` one device, or its layers on several.
+    """The causal language model in `folder`, in `dtype`, ready to predict; `on` one device, or its layers on several.
 
     With `quantization` (nf4 or int8) its linear layers are reduced to that, which is checked afterwards. Only
     safetensors are read, no code of the folder is run, and generation_config.json is not read: how a model writes is
@@ -140,7 +140,7 @@ def load_model(folder: Path, dtype: str, *on: torch.device, quantization: str | 
 
 
 def load_encoder(folder: Path, head: HeadSpec, dtype: str, device: torch.device, brought: frozenset[str]) -> Any:
-    """The encoder in `folder` with the head that `head` speaks of, in `dtype` on `device`, ready to be asked.
+    """The encoder in `folder` with the head that `head` speaks of, in `dtype` on `device`, ready to predict.
 
     `brought` are modules that an adapter holds whole. Where the weights lack them they are zeros here, and the heads of
     pretraining that the weights have instead are left out. Raises what `load_model` does, and `HEAD_LABELS` where

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Indexes into `lengths`, each once, in batches whose width times length stays within `budget` tokens.
 
-    The longest come first, so that too little memory is found at once; equal ones in their own order. A text that is
+    The longest come first, so that memory runs out at once or not at all; equal ones in their own order. A text that is
     longer than the budget is a batch by itself.
     """
     groups: list[list[int]] = []

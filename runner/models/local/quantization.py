@@ -1,4 +1,4 @@
-"""Weights that bitsandbytes reduces to 4 or 8 bits while they are loaded: asked for, checked, and told."""
+"""Weights that bitsandbytes reduces to 4 or 8 bits while they are loaded: requested, checked, and reported."""
 
 import math
 import warnings
@@ -76,7 +76,7 @@ def keep_arithmetic(model: Any) -> None:
     """Keep the layers of `model` from changing themselves.
 
     On some processors (AVX512-BF16) a 4-bit layer otherwise rounds its scales to bfloat16 at its first use and goes on
-    in bfloat16, whatever arithmetic was asked for: the same file would score otherwise on another machine.
+    in bfloat16, whatever arithmetic was requested: the same file would score otherwise on another machine.
     """
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
@@ -135,6 +135,6 @@ def describe(model: Any) -> Mapping[str, Any] | None:
 
 
 def numbers_in(parameter: Any) -> int:
-    """How many numbers a parameter stands for: two of four bits are kept in one byte."""
+    """How many numbers a parameter stands for: two of four bits share one byte."""
     state = getattr(parameter, "quant_state", None)
     return int(parameter.numel()) if state is None else math.prod(state.shape)

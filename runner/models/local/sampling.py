@@ -24,7 +24,7 @@ from runner.core.types import Prompt, SamplingFormat, Thinking
 from runner.models.local import general, lm_head
 from runner.models.local import padded_batches as padded
 from runner.models.tokenization import EncodedPrompt
-from runner.tasks.sampled import DEFAULT_THINKING, final_answer, may_become_answer, seed_of
+from runner.tasks.sampled import DEFAULT_THINKING, may_become_answer, seed_of, split_thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Sample:
     """What follows the thought; None where that was not ended."""
     tokens: int
     """Tokens that were drawn, those of the thought and of the end included."""
+    thought: str
+    """The thought without its marks; empty where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def draw(
     formats = [_format_of(prompt) for prompt in prompts]
     randoms = [[np.random.default_rng(seed_of(prompt.key, number)) for number in range(form.samples)]
                for prompt, form in zip(prompts, formats, strict=True)]  # fmt: skip
-    results: list[list[Sample]] = [[Sample(None, 0)] * form.samples for form in formats]
+    results: list[list[Sample]] = [[Sample(None, 0, "")] * form.samples for form in formats]
     # Row → the numbers of the answers that have begun so.
     rows: dict[_Row, list[int]] = {_Row(at, ()): list(range(form.samples)) for at, form in enumerate(formats)}
     model = _Cached(base, encoded)
@@ -155,21 +157,21 @@ def _finished(tokenizer: Any, row: _Row, form: SamplingFormat, ends: frozenset[i
     ended = row.tokens[-1] in ends
     body = row.tokens[:-1] if ended else row.tokens
     text = str(tokenizer.decode(body, clean_up_tokenization_spaces=False))
-    answer = final_answer(text, reading.thinking, begun=reading.thought_begun)
+    thought_text, answer = split_thought(text, reading.thinking, begun=reading.thought_begun)
     if ended:
-        return Sample(answer, len(row.tokens))
+        return Sample(answer, len(row.tokens), thought_text)
     thought = DEFAULT_THINKING if reading.thinking is None else reading.thinking
     if answer is None:
         # A thought is cut where its tokens end; the answer is then a failure.
         over = len(row.tokens) >= form.max_new_tokens + thought.max_thought_tokens
-        return Sample(None, len(row.tokens)) if over else None
+        return Sample(None, len(row.tokens), thought_text) if over else None
     thought_tokens = 0 if answer == text else thought.max_thought_tokens
     if len(row.tokens) >= form.max_new_tokens + thought_tokens:
-        return Sample(answer, len(row.tokens))
+        return Sample(answer, len(row.tokens), thought_text)
     if reading.line and answer == text and not thought.open.startswith(text.strip() or "\0"):
         line, newline, _ = answer.partition("\n")
         if newline or not may_become_answer(line, form):
-            return Sample(line, len(row.tokens))
+            return Sample(line, len(row.tokens), thought_text)
     return None
 
 

@@ -6,19 +6,19 @@ from typing import TypeVar
 
 import torch
 
-_MOST = 16
+_MAX_LANES = 16
 Part = TypeVar("Part")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def threads_for(threads: int) -> int:
     """Into how many lanes `threads` are divided: one for each, as long as there are few, since every lane needs memory
     for a batch.
     """
-    return threads // -(-threads // _MOST)
+    return threads // -(-threads // _MAX_LANES)
 
 
-def parallel_map(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int) -> list[Found]:
+def parallel_map(do: Callable[[Part], Result], parts: Sequence[Part], lanes: int) -> list[Result]:
     """What is done with each part without gradients, in order; in `lanes`, among which torch's threads are divided.
 
     Threads that share a product wait for each other after each of some thousand passes; those of lanes do not. `do`
@@ -32,7 +32,7 @@ def parallel_map(do: Callable[[Part], Found], parts: Sequence[Part], lanes: int)
 
     many = len(parts) - len(parts) % lanes
 
-    def alone(part: Part) -> Found:
+    def alone(part: Part) -> Result:
         with torch.inference_mode():
             return do(part)
 

@@ -12,6 +12,7 @@ from runner.models.tokenization import EncodedPrompt
 from runner.tasks.predictions import MAX_TEXT
 from runner.tasks.prompts import prompt_sha256
 from runner.tasks.sampled import count, log_scores
+from runner.tasks.thoughts import thoughts_of
 from runner.tasks.verbalized import scores_or_none
 
 
@@ -36,7 +37,8 @@ def from_text(prompt: Prompt, encoded: EncodedPrompt, generation: Generation) ->
 def from_samples(prompt: Prompt, encoded: EncodedPrompt, drawn: Sequence[Sample]) -> Prediction:
     """From the answers that were drawn after a prompt to one prediction: their counts by label, and the failures."""
     assert prompt.sampling is not None
-    samples, failures, failed = count([sample.answer for sample in drawn], prompt.sampling, prompt.labels)
+    answers = [sample.answer for sample in drawn]
+    samples, failures, failed = count(answers, prompt.sampling, prompt.labels)
     return Prediction(
         **prompt.key._asdict(),
         log_scores=log_scores(list(samples.values()), failures),
@@ -47,6 +49,7 @@ def from_samples(prompt: Prompt, encoded: EncodedPrompt, drawn: Sequence[Sample]
         samples=samples,
         failures=failures,
         failed=failed or None,
+        thoughts=thoughts_of(answers, [sample.thought for sample in drawn], prompt),
     )
 
 

@@ -52,7 +52,7 @@ class RenderedPrompt:
 
 
 class PromptEncoder:
-    """A tokenizer with what was found out about it once.
+    """A tokenizer, and the properties that are determined once.
 
     `arguments` are given to its chat template; `overhead` is how many tokens of every prompt are the template's own.
     Raises `InvalidInput` for a tokenizer or template that can read no prompt.
@@ -134,7 +134,7 @@ class PromptEncoder:
             message = f"Around {describe(prompt)} the chat template writes something else than around another text."
             raise self._blamed(Fault("TEMPLATE_READS_TEXT", message), prompt, question, rendered)
         self._check_edges(prompt, rendered, item, end)
-        # A model that thinks begins its own turn: an answer's cue has no place in front of a thought.
+        # A model that thinks begins its own turn: no answer cue may come before a thought.
         cue = "" if thinks else prompt.cue_chat
         return [RenderedPrompt(rendered + cue + form, item, end, len(rendered)) for form in ["", *forms]]
 

@@ -1,4 +1,4 @@
-"""A process of its own for each copy of the model: it gets prompts, gives predictions, and can reach nothing else."""
+"""A process for each replica of the model: it gets prompts, returns predictions, and can reach nothing else."""
 
 from runner.models.worker.client import Limits, Worker, isolation, open_isolated, show_tokens_isolated
 from runner.models.worker.replicas import Replicas, device_names, open_replicas, threads_per_replica

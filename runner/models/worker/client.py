@@ -1,4 +1,4 @@
-"""The model's process as a backend: what it answers is checked, and how it fails is told in words."""
+"""The model's process as a backend: its answers are checked, and its failures become messages."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ def open_isolated(
     The number of threads is as `load` or `OMP_NUM_THREADS` says, or else one per core.
     The process gets prompts only, and dies with this one (with the thread that calls this, on Linux). Raises what
     `open_backend` does, and `BackendError` `WORKER_START`, `WORKER_TIMEOUT`, `WORKER_MEMORY`, `WORKER_CRASH` or
-    `WORKER_REPLY`; so do all methods of the backend, after which it is closed and cannot be asked again.
+    `WORKER_REPLY`; so do all methods of the backend, after which it is closed for good.
     """
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
     worker = start_worker(folders, load.device, limits or LIMITS, load.threads)
@@ -129,7 +129,7 @@ class Channel(Protocol):
 class Worker:
     """Holds the process that holds the model; see `runner.models.base.Backend`.
 
-    `isolation` is what the process gave up before it opened any file of the submission, `device` what it was told.
+    `isolation` is what the process gave up before it opened any file of the submission, `device` the one it was given.
     """
 
     isolation: Mapping[str, str]
@@ -228,7 +228,7 @@ class Worker:
         self._ask([{"do": "adapter on"}], self._limits.call_seconds, "switching the adapter on")
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`; told by the process, and checked for form only."""
+        """See `Backend.describe`; reported by the process, checked for form only."""
         activity = "describing the model"
         return self._fit(
             protocol.description_of, self._ask([{"do": "describe"}], self._limits.call_seconds, activity), activity
@@ -256,7 +256,7 @@ class Worker:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _predictions(self, prompts: Sequence[Prompt]) -> list[Prediction]:
-        """The answers to the step that was asked first of those that wait."""
+        """The answers to the first of the steps that wait."""
         rows = list(self._items([], self._limits.call_seconds, _PREDICTING, len(prompts)))
         return [
             self._fit(partial(protocol.prediction_of, prompt=prompt), row, _PREDICTING)

@@ -44,10 +44,10 @@ _PASSED_ON = frozenset(
 )
 _PASSED_ON_FROM = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "RAYON_")
 _FOLDER = "moral-ambiguity-worker-"
-_KEPT_OF_STDERR = 16 << 10
+_STDERR_BYTES = 16 << 10
 _READS_AT_ONCE = 64
-_LINES_TOLD = 6
-_LINE_TOLD = 200
+_LAST_LINES = 6
+_LINE_LENGTH = 200
 _SIGNS_OF_MEMORY = ("memory allocation of", "std::bad_alloc", "MemoryError", "Cannot allocate memory")
 
 
@@ -93,7 +93,7 @@ class Process:
 
     @property
     def folder(self) -> Path:
-        """The only place where the child may write."""
+        """The only folder that the child may write to."""
         return self._folder
 
     def send(self, message: Mapping[str, Any], seconds: float, activity: str) -> None:
@@ -125,7 +125,7 @@ class Process:
 
         Raises `BackendError`: `WORKER_TIMEOUT` when `seconds` pass without one or the child has used up the time of the
         processor that it gave itself, `WORKER_MEMORY` and `WORKER_CRASH`
-        when the child is gone, `WORKER_REPLY` when it says what it cannot have been asked for. Then it is ended.
+        when the child is gone, `WORKER_REPLY` when it says what no request calls for. Then it is ended.
         """
         deadline = time.monotonic() + seconds
         searched = 0
@@ -175,7 +175,7 @@ class Process:
             selector.register(self._to if sending else self._from, event)
             stderr = selector.register(self._stderr, selectors.EVENT_READ)
             while True:
-                # A child that is never silent makes something ready for ever, so the clock is asked each time.
+                # A child that is never silent makes something ready for ever, so the clock is read each time.
                 remaining = deadline - time.monotonic()
                 ready = selector.select(remaining) if remaining > 0 else []
                 if not ready:
@@ -192,7 +192,7 @@ class Process:
                 chunk = os.read(self._stderr, 1 << 16)
                 if not chunk:
                     return False
-                self._said = (self._said + chunk)[-_KEPT_OF_STDERR:]
+                self._said = (self._said + chunk)[-_STDERR_BYTES:]
         except BlockingIOError:
             pass
         return True
@@ -203,14 +203,14 @@ class Process:
             self._child.send_signal(signal.SIGABRT)
         self._exit_code(2)
         message = f"The process that holds the model did not answer in time while {activity}, and was ended."
-        return self._told("WORKER_TIMEOUT", message)
+        return self._failure("WORKER_TIMEOUT", message)
 
     def _lost(self, activity: str) -> BackendError:
         """Why the child is gone, from how it ended and what it said last."""
         code = self._exit_code(5)
         if code == -signal.SIGXCPU:
             message = f"The process that holds the model used up its time of the processor while {activity}."
-            return self._told("WORKER_TIMEOUT", message)
+            return self._failure("WORKER_TIMEOUT", message)
         stderr_text = self._said.decode(errors="replace")
         if code is None:
             message = "closed its pipe"
@@ -220,21 +220,21 @@ class Process:
             message = f"ended with exit code {code}"
         of_memory = code == -signal.SIGKILL or any(sign in stderr_text for sign in _SIGNS_OF_MEMORY)
         reason = ", most likely for want of memory" if of_memory else ""
-        return self._told(
+        return self._failure(
             "WORKER_MEMORY" if of_memory else "WORKER_CRASH",
             f"The process that holds the model {message} while {activity}{reason}.",
         )
 
     def _exit_code(self, seconds: float) -> int | None:
-        """How the child ended, or None if it still runs; what it said last is kept."""
+        """How the child ended, or None if it still runs; its last output is stored."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(seconds)
         self._listen()
         return self._child.returncode
 
-    def _told(self, code: str, message: str) -> BackendError:
+    def _failure(self, code: str, message: str) -> BackendError:
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
-        last_lines = " | ".join(printable(line)[:_LINE_TOLD] for line in lines[-_LINES_TOLD:])
+        last_lines = " | ".join(printable(line)[:_LINE_LENGTH] for line in lines[-_LAST_LINES:])
         self.close()
         return BackendError(Fault(code, message, hint=f"Its last words: {last_lines}" if last_lines else None))
 
@@ -244,7 +244,7 @@ class Process:
 
 
 def refusal(what: str, activity: str) -> BackendError:
-    """`WORKER_REPLY`: a process that holds a model said `what`, which it cannot have been asked for."""
+    """`WORKER_REPLY`: a process that holds a model said `what`, which no request calls for."""
     return BackendError(
         Fault("WORKER_REPLY", f"The process that holds the model answered with {what}, while {activity}.")
     )

@@ -22,8 +22,8 @@ from runner.core.types import (
     VerbalizedFormat,
 )
 from runner.tasks import sampled, verbalized
-from runner.tasks.predictions import from_row
 from runner.tasks.prompts import prompt_sha256
+from runner.tasks.thoughts import from_record
 
 MOST_BYTES = 16 << 20
 _FAULTS_SENT = 32
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 class ProtocolError(ValueError):
-    """What the child said is not what it was asked for."""
+    """The child's message does not answer the request."""
 
 
 def to_line(message: Mapping[str, Any]) -> bytes:
@@ -83,7 +83,7 @@ def prompt_row(prompt: Prompt) -> Json:
 def prompt_of(row: Json) -> Prompt:
     """The prompt again."""
     lists = {name: tuple(row[name]) for name in ("labels", "shown")}
-    # The same in very many prompts, so kept once.
+    # The same in very many prompts, so stored once.
     texts = {name: sys.intern(row[name]) for name in _INTERNED}
     writing = row["writing"] and VerbalizedFormat(
         **{**row["writing"], "names": tuple(row["writing"]["names"]), "labels": tuple(row["writing"]["labels"])}
@@ -103,7 +103,7 @@ _PROMPT_FIELDS = tuple(field.name for field in fields(Prompt))
 
 
 def error_row(error: UserError) -> Json:
-    """A failure that is told in words, as the child sends it."""
+    """A failure with its message, as the child sends it."""
     kind = "InvalidInput" if isinstance(error, InvalidInput) else "BackendError"
     return {"kind": kind, "faults": [asdict(fault) for fault in error.faults[:_FAULTS_SENT]]}
 
@@ -150,7 +150,7 @@ def _shown(text: str) -> str:
 def prediction_of(row: Any, prompt: Prompt) -> Prediction:
     """The answer to `prompt` alone, one score per label, or what its text says; raises `ProtocolError`."""
     try:
-        prediction = from_row(row)
+        prediction = from_record(row)
     except ValueError as problem:
         raise ProtocolError(f"a prediction with a fault: {problem}") from None
     if prediction.key != prompt.key or prediction.prompt_sha256 != prompt_sha256(prompt):
@@ -161,6 +161,8 @@ def prediction_of(row: Any, prompt: Prompt) -> Prediction:
         held = getattr(prediction, name)
         if held is not None and len(held) > _MOST_VALUES:
             raise ProtocolError(f"{len(held):,} values of {name} for {len(prompt.options)} labels")
+    if (prediction.thoughts is not None) != (prompt.sampling is not None and prompt.sampling.keep_thoughts):
+        raise ProtocolError("thoughts that were not asked for, or none that were")
     departure = verbalized.disagreement(prediction, prompt.writing, 0.0)
     if departure is None:
         departure = sampled.disagreement(prediction, prompt.sampling, prompt.labels, 0.0)

@@ -19,7 +19,7 @@ from runner.models.worker.client import Limits, Worker
 from runner.models.worker.sandbox import ACTIVE
 
 T = TypeVar("T")
-_MOST_TOLD = 80
+_MAX_SHOWN = 80
 
 
 class OnDevice(Protocol):
@@ -34,7 +34,7 @@ W = TypeVar("W", bound=OnDevice)
 
 
 def device_names(devices: str | None) -> list[str | None]:
-    """The devices of a comma list, one for each copy of the model; one None where nothing is given.
+    """The devices of a comma list, one for each replica; one None where nothing is given.
 
     Raises `BackendError` (`DEVICE`) for a list with an empty name, with devices of several kinds, or with a CUDA
     device twice. Whether a device is there is known to the process that opens it.
@@ -47,7 +47,7 @@ def device_names(devices: str | None) -> list[str | None]:
         faults.append("has an empty name")
     if len({name.partition(":")[0] for name in names if name}) > 1:
         faults.append("mixes kinds of devices, whose answers would round differently")
-    all_names = [device for name in names for device in name.split("+")]  # a copy may be spread over several
+    all_names = [device for name in names for device in name.split("+")]  # a replica may be spread over several
     cuda = ["cuda:0" if name == "cuda" else name for name in all_names if name.startswith("cuda")]
     if twice := sorted({name for name in cuda if cuda.count(name) > 1}):
         faults.append(f"names {', '.join(twice)} more than once")
@@ -57,14 +57,14 @@ def device_names(devices: str | None) -> list[str | None]:
     return [*names]
 
 
-def threads_per_replica(threads: int | None, copies: int) -> int | None:
-    """Threads on the processor of each of several copies: as said by `threads` or the variables, else its share.
+def threads_per_replica(threads: int | None, replicas: int) -> int | None:
+    """CPU threads of each of several replicas: as given by `threads` or the variables, else its share.
 
-    None leaves them to the process, as with a single copy.
+    None leaves them to the process, as with a single replica.
     """
     if threads is not None or not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}.isdisjoint(os.environ):
         return threads
-    return max(1, (environment.cpus() or 1) // copies)
+    return max(1, (environment.cpus() or 1) // replicas)
 
 
 def open_replicas(
@@ -81,21 +81,21 @@ def open_replicas(
     """
     names = device_names(load.device)
     folders = [model_folder, *([adapter_folder] if adapter_folder else ())]
-    copies = Replicas()
+    replicas = Replicas()
     try:
         # All are started by this thread: on Linux they die with the thread that started them.
         for name in names:
-            copies.workers.append(
+            replicas.workers.append(
                 client.start_worker(
                     folders, name, limits or client.LIMITS, threads_per_replica(load.threads, len(names))
                 )
             )
         adapter = str(adapter_folder.resolve()) if adapter_folder else None
-        copies.load(submission, str(model_folder.resolve()), adapter, load)
+        replicas.load(submission, str(model_folder.resolve()), adapter, load)
     except BaseException:
-        copies.close()
+        replicas.close()
         raise
-    return copies
+    return replicas
 
 
 class Replicas:
@@ -138,7 +138,7 @@ class Replicas:
         return plans[0]
 
     def share(self, steps: Iterable[Sequence[Prompt]]) -> Iterator[tuple[Sequence[Prompt], list[Prediction]]]:
-        """Each step with its predictions, as they are finished; a step is predicted as a whole by one of the copies.
+        """Each step with its predictions, as they are finished; a step is predicted as a whole by one of the replicas.
 
         Raises what `Worker.predict` does, as soon as one fails, and `KeyboardInterrupt`: all are ended then, and what
         any of them had finished is given first.
@@ -167,11 +167,11 @@ class Replicas:
         return self.workers[0].predict(prompts)
 
     def without_adapter(self) -> AbstractContextManager[None] | None:
-        """See `Worker.without_adapter`; for what `predict` is asked."""
+        """See `Worker.without_adapter`; for the prompts of `predict`."""
         return self.workers[0].without_adapter()
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Worker.describe`; the same whatever the number of copies. Raises `BackendError` (`DEVICES_DIFFER`)."""
+        """See `Worker.describe`; the same whatever the number of replicas. Raises `BackendError` (`DEVICES_DIFFER`)."""
         return compare_facts([(str(worker.device), worker.describe()) for worker in self.workers])
 
     def peak_memory_bytes(self) -> int | None:
@@ -247,8 +247,8 @@ def compare_facts(members: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[s
         if other != first:
             path, here, there = _difference(first, other)
             message = (
-                f"The copies of the model differ in {_told('.'.join(path))}: {_told(here)} on {name}, "
-                f"{_told(there)} on {other_name}."
+                f"The copies of the model differ in {_shown('.'.join(path))}: {_shown(here)} on {name}, "
+                f"{_shown(there)} on {other_name}."
             )
             raise BackendError(Fault("DEVICES_DIFFER", message, hint="Run on equal devices, or on one of them."))
     return first
@@ -276,7 +276,7 @@ def _difference(first: Any, other: Any) -> tuple[list[str], Any, Any]:
     return [name, *path], here, there
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value that a process gave, as printable text of a sane length."""
     text = json.dumps(value)
-    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

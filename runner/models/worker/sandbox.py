@@ -181,7 +181,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _drop_capabilities() -> None:
-    """Root without its powers is an ordinary user, for all that is asked of capabilities."""
+    """Root without its powers counts as an ordinary user."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     none = (ctypes.c_uint32 * 6)()
     if _library().capset(header, none):

@@ -23,10 +23,10 @@ _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # include/uapi/linux/fcntl.h: signals of a file for another process, leases, notices of a folder, hints kept on a file.
 _FCNTL_REFUSED = {8: "F_SETOWN", 10: "F_SETSIG", 15: "F_SETOWN_EX", 1024: "F_SETLEASE", 1026: "F_NOTIFY"}
 _FCNTL_REFUSED |= {1036: "F_SET_RW_HINT", 1038: "F_SET_FILE_RW_HINT"}
-# include/uapi/asm-generic/ioctls.h: what a terminal is asked, and what sets a descriptor of one's own.
+# include/uapi/asm-generic/ioctls.h: queries of a terminal, and flags of a descriptor of one's own.
 _IOCTL_ALLOWED = {0x5401: "TCGETS", 0x802C542A: "TCGETS2", 0x5413: "TIOCGWINSZ", 0x541B: "FIONREAD"}
 _IOCTL_ALLOWED |= {0x5421: "FIONBIO", 0x5450: "FIONCLEX", 0x5451: "FIOCLEX"}
-# include/uapi/linux/fs.h, fscrypt.h, fsverity.h: of a driver any may be asked, of a file not these, nor signals.
+# include/uapi/linux/fs.h, fscrypt.h, fsverity.h: a driver may get any request, a file not these, nor signals.
 _IOCTL_REFUSED = {0x40086602: "FS_IOC_SETFLAGS", 0x40046602: "FS_IOC32_SETFLAGS", 0x401C5820: "FS_IOC_FSSETXATTR"}
 _IOCTL_REFUSED |= {0x800C6613: "FS_IOC_SET_ENCRYPTION_POLICY", 0x40806685: "FS_IOC_ENABLE_VERITY"}
 _IOCTL_REFUSED |= {0x5412: "TIOCSTI", 0x5452: "FIOASYNC", 0x8901: "FIOSETOWN", 0x8902: "SIOCSPGRP"}
@@ -89,7 +89,7 @@ def _program(cuda: bool, own: int, machine: str | None = None) -> list[Instructi
 
 
 def _checked(cuda: bool, own: int) -> dict[str, list[Instruction]]:
-    """What is asked of a call that is allowed for some arguments only."""
+    """The instructions for a call that is allowed for some arguments only."""
     none, itself = (_EQUAL, 0, 1, 0), (_EQUAL, 0, 1, own)
     checked = {
         # The C library takes this for a kernel without clone3, and calls clone, whose flags can be seen.

@@ -1,4 +1,4 @@
-"""The process that holds the model: it gives up what it does not need, loads, and answers what it is asked."""
+"""The process that holds the model: it gives up what it does not need, loads, and answers requests."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from runner.core.types import Prompt
 from runner.models.base import LoadOptions, LocalModel
 from runner.models.local.open import import_tokenization, open_backend, show_tokens
 from runner.models.worker import protocol, sandbox
-from runner.tasks.predictions import to_row
+from runner.tasks.thoughts import to_record
 
 Json = dict[str, Any]
 Say = Callable[[Json], None]
@@ -155,7 +155,7 @@ def _answer(
                 return backend.plan(prompts)
         case "predict":
             for prediction in backend.predict(prompts, encodings.result() if encodings else None):
-                say({"item": to_row(prediction)})
+                say({"item": to_record(prediction)})
             return None
         case "adapter off":
             without = backend.without_adapter()

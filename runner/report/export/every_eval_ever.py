@@ -189,7 +189,7 @@ def _uncertainty(task: dict[str, Any], metric: str, estimate: dict[str, Any]) ->
 
 
 def _bounds(metric: str) -> tuple[float | str, float | str]:
-    """The least and the largest value that a metric can have."""
+    """The smallest and the largest value that a metric can have."""
     base = metric.removesuffix("_calibrated").removesuffix("_pmi")
     if base in ("total_variation", "jensen_shannon", "accuracy", "macro_f1", "class_calibration", "ranking_agreement"):
         return 0.0, 1.0

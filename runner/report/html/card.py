@@ -16,7 +16,7 @@ from runner.scorecard.load import OpenCard
 Json = Mapping[str, Any]
 
 _SHORT_TEXT = 400
-"""Characters of an item's text that are shown without being asked for."""
+"""Characters of an item's text that are shown at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +326,7 @@ def _stratum(scale: Scale | None, stratum: Json, primary: str) -> Strip | None:
 
 
 def _curve(label: str, curve: Json, histogram: Histogram | None) -> Curve:
-    """The points whose place and number of items are known; a card that was not verified may lack some."""
+    """The points whose position and number of items are known; a card that was not verified may lack some."""
     known = zip(curve["predicted"], curve["observed"], curve["items"], strict=False)
     points = tuple((round(100 * x, 2), round(100 - 100 * y, 2)) for x, y, _ in known)
     return Curve(label, points, () if histogram is None else _bars(histogram))

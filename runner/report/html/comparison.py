@@ -70,7 +70,7 @@ class TaskChanges:
 
 
 def comparison_page(result: Json, changes: Sequence[TaskChanges] = (), site: Site | None = None) -> str:
-    """The page of what `runner.scorecard.compare.compare` found, as one HTML document.
+    """The page of a result of `runner.scorecard.compare.compare`, as one HTML document.
 
     `changes` are the items that B fixed and broke, where there are pages to show them; `site` is that of the page.
     """
@@ -95,7 +95,7 @@ def _ordered(metrics: Json) -> list[tuple[str, Json]]:
     return [(name, metrics[name]) for name in words.in_order(metrics)]
 
 
-_LEAST = 0.25
+_MIN_REACH = 0.25
 """A plot reaches at least this share of the way from baseline to ceiling, or of A's value where there is none."""
 
 
@@ -104,6 +104,6 @@ def _strip(row: Json) -> Strip | None:
     if row["difference"] is None:
         return None
     matters = row["way"] if row.get("way") is not None else abs(row.get("a") or 0.0)
-    reach = max(*(abs(row[end]) for end in ("difference", "lower", "upper")), _LEAST * matters) or 1.0
+    reach = max(*(abs(row[end]) for end in ("difference", "lower", "upper")), _MIN_REACH * matters) or 1.0
     scale = Scale(reach, -reach) if row["lower_is_better"] else Scale(-reach, reach)
     return strip(scale, row["difference"], row["lower"], row["upper"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.archive.leaderboard.formats import place
+from runner.archive.leaderboard.formats import rank_label
 from runner.archive.leaderboard.values import Group, Leaderboard, Reference, Row, Section
 from runner.report.html import words
 from runner.report.html.plots import Scale, Strip, scale_over, strip
@@ -23,7 +23,7 @@ class Mark:
 
     name: str
     """Words for it, with its value."""
-    place: float
+    position: float
     """Position in percent."""
     kind: str
     """Kind of the reference."""
@@ -108,7 +108,7 @@ def group_view(
         chart=tuple(
             ChartRow(
                 _cut(row.name),
-                f"{place(row)}. {figure(row.value) if row.skill is None else figure(row.skill, '%')}",
+                f"{rank_label(row)}. {figure(row.value) if row.skill is None else figure(row.skill, '%')}",
                 position,
             )
             for _, rows in sections

@@ -1,4 +1,4 @@
-"""From values to a page: every string escaped, every number with the place it comes from, nothing loaded."""
+"""From values to a page: every string escaped, every number with its path in the card, nothing loaded."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from runner.report.html.words import warning, words
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A page's place in a site."""
+    """A page's path in a site."""
 
     root: str
     """Relative address of the site's first page's folder: empty, or `../`."""

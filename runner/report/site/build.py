@@ -34,7 +34,7 @@ def build_site(
     settings: Settings,
     observe: Observe = lambda stage, done, total: None,
 ) -> Built:
-    """Write the site of an archive as `output_dir`, in the place of a site that is there; the same bytes every time.
+    """Write the site of an archive as `output_dir`, replacing an existing site; the same bytes every time.
 
     Every card is verified with all the files that the archive keeps of it. One that fails has no page and no rank.
     Raises as `leaderboard` and `site_folder` do.

@@ -1,4 +1,4 @@
-"""The folder of a site: written beside its place and put there whole; a folder that is no site is left alone."""
+"""The folder of a site: written beside its path and moved there whole; a folder that is no site is left alone."""
 
 import contextlib
 import ctypes
@@ -19,9 +19,9 @@ _HERE = -100
 
 @contextlib.contextmanager
 def site_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `folder` when the block ends, and vanishes if it fails.
+    """An empty folder that replaces `folder` when the block ends, and vanishes if it fails.
 
-    Raises `InvalidInput` (OUTPUT_EXISTS) for a place that holds something else than a site, `OutputError`
+    Raises `InvalidInput` (OUTPUT_EXISTS) for a folder that holds something other than a site, `OutputError`
     (OUTPUT_UNWRITABLE) where the site cannot be written.
     """
     _refuse_others(folder)
@@ -65,7 +65,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _replace(part: Path, folder: Path) -> None:
-    """Put `part` in the place of `folder`; on Linux in one step, so that a reader finds the old site or the new one."""
+    """Replace `folder` by `part`; on Linux in one step, so that a reader finds the old site or the new one."""
     if not folder.exists():
         part.rename(folder)
         return

@@ -1,10 +1,10 @@
-"""Splits of JSON lines, pinned by digest: found, fetched, checked, read and described."""
+"""Splits, pinned by digest: locate, fetch, check, read and describe them."""
 
 from runner.tasks.data.check import SplitStatus, check
 from runner.tasks.data.extract import Limits
 from runner.tasks.data.fetch import Fetched, FetchProgress, fetch
 from runner.tasks.data.load import LoadedSplit, Skipped, find_file, load_items
-from runner.tasks.data.locate import default_data_dir, places
+from runner.tasks.data.locate import candidate_paths, default_data_dir
 from runner.tasks.data.retry import RetryPolicy
 from runner.tasks.data.stats import SplitStats, Spread, stats
 
@@ -18,11 +18,11 @@ __all__ = [
     "SplitStats",
     "SplitStatus",
     "Spread",
+    "candidate_paths",
     "check",
     "default_data_dir",
     "fetch",
     "find_file",
     "load_items",
-    "places",
     "stats",
 ]

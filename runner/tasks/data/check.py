@@ -8,7 +8,7 @@ from typing import Literal
 from runner.core.benchmark_types import Benchmark, DataFile, Dataset
 from runner.core.errors import InvalidInput
 from runner.tasks.data.forms import count_rows
-from runner.tasks.data.locate import digest_of_file, is_file, pin, places, refuse_too_large, require_known
+from runner.tasks.data.locate import candidate_paths, digest_of_file, is_file, pin, refuse_too_large, require_known
 
 State = Literal["ok", "missing", "unreadable", "digest differs", "rows differ"]
 
@@ -43,8 +43,8 @@ def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str]
     """The state of every split of `datasets` (None: of all), in the order of the benchmark; nothing is parsed.
 
     A split is `ok` only if both its digest and its number of rows are the declared ones. Raises `InvalidInput` only
-    where a benchmark names a file outside its folder, there is no folder to look in (see `places`), or a dataset is
-    not the benchmark's (DATA_DATASET).
+    if a benchmark names a file outside its folder, if there is no folder to look in (see `candidate_paths`), or if a
+    dataset is not the benchmark's (DATA_DATASET).
     """
     require_known(benchmark, datasets)
     return [
@@ -57,7 +57,7 @@ def check(benchmark: Benchmark, data_dir: Path | None, datasets: Collection[str]
 
 def _status(dataset: Dataset, data: DataFile, data_dir: Path | None) -> SplitStatus:
     kind, expected = pin(data)
-    looked_at = places(dataset, data, data_dir)
+    looked_at = candidate_paths(dataset, data, data_dir)
     path = next(filter(is_file, looked_at), looked_at[0])
 
     def status(state: State, message: str, rows: int | None = None, digest: str | None = None) -> SplitStatus:

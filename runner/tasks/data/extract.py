@@ -51,7 +51,7 @@ def extract(archive: Path, destinations: Mapping[str, Path], limits: Limits | No
     refused = dict.fromkeys(destinations, "it is not in the archive")
     with gzip.open(archive) as unzipped:
         stream = _Forward(unzipped, limits)
-        with _damage_told():
+        with _translate_damage():
             # Mode "r:" leaves decompression to the stream; tarfile only reads it, and seeks past what nobody wants.
             tar = tarfile.TarFile(fileobj=stream, mode="r", encoding="utf-8")  # type: ignore[arg-type]
         for member in _members(tar, limits):
@@ -72,7 +72,7 @@ def extract(archive: Path, destinations: Mapping[str, Path], limits: Limits | No
 
 def _members(tar: tarfile.TarFile, limits: Limits) -> Iterator[tarfile.TarInfo]:
     for _ in range(limits.members):
-        with _damage_told():
+        with _translate_damage():
             member = tar.next()
         if member is None:
             return
@@ -83,10 +83,10 @@ def _members(tar: tarfile.TarFile, limits: Limits) -> Iterator[tarfile.TarInfo]:
 def _copy(stream: "_Forward", member: tarfile.TarInfo, path: Path) -> None:
     remaining = member.size
     with path.open("xb") as target:
-        with _damage_told():
+        with _translate_damage():
             stream.seek(member.offset_data)
         while remaining:
-            with _damage_told():
+            with _translate_damage():
                 block = stream.read(min(remaining, _BLOCK))
             if not block:
                 raise BadArchive("it ends within a file")
@@ -124,7 +124,7 @@ class _Forward:
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _translate_damage() -> Iterator[None]:
     """Turn what `gzip`, `zlib` and `tarfile` raise over damaged or hostile bytes into `BadArchive`.
 
     `tarfile` lets two plain errors through: ValueError for what is no number in an extended header, RecursionError for

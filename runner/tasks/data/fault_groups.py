@@ -1,4 +1,4 @@
-"""Equal faults of many rows told once, with how many rows they are in and on which lines."""
+"""Equal faults of many rows reported once, with how many rows they are in and on which lines."""
 
 from dataclasses import dataclass, field, replace
 

@@ -15,7 +15,7 @@ from runner.core.errors import Fault, Interrupted, InvalidInput, OutputError, Us
 from runner.tasks.data.download import download
 from runner.tasks.data.extract import BadArchive, Limits, extract
 from runner.tasks.data.hub import download_from_hub
-from runner.tasks.data.locate import default_data_dir, digest_of_file, is_file, pin, places, require_known
+from runner.tasks.data.locate import candidate_paths, default_data_dir, digest_of_file, is_file, pin, require_known
 from runner.tasks.data.retry import RetryPolicy
 from runner.tasks.data.unpack import extract_zip, take_file
 
@@ -95,7 +95,9 @@ def _fetch_dataset(
 ) -> list[Fetched]:
     splits = list(dataset.splits.values())
     if dataset.embedded is not None:
-        return [Fetched(dataset.name, data.split, places(dataset, data, folder)[0], "embedded") for data in splits]
+        return [
+            Fetched(dataset.name, data.split, candidate_paths(dataset, data, folder)[0], "embedded") for data in splits
+        ]
     if dataset.path is not None:
         return [_local(dataset, data, folder) for data in splits]
     before = {data.split: _state(dataset, data, folder, pinned) for data in splits}
@@ -117,7 +119,7 @@ def _fetch_dataset(
 
 
 def _local(dataset: Dataset, data: DataFile, folder: Path) -> Fetched:
-    looked_at = places(dataset, data, folder)
+    looked_at = candidate_paths(dataset, data, folder)
     for path in looked_at:
         if is_file(path):
             return Fetched(dataset.name, data.split, path, "local")
@@ -130,7 +132,7 @@ def _state(
     dataset: Dataset, data: DataFile, folder: Path, pinned: bool
 ) -> tuple[Path, Literal["present", "fetched", "replaced"]]:
     """Where a split belongs, and what fetching it will have made of it."""
-    possible = places(dataset, data, folder)
+    possible = candidate_paths(dataset, data, folder)
     path = next(filter(is_file, possible), None)
     if path is None:
         return possible[-1], "fetched"

@@ -44,7 +44,7 @@ def read_rows(path: Path, columns: Collection[str] | None = None, content: bytes
     """The rows of a file, in its order; memory does not grow with it, except for a JSON document.
 
     `content` is what is in the file, where that is known. Of a Parquet file only the `columns` are read (None: all).
-    What is wrong with one row is told in that row; what makes the rest unreadable ends the file with a row that says
+    A fault of one row is reported in that row; what makes the rest unreadable ends the file with a row that says
     so. Raises `OSError`, and `InvalidInput` (PARQUET_EXTRA) where pyarrow is not installed.
     """
     form = form_of(path.name)

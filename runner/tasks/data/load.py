@@ -12,12 +12,12 @@ from runner.tasks.data.fault_groups import FaultGroups
 from runner.tasks.data.folds import apart_values, taken_of
 from runner.tasks.data.forms import BLANK, read_rows, textual
 from runner.tasks.data.locate import (
+    candidate_paths,
     default_data_dir,
     digest_of_bytes,
     digest_of_file,
     is_file,
     pin,
-    places,
     refuse_too_large,
 )
 from runner.tasks.data.parse_row import MissingText, columns_of, paths_of, read_item
@@ -75,11 +75,11 @@ class FileItems:
 
 
 def find_file(dataset: Dataset, data: DataFile, data_dir: Path | None) -> Path:
-    """The path of a split's file: the first of `places` that is one.
+    """The path of a split's file: the first of `candidate_paths` that is one.
 
-    Its content is not looked at; `load_items` does that. Raises `InvalidInput` (DATA_MISSING) naming every place.
+    Its content is not looked at; `load_items` does that. Raises `InvalidInput` (DATA_MISSING) naming every path.
     """
-    looked_at = places(dataset, data, data_dir)
+    looked_at = candidate_paths(dataset, data, data_dir)
     for path in looked_at:
         if is_file(path):
             return path
@@ -257,7 +257,7 @@ def _entry(task: Task, name: str, unit: _Unit, faults: FaultGroups) -> Item | Sk
 class _Readings:
     """Whether the lists of votes of a whole file could be answers as well as counts: then the short form is refused.
 
-    A number that is the place of no label tells that they are counts, and so does an equal sum in every row, save in
+    A number that is no label's index shows that they are counts, and so does an equal sum in every row, save in
     lists of two with nothing above 1: those are as likely two people's answers.
     """
 

@@ -44,10 +44,10 @@ def require_known(benchmark: Benchmark, datasets: Collection[str] | None) -> Non
     )
 
 
-def places(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Path, ...]:
+def candidate_paths(dataset: Dataset, data: DataFile, data_dir: Path | None) -> tuple[Path, ...]:
     """The paths at which a split's file is looked for, in this order.
 
-    An embedded dataset has one place, inside the package. One with a `path` is looked for in `data_dir`, where one is
+    An embedded dataset has one path, inside the package. One with a `path` is looked for in `data_dir`, where one is
     given, and at that path. Any other is looked for in `data_dir` (None: the default one), at its top and in the
     dataset's folder, which without one of the archive has the dataset's name. Raises `InvalidInput` (DATA_NAME) if a
     name that the benchmark gives would lead out of these.

@@ -216,8 +216,8 @@ def _of_people(columns: Mapping[str, _Column], id_path: str) -> tuple[dict[str, 
         best.append((not named, len(names), path, sorted(str(name) for name in names)))
     if not best:
         return None, {}
-    _, _, path, names_found = min(best)
-    return {"rows": path}, _labels(names_found)
+    _, _, path, label_names = min(best)
+    return {"rows": path}, _labels(label_names)
 
 
 def _of_columns(

@@ -73,7 +73,7 @@ def read_item(row: Row, task: Task, report: Report, *, textual: bool) -> Item | 
 
 
 def _no_row_hint(row: Row) -> str | None:
-    """Where the rows may be, if what stands in a row's place holds objects."""
+    """Where the rows may be, if objects lie where a row should be."""
     if row.key and isinstance(row.value, list) and all(isinstance(entry, dict) for entry in row.value):
         return f"If the rows are in {row.key!r}, put that list alone into the file."
     return None

@@ -35,7 +35,7 @@ def written(key: str) -> str:
 def follow(row: Any, path: str) -> Any:
     """The value at a path of a row; a segment into an array is an index from 0. Raises `Nowhere`.
 
-    `*` stands for every element of an array, or every value of an object without such a key: what is found is a list.
+    `*` stands for every element of an array, or every value of an object without such a key: the result is a list.
     """
     return _walk(row, row, path, 0)
 

@@ -76,7 +76,7 @@ def pin_benchmark(path: Path, data_dir: Path | None) -> list[Pinned]:
 
 
 def _faults(document: Document) -> tuple[Fault, ...]:
-    """The faults that keep data from being found: texts that are still to be written do not."""
+    """The faults that keep data from being located; texts that are still to be written do not."""
     return tuple(fault for fault in benchmark_faults(document) if fault.code != "GAP")
 
 
@@ -166,14 +166,14 @@ def _edits(document: Document, text: str, pin: Pinned) -> list[tuple[int, int, s
 
 def _extent(document: Document, text: str, path: tuple[str | int, ...]) -> tuple[int, int]:
     """Where the scalar at a path begins and ends in the text."""
-    start = _offset(text, document.places[path])
+    start = _offset(text, document.positions[path])
     match = _SCALAR.match(text, start)
     end = start + len(match[0].rstrip()) if match else start
     return start, end
 
 
 def _key_extent(document: Document, text: str, path: tuple[str | int, ...], key: str) -> tuple[int, int]:
-    start = _offset(text, document.key_places[path])
+    start = _offset(text, document.key_positions[path])
     return start, start + len(key)
 
 
@@ -182,8 +182,8 @@ def _insertion(
 ) -> tuple[int, int, str]:
     """Further keys beside the scalar at `after`: on its line in a mapping in braces, else on lines of their own."""
     _, end = _extent(document, text, after)
-    _, column = document.key_places[after]
-    in_braces = text[_offset(text, document.places[after[:-1]])] == "{"
+    _, column = document.key_positions[after]
+    in_braces = text[_offset(text, document.positions[after[:-1]])] == "{"
     if in_braces:
         return end, end, "".join(f", {key}: {value}" for key, value in new.items())
     line_end = text.find("\n", end)

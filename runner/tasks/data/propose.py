@@ -1,4 +1,4 @@
-"""A first benchmark.yaml for somebody else's data, with what could be told and marks where a person has to say it."""
+"""A first benchmark.yaml for somebody else's data, with what it shows and marks for a person to fill in."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ _FOLDS = 5
 
 
 def propose(folder: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
-    """Write `folder/benchmark.yaml` for the file `data`; its path and what could not be told.
+    """Write `folder/benchmark.yaml` for the file `data`; its path and what the file does not show.
 
     A file outside the folder is copied into `folder/data`. Raises `InvalidInput`: BENCHMARK_EXISTS, DATA_MISSING, and
     what `look_at` raises.

@@ -135,6 +135,6 @@ def _table(rows: Iterator[tuple[int, list[str] | Row]], hint: str) -> Iterator[R
             yield Row(number, line, value)
         elif any(cell.strip() for cell in cells):
             number += 1
-            cells_found = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
-            message = f"The row has {cells_found}, the first line names {len(header)} columns."
+            cell_count = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+            message = f"The row has {cell_count}, the first line names {len(header)} columns."
             yield Row(number, line, None, None, ("DATA_TABLE", message, hint))

@@ -19,7 +19,7 @@ Report = Callable[..., None]
 _WHOLE = re.compile(r"\+?[0-9]{1,15}(\.0*)?", re.ASCII)
 _SEPARATED = re.compile(r"[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+")
 _SHARES_WITHIN = 1e-6
-_MOST = 2**53 - 1
+_MAX_COUNT = 2**53 - 1
 
 
 def read_votes(
@@ -61,7 +61,7 @@ def read_votes(
 def two_readings(row: Any, path: str, labels: Sequence[str], textual: bool) -> tuple[int, bool] | None:
     """Of a list that can be read as counts and as answers alike, its sum and whether it has a number above 1.
 
-    It is as long as there are labels, and each number in it could be the place of a label. None for anything else:
+    It is as long as there are labels, and each number in it could be the index of a label. None for anything else:
     the short form has then one meaning.
     """
     try:
@@ -120,7 +120,7 @@ def _counts(
 def _list_by_label(
     value: list[Any], spec: VoteSpec, labels: tuple[str, ...], report: Report, where: str
 ) -> dict[str, Any] | None:
-    """Place → value, in label order."""
+    """Index → value, in label order."""
     if len(value) != len(labels):
         message = f"{len(value)} counts were found, {len(labels)} were expected: {', '.join(labels)}."
         hint = f"If these are answers, one a person: `votes: {{answers: {spec.path}}}`, with `keys` for their names."
@@ -132,7 +132,7 @@ def _list_by_label(
 def _mapping_by_label(
     value: dict[str, Any], spec: VoteSpec, labels: tuple[str, ...], report: Report, where: str, *, short: bool
 ) -> dict[str, Any] | None:
-    """Place → value, in label order; what is missing is 0 where the benchmark says so."""
+    """Index → value, in label order; what is missing is 0 where the benchmark says so."""
     names = {spec.keys.get(label, label): label for label in labels}
     unknown = [name for name in value if name not in names and name not in spec.ignore]
     for name in unknown:
@@ -220,9 +220,9 @@ def _whole(value: Any, textual: bool) -> int | None:
     """A number of people: 3, 3.0, or their text in a table of texts."""
     # type() and not isinstance(): true is an int to Python, and no number of people.
     if type(value) is int:
-        return value if 0 <= value <= _MOST else None
+        return value if 0 <= value <= _MAX_COUNT else None
     if type(value) is float:
-        return int(value) if value.is_integer() and 0 <= value <= _MOST else None
+        return int(value) if value.is_integer() and 0 <= value <= _MAX_COUNT else None
     if textual and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         return int(float(value))
     return None
@@ -334,7 +334,7 @@ def _tally(
 def _strangers(
     given: Sequence[tuple[str, Any]], spec: VoteSpec, names: Mapping[str, int], counts: list[int], textual: bool
 ) -> Iterator[tuple[str, str | None, Any]]:
-    """Counts what is known into `counts`; gives place, hint and answer of what is not."""
+    """Counts what is known into `counts`; gives path, hint and answer of what is not."""
     for path, answer in given:
         name = name_of(answer)
         if textual and name is not None and name not in names and name not in spec.ignore:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.models.api.answers import Told, Unusable, echoed, score, told_of, usage_of
+from runner.models.api.answers import TopLogprobs, Unusable, echoed, parse_top_logprobs, score, usage_of
 
 LETTERS = ((" A",), (" B",), (" C",))
 
 
-def told(shares: dict[str, float], drawn: str | None = None) -> Told:
-    return Told(tuple((text, math.log(share)) for text, share in shares.items()), drawn)
+def told(shares: dict[str, float], drawn: str | None = None) -> TopLogprobs:
+    return TopLogprobs(tuple((text, math.log(share)) for text, share in shares.items()), drawn)
 
 
 def chat(*tokens: dict[str, Any], drawn: str = " A", drawn_log_prob: Any = -0.5) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_a_bound_is_never_zero() -> None:
 @pytest.mark.parametrize("unlikely", [" B", " X"])
 def test_a_told_probability_that_is_no_number_above_zero_keeps_its_logarithm(unlikely: str) -> None:
     """exp(-800) is 0 in double precision; services tell such values of tokens that a grammar or a bias forbids."""
-    found = score(Told(((" A", -0.1), (unlikely, -800.0)), None), LETTERS, any_spacing=False)
+    found = score(TopLogprobs(((" A", -0.1), (unlikely, -800.0)), None), LETTERS, any_spacing=False)
     assert found.log_scores == (-0.1, -800.0, -800.0)
     assert found.bounded == ((2,) if unlikely == " B" else (1, 2))
 
@@ -125,7 +125,7 @@ def test_bounds_hold_and_told_scores_are_exact_for_any_distribution(seed: int, m
         kept.append(drawn)
     tokens = tuple((names[number], math.log(max(shares[number], 1e-300))) for number in kept)
     try:
-        found = score(Told(tokens, names[drawn]), LETTERS, any_spacing=False)
+        found = score(TopLogprobs(tokens, names[drawn]), LETTERS, any_spacing=False)
     except Unusable:
         assert not {0, 1, 2} & set(kept)
         return
@@ -143,14 +143,16 @@ def test_bounds_hold_and_told_scores_are_exact_for_any_distribution(seed: int, m
 
 
 def test_both_interfaces_are_read() -> None:
-    assert told_of(chat(token(" A", -0.5), token(" B", -1.5))) == Told(((" A", -0.5), (" B", -1.5)), " A")
-    assert told_of(completion({" A": -0.5, " B": -1.5})) == Told(((" A", -0.5), (" B", -1.5)), " A")
+    assert parse_top_logprobs(chat(token(" A", -0.5), token(" B", -1.5))) == TopLogprobs(
+        ((" A", -0.5), (" B", -1.5)), " A"
+    )
+    assert parse_top_logprobs(completion({" A": -0.5, " B": -1.5})) == TopLogprobs(((" A", -0.5), (" B", -1.5)), " A")
 
 
 def test_a_token_is_its_bytes_where_they_are_told() -> None:
     odd = {"token": "\\xf0", "bytes": [0xF0], "logprob": -1.0}
     bare = {"token": " B", "logprob": -2.0}
-    assert told_of(chat(token("é", -0.7), odd, bare, drawn_log_prob=None)).tokens == (
+    assert parse_top_logprobs(chat(token("é", -0.7), odd, bare, drawn_log_prob=None)).tokens == (
         ("é", -0.7),
         ("�", -1.0),
         (" B", -2.0),
@@ -158,7 +160,7 @@ def test_a_token_is_its_bytes_where_they_are_told() -> None:
 
 
 def test_too_unlikely_to_tell_is_not_told() -> None:
-    found = told_of(chat(token(" A", -0.1), token(" B", -2.5), token(" C", -9999.0), drawn_log_prob=-0.1))
+    found = parse_top_logprobs(chat(token(" A", -0.1), token(" B", -2.5), token(" C", -9999.0), drawn_log_prob=-0.1))
     assert [text for text, _ in found.tokens] == [" A", " B"]
     assert score(found, LETTERS, any_spacing=False).bounded == (2,)
 
@@ -181,21 +183,21 @@ def test_answers_without_what_was_asked_for_are_named(change: Any, code: str) ->
     reply = chat(token(" A", -0.5), token(" B", -1.5))
     change(reply)
     with pytest.raises(Unusable) as caught:
-        told_of(reply)
+        parse_top_logprobs(reply)
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.5, True, "-1", [], "x" * 10_000], ids=str)
 def test_what_is_no_log_probability_is_refused(value: Any) -> None:
     with pytest.raises(Unusable) as caught:
-        told_of(chat(token(" A", value), token(" B", -1.0)))
+        parse_top_logprobs(chat(token(" A", value), token(" B", -1.0)))
     assert caught.value.code == "API_MALFORMED"
     assert len(caught.value.message) < 150
 
 
 def test_what_adds_up_to_more_than_one_is_refused() -> None:
     with pytest.raises(Unusable, match="one distribution"):
-        told_of(chat(token(" A", -0.1), token(" B", -0.1), drawn_log_prob=-0.1))
+        parse_top_logprobs(chat(token(" A", -0.1), token(" B", -0.1), drawn_log_prob=-0.1))
 
 
 json_values = st.recursive(
@@ -235,7 +237,7 @@ def test_whatever_a_service_says_ends_in_words(value: Any, where: str) -> None:
     assert usage is None or all(type(count) is int and count >= 0 for count in usage)
     code = refusal(lambda: echoed(reply, "a", "b"))
     assert code in {"API_MALFORMED", "API_NO_ECHO"}
-    found = refusal(lambda: told_of(reply))
+    found = refusal(lambda: parse_top_logprobs(reply))
     if isinstance(found, str):
         assert found in {"API_MALFORMED", "API_NO_LOGPROBS", "API_EMPTY", "API_REFUSAL"}
     else:

@@ -19,7 +19,7 @@ from runner.models.api import Access, open_service
 from runner.models.api.client import Client, RetryPolicy
 from runner.models.api.service import Service
 
-QUICK = RetryPolicy(connect=2.0, answer=2.0, between=0.01, most_told=3.0)
+QUICK = RetryPolicy(connect=2.0, answer=2.0, between=0.01, max_retry_after=3.0)
 KEY = "very-secret-0123456789"
 PROMPTS = tiny_models.prompts()
 
@@ -212,7 +212,7 @@ def test_one_failure_keeps_no_other_answer_back(proxy: Proxy, opened: Ask) -> No
 
 def test_a_closed_service_wakes_who_waits(proxy: Proxy, opened: Ask) -> None:
     proxy.always = status(503, retry_after="30")
-    service = opened(patience=RetryPolicy(most_told=60))
+    service = opened(patience=RetryPolicy(max_retry_after=60))
     stopping = threading.Timer(0.3, service.close)
     started = time.monotonic()
     stopping.start()

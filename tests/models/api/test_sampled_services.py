@@ -24,7 +24,7 @@ from runner.models.api.client import Client, RetryPolicy
 from runner.models.api.service import Service
 from runner.tasks.sampled import united
 
-QUICK = RetryPolicy(connect=2.0, answer=5.0, between=0.001, most_told=3.0)
+QUICK = RetryPolicy(connect=2.0, answer=5.0, between=0.001, max_retry_after=3.0)
 FORM = SamplingFormat((("A", "A."), ("B", "B.")), 8, 1.0, 1.0, 8)
 THINKS = Thinking("<think>", "</think>", 500)
 

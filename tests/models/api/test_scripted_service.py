@@ -18,7 +18,7 @@ from runner.models.api.client import Client, RetryPolicy
 from runner.models.api.questions import questions
 from runner.models.api.service import Service
 
-QUICK = RetryPolicy(connect=2.0, answer=2.0, between=0.001, most_told=3.0)
+QUICK = RetryPolicy(connect=2.0, answer=2.0, between=0.001, max_retry_after=3.0)
 PROMPT = tiny_models.prompt()
 ABOVE = "<html><head><title>Sign in - Gateway</title></head><body>Please</body></html>"
 

@@ -441,9 +441,15 @@ def test_people_who_were_not_asked_are_said_to_be_missing(opened: OpenCard) -> N
     card = copy.deepcopy(dict(opened.card))
     for task in card["tasks"].values():
         task["panel"] = None
-    assert card_page(replace(opened, card=card), None, "none").count(": not measured. The data have no second") == len(
+        task.pop("panel_reason", None)
+    older = card_page(replace(opened, card=card), None, "none")
+    assert older.count(": not measured: the data have no second group of people on these items, or too few") == len(
         card["tasks"]
     )
+    for task in card["tasks"].values():
+        task["panel_reason"] = "for <b>this</b> reason"
+    page = card_page(replace(opened, card=card), None, "none")
+    assert page.count(": not measured: for &lt;b&gt;this&lt;/b&gt; reason.") == len(card["tasks"])
 
 
 def test_synthetic_texts_are_shown(page: str, differences: Any) -> None:

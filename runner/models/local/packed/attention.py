@@ -35,14 +35,14 @@ class Batch:
 
     def arranged(self, device: torch.device, heads: int, layer: int) -> Blocks:
         """What `layer`, which has so many heads and is on `device`, is to answer."""
-        at_places = layer == self.last_layer_idx
-        if (device, at_places) not in self._arranged:
+        scored_only = layer == self.last_layer_idx
+        if (device, scored_only) not in self._arranged:
             if device.type == "cpu":
-                arrangement = for_blocks(self.packed, heads, at_places=at_places)
+                arrangement = for_blocks(self.packed, heads, scored_only=scored_only)
             else:
-                arrangement = for_padded_calls(self.packed, at_places=at_places)
-            self._arranged[device, at_places] = arrangement.to(device)
-        return self._arranged[device, at_places]
+                arrangement = for_padded_calls(self.packed, scored_only=scored_only)
+            self._arranged[device, scored_only] = arrangement.to(device)
+        return self._arranged[device, scored_only]
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _long(
 def _short(
     queries: Tensor, keys: Tensor, values: Tensor, part: Padded, prefix_kv: tuple[Tensor, Tensor] | None, scale: float
 ) -> Tensor:
-    """(segments · max_queries, heads, size): the segments of `part` together; what is kept is read once for all."""
+    """(segments · max_queries, heads, size): the segments of `part` together; the cached prefix is read once."""
     heads, groups, size = len(keys), len(queries) // len(keys), queries.shape[2]
     several, max_queries = part.queries.shape
     own = _gathered(queries, part.queries, groups, torch.float32).mul_(scale).view(heads * several, -1, size)
@@ -167,13 +167,13 @@ def _short(
     return context.view(heads, several, groups, max_queries, size).permute(1, 3, 0, 2, 4).flatten(2, 3).flatten(0, 1)
 
 
-def _gathered(states: Tensor, places: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
-    """(heads, segments, groups, most, size) of `states` (heads · groups, tokens, size) at `places` (segments, most).
+def _gathered(states: Tensor, indices: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
+    """(heads, segments, groups, n, size) of `states` (heads · groups, tokens, size) at `indices` (segments, n).
 
     A token's heads lie together in memory, so they are taken together, and put in order while they are widened.
     """
-    rows = states.transpose(0, 1).flatten(1).index_select(0, places.flatten())
-    rows = rows.view(*places.shape, -1, groups, states.shape[2]).permute(2, 0, 3, 1, 4)
+    rows = states.transpose(0, 1).flatten(1).index_select(0, indices.flatten())
+    rows = rows.view(*indices.shape, -1, groups, states.shape[2]).permute(2, 0, 3, 1, 4)
     return torch.empty(rows.shape, dtype=dtype).copy_(rows)
 
 
@@ -182,7 +182,7 @@ def _after(prefix: Tensor, states: Tensor) -> Tensor:
 
 
 def _joined(states: Tensor, ranges: tuple[Range, ...], prefix: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """(heads, tokens, size): what is kept and the tokens of `ranges` one after the other, contiguous."""
+    """(heads, tokens, size): the cached prefix and the tokens of `ranges` one after the other, contiguous."""
     parts = [states[:, start:stop] for start, stop in ranges]
     if prefix is not None:
         parts.insert(0, prefix)

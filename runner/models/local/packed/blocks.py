@@ -11,7 +11,7 @@ from torch import Tensor
 from runner.models.local import devices
 from runner.models.local.packed.layout import Ints, Packed, Segment
 
-# On a CPU a long segment is asked for so many of its tokens at once. Later keys than a block's last are not looked at,
+# On a CPU so many queries of a long segment are computed at once. Later keys than a block's last are not looked at,
 # so small blocks save work; large ones make fast products.
 BLOCK = 64
 # Segments with at most so many queries, and twice as many keys, are taken together on a CPU.
@@ -53,17 +53,17 @@ class Blocks:
         return Blocks([part.to(device) for part in self.together], self.long, devices.put_on(device, self.order))
 
 
-def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
-    """What is short is filled up, no more of it together than has 2 MiB of scores in all `heads`; the rest is long.
+def for_blocks(packed: Packed, heads: int, *, scored_only: bool) -> Blocks:
+    """Short segments are padded together, up to 2 MiB of scores in all `heads`; the rest is long.
 
-    `at_places`: only the answers at the places of the batch are wanted, and so what has few of them is filled up too.
-    What is kept is not among the keys: all segments together are multiplied with it.
+    `scored_only`: only the batch's scored positions are wanted, so segments with few of them are padded too.
+    The cached prefix is not among the keys: all segments together are multiplied with it.
     """
-    query_ranges = _query_ranges(packed, at_places)
-    fits: Callable[[QueryRange], bool] = _is_few if at_places else _is_short
+    query_ranges = _query_ranges(packed, scored_only)
+    fits: Callable[[QueryRange], bool] = _is_few if scored_only else _is_short
     scores = _SCORES // heads
     # Of few queries it is the keys that need room.
-    min_queries = BLOCK if at_places else 1
+    min_queries = BLOCK if scored_only else 1
     alike = bucket_by_size(list(filter(fits, query_ranges)), 0, 1.2)
     together = [part for members in alike for part in _pieces(members, packed.prefix_len, scores, min_queries)]
     return _blocks(
@@ -71,10 +71,13 @@ def for_blocks(packed: Packed, heads: int, *, at_places: bool) -> Blocks:
     )
 
 
-def for_padded_calls(packed: Packed, *, at_places: bool) -> Blocks:
-    """Everything is filled up, with few sizes; what is kept is among the keys."""
+def for_padded_calls(packed: Packed, *, scored_only: bool) -> Blocks:
+    """Everything is padded, with few sizes; the cached prefix is among the keys."""
     return _blocks(
-        bucket_by_size(_query_ranges(packed, at_places), packed.prefix_len, 2.0), [], packed.prefix_len, len(packed.ids)
+        bucket_by_size(_query_ranges(packed, scored_only), packed.prefix_len, 2.0),
+        [],
+        packed.prefix_len,
+        len(packed.ids),
     )
 
 
@@ -97,12 +100,12 @@ class QueryRange:
         return prefix_len + sum(stop - start for start, stop in self.segment.ranges)
 
 
-def _query_ranges(packed: Packed, at_places: bool) -> list[QueryRange]:
-    if not at_places:
+def _query_ranges(packed: Packed, scored_only: bool) -> list[QueryRange]:
+    if not scored_only:
         return [QueryRange(segment, np.arange(segment.stop - segment.start)) for segment in packed.segments]
-    places = np.unique(packed.scored_positions)
+    scored = np.unique(packed.scored_positions)
     query_ranges = [
-        QueryRange(segment, places[slice(*np.searchsorted(places, (segment.start, segment.stop)))] - segment.start)
+        QueryRange(segment, scored[slice(*np.searchsorted(scored, (segment.start, segment.stop)))] - segment.start)
         for segment in packed.segments
     ]
     return [query_range for query_range in query_ranges if len(query_range.tokens)]
@@ -117,7 +120,7 @@ def _is_few(query_range: QueryRange) -> bool:
 
 
 def bucket_by_size(query_ranges: Sequence[QueryRange], prefix_len: int, ratio: float) -> list[list[QueryRange]]:
-    """What is asked in groups whose numbers of queries, and of keys, are within a factor of about `ratio`."""
+    """Query ranges in groups whose numbers of queries, and of keys, are within a factor of about `ratio`."""
     groups: list[list[QueryRange]] = []
     smallest = (0, 0)
     for query_range in sorted(
@@ -136,7 +139,7 @@ def bucket_by_size(query_ranges: Sequence[QueryRange], prefix_len: int, ratio: f
 def _pieces(
     query_ranges: list[QueryRange], prefix_len: int, scores: int, min_queries: int
 ) -> Iterator[list[QueryRange]]:
-    """What is of about one size in parts that have at most so many `scores` for a head, or one segment."""
+    """Ranges of about one size in parts with at most `scores` scores per head, or one segment."""
     queries = max(min_queries, *(len(query_range.tokens) for query_range in query_ranges))
     several = max(1, scores // (queries * max(query_range.seen(prefix_len) for query_range in query_ranges)))
     for start in range(0, len(query_ranges), several):

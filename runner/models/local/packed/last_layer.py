@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Each thread's own, so that several may ask one model at once: places in the row, and how many tokens that has.
-_LOOKED_AT: ContextVar[tuple[Tensor, int] | None] = ContextVar("_LOOKED_AT", default=None)
+# Each thread has its own, so that several can run one model: scored positions of the row, and its number of tokens.
+_SCORED: ContextVar[tuple[Tensor, int] | None] = ContextVar("_SCORED", default=None)
 
 
 @contextmanager
 def skip_unscored_positions(base: nn.Module) -> Iterator[None]:
-    """Within it the last layer of `base`, a model without its head, is computed only at the places of `scored_at`.
+    """Within it the last layer of `base`, a model without its head, is computed only at the positions of `scored_at`.
 
-    Every token's keys and values are computed; queries, what attention gives and the feed-forward only at the places,
-    since no later layer reads what they are elsewhere: there they are zeros.
+    Keys and values are computed for every token; queries, attention outputs and the feed-forward only at the positions,
+    since no later layer reads them elsewhere: there they are zeros.
     """
     last: Any = base.layers[-1]  # type: ignore[index]
     hooks = [
@@ -33,29 +33,29 @@ def skip_unscored_positions(base: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def scored_at(places: Tensor, tokens: int) -> Iterator[None]:
-    """Within it this thread looks only at `places` of a row of so many tokens.
+def scored_at(positions: Tensor, tokens: int) -> Iterator[None]:
+    """Within it this thread scores only `positions` of a row of `tokens` tokens.
 
-    Without places the first token is computed: not every kernel takes no token at all.
+    Without positions the first token is computed: not every kernel takes no token at all.
     """
-    before = _LOOKED_AT.set((places if len(places) else torch.zeros(1, dtype=torch.long), tokens))
+    before = _SCORED.set((positions if len(positions) else torch.zeros(1, dtype=torch.long), tokens))
     try:
         yield
     finally:
-        _LOOKED_AT.reset(before)
+        _SCORED.reset(before)
 
 
 def _take(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    looked_at = _LOOKED_AT.get()
-    if looked_at is None:
+    scored = _SCORED.get()
+    if scored is None:
         return args
     states, *rest = args
-    return states[:, looked_at[0].to(states.device)], *rest
+    return states[:, scored[0].to(states.device)], *rest
 
 
 def _put(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-    looked_at = _LOOKED_AT.get()
-    if looked_at is None:
+    scored = _SCORED.get()
+    if scored is None:
         return output
-    places, tokens = looked_at
-    return output.new_zeros(1, tokens, output.shape[2]).index_copy_(1, places.to(output.device), output)
+    positions, tokens = scored
+    return output.new_zeros(1, tokens, output.shape[2]).index_copy_(1, positions.to(output.device), output)

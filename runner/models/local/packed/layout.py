@@ -87,9 +87,9 @@ def pack(prompts: Sequence[EncodedPrompt], prefix_len: int) -> Packed:
                 at = number
 
     grow(0, len(prompts), 0, ())
-    places, targets, owners = np.array(row.scored, dtype=np.int64).T
+    scored_positions, target_ids, option_index = np.array(row.scored, dtype=np.int64).T
     ids, positions = np.concatenate(row.ids).astype(np.int64), np.concatenate(row.positions).astype(np.int64)
-    return Packed(prefix_len, ids, positions, tuple(row.segments), places, targets, owners)
+    return Packed(prefix_len, ids, positions, tuple(row.segments), scored_positions, target_ids, option_index)
 
 
 def pack_prefix(tokens: NDArray[np.int32]) -> Packed:
@@ -147,6 +147,6 @@ def _end(row: _Row, prompt: EncodedPrompt, depth: int, before: tuple[Range, ...]
     else:
         start = row.length
     for number, tail in enumerate(prompt.tails, start=owner):
-        places = (last, *range(start, start + len(tail) - 1))
-        row.scored.extend((position, token, number) for position, token in zip(places, tail, strict=True))
+        predicting = (last, *range(start, start + len(tail) - 1))
+        row.scored.extend((position, token, number) for position, token in zip(predicting, tail, strict=True))
         start += len(tail) - 1

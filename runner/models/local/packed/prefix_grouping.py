@@ -47,7 +47,7 @@ def packed_batches(rests: Sequence[Suffix], budget: int) -> list[list[int]]:
 
     Prompts of a group that begin alike stay neighbours, and what they share is counted once. Of such families the one
     with the longest prompt comes first, equal ones in their own order, and the group with the longest of all, so that
-    too little memory is found at once. A prompt longer than the budget is a batch by itself.
+    memory runs out at once or not at all. A prompt longer than the budget is a batch by itself.
     """
     groups: dict[int, list[int]] = {}
     for number, rest in enumerate(rests):

@@ -106,7 +106,7 @@ def test_what_two_prompts_begin_with_is_read_once() -> None:
 def test_attention(form: str, groups: int, made: tuple[list[EncodedPrompt], int], seed: int, scores: int) -> None:
     with mock.patch.object(blocks, "_SCORES", scores):
         assert error(pack(*made), form, groups, seed) < 1e-5
-        assert error(pack(*made), form, groups, seed, at_places=True) < 1e-5
+        assert error(pack(*made), form, groups, seed, scored_only=True) < 1e-5
 
 
 @settings(max_examples=40)
@@ -116,11 +116,11 @@ def test_short_segments_are_taken_in_parts_of_so_many_scores(
 ) -> None:
     packed = pack(*made)
     with mock.patch.object(blocks, "_SCORES", scores):
-        everywhere, at_places = (blocks.for_blocks(packed, heads, at_places=which) for which in (False, True))
+        everywhere, scored_only = (blocks.for_blocks(packed, heads, scored_only=which) for which in (False, True))
     for part in everywhere.together:
         several, queries = part.queries.shape
         assert several == 1 or heads * several * queries * (part.keys.shape[1] + packed.prefix_len) <= scores
-    for part in at_places.together:
+    for part in scored_only.together:
         several, queries = part.queries.shape
         assert several == 1 or heads * several * max(queries, 64) * (part.keys.shape[1] + packed.prefix_len) <= scores
 
@@ -129,8 +129,8 @@ def test_at_places_no_other_answers_are_computed() -> None:
     story = np.arange(400, dtype=np.int32)
     packed = pack([EncodedPrompt(story, ((1, 2), (3, 4, 5)), (0, 1), False, False)], 0)
     for found in (
-        blocks.for_blocks(packed, 2, at_places=True),
-        blocks.for_padded_calls(packed, at_places=True),
+        blocks.for_blocks(packed, 2, scored_only=True),
+        blocks.for_padded_calls(packed, scored_only=True),
     ):
         assert not found.long
         queries = np.concatenate([part.queries.numpy().ravel() for part in found.together])
@@ -146,10 +146,10 @@ def test_attention_of_a_text_longer_than_a_block(form: str) -> None:
     tails = tuple(tuple(generator.integers(0, 99, 40).tolist()) for _ in range(5))
     packed = pack([EncodedPrompt(each, tails, tuple(range(5)), False, False) for each in texts], 0)
     assert error(packed, form, 2, 1) < 1e-5
-    assert error(packed, form, 2, 1, at_places=True) < 1e-5
+    assert error(packed, form, 2, 1, scored_only=True) < 1e-5
 
 
-def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool = False) -> float:
+def error(packed: Packed, form: str, groups: int, seed: int, *, scored_only: bool = False) -> float:
     """Largest difference, in answers and in gradients, to a softmax in float64 over all tokens and what is kept, one
     mask for all.
     """
@@ -160,9 +160,9 @@ def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool 
     kept = torch.randn(2, heads, packed.prefix_len, size, generator=generator)
     given = [each.requires_grad_() for each in (query, key, value)]
     if form == "in padded calls":
-        asked = blocks.for_padded_calls(packed, at_places=at_places)
+        asked = blocks.for_padded_calls(packed, scored_only=scored_only)
     else:
-        asked = blocks.for_blocks(packed, heads * groups, at_places=at_places)
+        asked = blocks.for_blocks(packed, heads * groups, scored_only=scored_only)
     function: Any = attention._in_padded_calls if form == "in padded calls" else attention._in_blocks
     found = function(query, key, value, asked, (kept[0], kept[1]) if packed.prefix_len else None, 0.3)
 
@@ -173,7 +173,7 @@ def error(packed: Packed, form: str, groups: int, seed: int, *, at_places: bool 
     sees = np.concatenate([np.ones((length, packed.prefix_len), dtype=bool), visible(packed)], axis=1)
     scores = (0.3 * query.double() @ all_keys.transpose(1, 2)).masked_fill(~torch.from_numpy(sees), -torch.inf)
     exact = torch.softmax(scores, dim=-1) @ all_values
-    looked_at = torch.from_numpy(np.unique(packed.scored_positions)) if at_places else slice(None)
+    looked_at = torch.from_numpy(np.unique(packed.scored_positions)) if scored_only else slice(None)
     answers = found.transpose(0, 1).double()[:, looked_at], exact[:, looked_at]
     weights = torch.randn(answers[0].shape, generator=generator, dtype=torch.float64)
     ours, theirs = (torch.autograd.grad((each * weights).sum(), given) for each in answers)
