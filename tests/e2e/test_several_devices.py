@@ -37,7 +37,7 @@ def journal_answers(run: Path) -> int:
 def test_two_copies_give_the_bytes_of_one(
     evaluate: Any, command: Command, submissions: Any, tmp_path: Path, dtype: str
 ) -> None:
-    options = ("--dtype", dtype, "--batch-tokens", 1000, "--limit", 20)
+    options = ("--dtype", dtype, "--batch-tokens", 1000, "--limit", 8)
     one, two = (evaluate(submissions.lora, tmp_path / devices[1], *options, *devices) for devices in (ONE, TWO))
     assert predictions(two) == predictions(one)
     assert [timing(run)["copies_of_the_model"] for run in (one, two)] == [1, 2]
