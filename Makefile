@@ -59,9 +59,9 @@ real-models: $(REAL)/.installed  ## true vocabularies, chat templates and SmolLM
 SMOLLM2 := submissions/smollm2-135m-instruct
 ITEMS ?= 200
 
-demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on 200 Dilemmas (ITEMS=…) of the sample, or of DATA=FOLDER
+demo-real: $(REAL)/.installed  ## evaluate SmolLM2-135M-Instruct on 200 Dilemmas (ITEMS=…, ITEMS= for all) of the sample, or of DATA=FOLDER
 	test -e $(SMOLLM2)/model/config.json || $(BIN)/python $(SMOLLM2)/make_model.py
-	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas --limit $(ITEMS) --output-dir $(OUT) \
+	$(BIN)/benchmark evaluate $(SMOLLM2)/submission.yaml --task dilemmas $(if $(ITEMS),--limit $(ITEMS)) --output-dir $(OUT) \
 	  $(if $(DATA),--suite full --split dev --data-dir $(DATA),--suite sample)
 	$(BIN)/benchmark verify $(OUT)/smollm2-135m-instruct --recompute $(if $(DATA),--data-dir $(DATA))
 	$(BIN)/benchmark report $(OUT)/smollm2-135m-instruct $(if $(DATA),--data-dir $(DATA)) \

@@ -496,6 +496,7 @@ def test_what_comes_back_verifies_and_is_the_same(filled: Store, make: Make, peo
     (folder / filenames.SUBMISSION).write_text("name: dort und zurück\n")
     add(filled, [folder], people.keyring)
     back = get(filled, "dort und zurück", tmp_path / "back")
+    assert back.name == sha256_file(folder / filenames.BUNDLE)[:16]
     assert back == get(filled, sha256_file(folder / filenames.BUNDLE), tmp_path / "again").parent.parent / "back" / (
         back.name
     )

@@ -9,7 +9,7 @@ import pytest
 
 from runner.archive import store as stores
 from runner.archive.store import Store, open_store
-from runner.core.errors import BackendError, OutputError
+from runner.core.errors import BackendError, InvalidInput, OutputError
 
 
 def local(folder: Path) -> Store:
@@ -70,6 +70,20 @@ def test_the_address_of_an_object_has_one_slash(tmp_path: Path) -> None:
     there = open_store(f"file://{tmp_path}/archive")
     assert (there.folder, there.fs) == (tmp_path / "archive", None)
     assert there.address == f"file://{tmp_path}/archive"
+
+
+def test_two_who_open_an_archive_share_no_connection() -> None:
+    assert open_store("memory://a").fs is not open_store("memory://a").fs
+
+
+def test_an_address_whose_library_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: Any, **__: Any) -> None:
+        raise ImportError("Install s3fs")
+
+    monkeypatch.setattr(fsspec, "url_to_fs", without)
+    with pytest.raises(InvalidInput, match="s3:// needs a library that is not installed: Install s3fs") as refused:
+        open_store("s3://bucket/folder")
+    assert [(fault.code, fault.file) for fault in refused.value.faults] == [("ARCHIVE_ADDRESS", "s3://bucket/folder")]
 
 
 def test_what_a_killed_writer_left_is_told_by_name(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """An archive's list and the result of its check, as words: every value in its place, and no name steers a terminal."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from runner.archive import text
 from runner.archive.check import Checked
 from runner.archive.heads import Checkpoint
 from runner.archive.index import Leaf
@@ -51,6 +54,15 @@ def test_what_may_not_be_compared_is_marked_and_the_mark_explained(capsys: pytes
     assert legend == "* says of itself that it may not be compared"
     print_entries(entries[:1])
     assert "*" not in capsys.readouterr().out
+
+
+def test_a_terminal_has_so_many_columns_for_a_name_and_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Console(force_terminal=True, color_system=None, width=200, file=io.StringIO())
+    monkeypatch.setattr(text, "console", lambda: wide)
+    print_entries([leaf(1, "n" * 22, {"t" * 15: task("test", 0.5)}), leaf(2, "n" * 23, {"t" * 16: task("test", 0.5)})])
+    _, fits, cut = wide.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert fits.split()[2:5] == ["n" * 22, "t" * 15, "test"]
+    assert cut.split()[2:5] == ["n" * 21 + "…", "t" * 16, "te…"]
 
 
 def test_a_text_is_cut_to_columns_with_a_sign_of_it() -> None:

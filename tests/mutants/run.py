@@ -106,14 +106,15 @@ def main() -> int:
     for name in given.rooms or list(ROOMS):
         started = time.monotonic()
         prepare(name, ROOMS[name], again=given.again or given.replay)
+        sources = _digests(ROOMS[name])  # now: somebody may work on them while the tests run
         if given.replay:
-            made, drawn = read_unnoticed(ROOMS[name])
+            made, drawn = read_unnoticed(sources)
         else:
             drawn = list(itertools.islice(draw_mutants(ROOMS[name], given.seed), given.sample or None))
             made = len(drawn)
         codes = run_mutants([mutant.name for mutant in drawn], given.processes)
         unnoticed = [mutant for mutant in drawn if codes[mutant.name] in UNNOTICED]
-        write_unnoticed(ROOMS[name], made, unnoticed)
+        write_unnoticed(sources, made, unnoticed)
         same = [mutant for mutant in unnoticed if mutant.key in equal]
         for mutant in drawn:
             if status_by_exit_code[codes[mutant.name]] == "timeout":
@@ -185,16 +186,16 @@ def _functions(file: str, code: str) -> dict[str, str]:
 LAST = Path("unnoticed.json")
 
 
-def write_unnoticed(room: Room, made: int, unnoticed: list[Mutant]) -> None:
+def write_unnoticed(sources: dict[str, str], made: int, unnoticed: list[Mutant]) -> None:
     """Keep what a replay tries again, in the room's folder."""
-    last = {"made": made, "sources": _digests(room), "unnoticed": [asdict(mutant) for mutant in unnoticed]}
+    last = {"made": made, "sources": sources, "unnoticed": [asdict(mutant) for mutant in unnoticed]}
     LAST.write_text(json.dumps(last, indent=1), encoding="utf-8")
 
 
-def read_unnoticed(room: Room) -> tuple[int, list[Mutant]]:
+def read_unnoticed(sources: dict[str, str]) -> tuple[int, list[Mutant]]:
     """How many the last run made, and those that it left unnoticed: of the very same sources only."""
     last: dict[str, Any] = json.loads(LAST.read_text(encoding="utf-8"))
-    if last["sources"] != _digests(room):
+    if last["sources"] != sources:
         raise SystemExit("The room's sources are not those of the last run: run it whole.")
     return last["made"], [Mutant(**mutant) for mutant in last["unnoticed"]]
 
@@ -204,7 +205,7 @@ def _digests(room: Room) -> dict[str, str]:
 
 
 class _Words(ast.NodeTransformer):
-    """Takes out of a tree what only people read: texts with spaces, and arguments that hold one."""
+    """Takes out of a tree what only people and type checkers read: texts with spaces, in arguments too, and casts."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
@@ -217,7 +218,8 @@ class _Words(ast.NodeTransformer):
         self.generic_visit(node)
         node.args = [argument for argument in node.args if not _empty(argument)]
         node.keywords = [keyword for keyword in node.keywords if not _empty(keyword.value)]
-        return node
+        is_cast = isinstance(node.func, ast.Name) and node.func.id == "cast" and node.args
+        return node.args[-1] if is_cast else node
 
 
 def _empty(node: ast.AST) -> bool:

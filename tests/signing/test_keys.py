@@ -113,6 +113,8 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> No
     keys.new_key(path)
     path.chmod(mode)
     assert _code(lambda: keys.load_key(path), path) == "KEY_PERMISSIONS"
+    with pytest.raises(InvalidInput, match=f"has mode {mode:04o}: others than its owner .* 0600 was expected"):
+        keys.load_key(path)
     path.chmod(0o400)
     keys.load_key(path)
 

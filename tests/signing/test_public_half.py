@@ -1,5 +1,6 @@
 """Cards of one's own are verified with the public half of the key: nobody is asked for a passphrase."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,22 @@ def test_a_public_half_that_others_can_write_is_refused(tmp_path: Path) -> None:
         keys.own_public_key(tmp_path / "key.pem", never)
     half = str(keys.public_half_path(tmp_path / "key.pem"))
     assert [(fault.code, fault.file) for fault in caught.value.faults] == [("KEY_PERMISSIONS", half)]
+
+
+@pytest.mark.parametrize(("owner", "counts"), [(0, True), (1000, True), (1, False), (1001, False)])
+def test_a_public_half_belongs_to_its_user_or_to_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, counts: bool
+) -> None:
+    made = keys.new_key(tmp_path / "key.pem")
+    keys.keep_public_half(tmp_path / "key.pem", made.public_key())
+    fstat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda file: os.stat_result([*fstat(file)[:4], owner, *fstat(file)[5:]]))
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    if counts:
+        assert keys.keyid(keys.own_public_key(tmp_path / "key.pem", never)) == keys.keyid(made)
+    else:
+        with pytest.raises(InvalidInput, match="KEY_PERMISSIONS"):
+            keys.own_public_key(tmp_path / "key.pem", never)
 
 
 def test_a_public_half_of_four_kilobytes_is_read_and_no_larger_one(tmp_path: Path) -> None:

@@ -187,6 +187,16 @@ def test_base64_has_one_spelling_per_alphabet(text: str) -> None:
         assert text in (base64.b64encode(decoded).decode(), base64.urlsafe_b64encode(decoded).decode())
 
 
+@pytest.mark.parametrize("place", ["payload", "signatures[0].sig"])
+def test_what_is_no_base64_is_named(place: str) -> None:
+    bundle = json.loads(envelope.write(envelope.Envelope(b"", b"", "")))
+    holder = bundle["dsseEnvelope"] if place == "payload" else bundle["dsseEnvelope"]["signatures"][0]
+    holder[place.rpartition(".")[2]] = "A"
+    with pytest.raises(VerificationError) as caught:
+        envelope.read(json.dumps(bundle).encode())
+    assert [(fault.code, fault.path) for fault in caught.value.faults] == [("SIG_BASE64", f"$.dsseEnvelope.{place}")]
+
+
 def _forgiving(text: str) -> str:
     return text if len(text) % 4 == 0 and text.isascii() and text.replace("=", "").isalnum() and "=" not in text else ""
 

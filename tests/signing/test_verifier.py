@@ -23,7 +23,7 @@ from runner.core.resources import schema_folder
 from runner.signing import dsse, keys, sign, verifier
 from runner.signing.keyring import ECDSA_P256, ED25519, Keyring, keyring_of, load_keyring
 from runner.signing.policy import Expectations
-from runner.signing.verifier import Verified, verify_bundle
+from runner.signing.verifier import Verified, read_signed, verify_bundle
 
 VECTORS = TESTS / "conformance"
 SCHEMA = json.loads((schema_folder() / "scorecard.schema.json").read_text(encoding="utf-8"))
@@ -152,6 +152,24 @@ def test_a_signature_that_fits_two_keys_is_refused() -> None:
     error = _refusal(sign.sign(CARD, STATEMENT["subject"], KEY), twice)
     assert error.faults[0].code == "SIG_UNTRUSTED"
     assert "2 keys" in str(error)
+
+
+def test_a_reader_of_thousands_tries_the_key_that_a_card_names_and_others_only_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = [keyring_of(Ed25519PrivateKey.generate().public_key()).keys[0] for _ in range(3)]
+    ring = dataclasses.replace(OWN, keys=(*others, *OWN.keys))
+    tried = []
+    is_signed_by = verifier._is_signed_by
+    monkeypatch.setattr(
+        verifier, "_is_signed_by", lambda key, *rest: tried.append(key.keyid) or is_signed_by(key, *rest)
+    )
+    assert read_signed(sign.sign(CARD, STATEMENT["subject"], KEY), ring)[1].keyid == keys.keyid(KEY) == tried.pop()
+    assert tried == []
+    opened = dsse.read(sign.sign(CARD, STATEMENT["subject"], KEY))
+    borrowed = dsse.write(dataclasses.replace(opened, hint=others[0].keyid))
+    assert read_signed(borrowed, ring)[1].keyid == keys.keyid(KEY)
+    assert len(tried) == 1 + len(ring.keys)
 
 
 def test_nothing_is_parsed_before_the_signature_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,7 +239,9 @@ def test_a_console_that_is_given_is_the_one_that_is_written_for() -> None:
     assert max(map(len, render(BOARD, "rich", narrow).splitlines()[2:4])) <= 40
     assert "\x1b[" not in render(BOARD, "rich", narrow)
     coloured = Console(width=200, force_terminal=True, color_system="standard")
-    assert "\x1b[" in render(BOARD, "rich", coloured)
+    lines = render(BOARD, "rich", coloured).splitlines()
+    for heading in (BOARD.groups[0].sections[0].assurance, "for reference"):
+        assert f"\x1b[1m{heading}\x1b[0m" in lines  # bold
 
 
 @pytest.mark.parametrize(
