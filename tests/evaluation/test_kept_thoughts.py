@@ -79,15 +79,17 @@ def test_a_journal_keeps_thoughts_on_disk_and_not_in_memory(tmp_path: Path) -> N
         plain = (tmp_path / NAME).read_bytes()
         assert b"thoughts" not in plain
         journal.append([rows[0], rows[2]])
+        journal.append([row("c", None)])
         assert journal.has_thoughts
-        assert journal.done == [replace(one, thoughts=None) for one in (rows[1], rows[0], rows[2])]
-        assert list(journal.read_rows()) == [rows[1], rows[0], rows[2]]
+        written = [rows[1], rows[0], rows[2], row("c", None)]
+        assert journal.done == [replace(one, thoughts=None) for one in written]
+        assert list(journal.read_rows()) == written
     with (tmp_path / NAME).open("ab") as stream:
         stream.write(b"torn")
     with Journal.resume(tmp_path) as again:  # type: ignore[union-attr]
         assert again.has_thoughts
         assert again.done == journal.done
-        assert list(again.read_rows()) == [rows[1], rows[0], rows[2]]
+        assert list(again.read_rows()) == written
 
 
 # --- of shards ------------------------------------------------------------------------------------------------------
