@@ -7,6 +7,9 @@ LOCK := requirements/constraints.txt
 OUT ?= results/demo
 MINUTES ?= 10
 
+# Where Python may not keep what it compiled, hundreds of processes compile the package again, and pytest every test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-real encoders experiment real-models families token-ids compare-real compare-sampled compare-server test test-unit retrain simulate test-faults fuzz mutants bench bench-scaling bench-rows bench-ray gpu-check pictures lint format golden lock lock-check image-test image-reproducible image-cuda clean
 
 $(VENV)/.installed: pyproject.toml $(LOCK)

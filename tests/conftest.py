@@ -1,11 +1,16 @@
 """Fixtures that several rooms share."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Read when libraries are imported. Models of the tests are so small that threads would mostly wait for each other; what
+# several threads compute is tested with a number of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault of what is tested; what must be fast is measured elsewhere.
 settings.register_profile("quick", deadline=None, max_examples=50)

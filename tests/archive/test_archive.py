@@ -582,7 +582,8 @@ def _add_all(address: str, folders: list[Path], keyring: bytes, start: Any) -> N
 def run_both(address: str, halves: list[list[Path]], people: People) -> None:
     """Two processes that begin to add at the same moment, one card after the other."""
     keyring = json.dumps(keyring_document(*people.entries)).encode()
-    context = multiprocessing.get_context("spawn")
+    # The client of a store over the network does not like to be forked.
+    context = multiprocessing.get_context("spawn" if "://" in address else "fork")
     start = context.Barrier(2)
     workers = [context.Process(target=_add_all, args=(address, half, keyring, start)) for half in halves]
     for worker in workers:

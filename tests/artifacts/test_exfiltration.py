@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support import hostile_submissions as hostile
 from support import tiny_models
-from support.forked_worker import forked_workers  # noqa: F401
+from support.forked_worker import ForkedPopen, forked_workers, subprocess_with  # noqa: F401
 
 from runner.cli import main
 from runner.evaluation import evaluate as walk
@@ -259,7 +259,9 @@ def test_what_reaches_out_ends_without_a_score(
 def test_what_no_library_follows_changes_nothing_and_the_card_names_the_protections(
     run: Run, outside: Outside, tmp_path: Path
 ) -> None:
-    undisturbed = predictions(run(lambda *_: None))
+    with pytest.MonkeyPatch.context() as forked:
+        forked.setattr(process, "subprocess", subprocess_with(ForkedPopen))
+        undisturbed = predictions(run(lambda *_: None))
     done = run(lambda folder, outside: [make(folder, outside) for make in IGNORED.values()])
     nothing_got_out(done, outside, tmp_path)
     assert predictions(done) == undisturbed

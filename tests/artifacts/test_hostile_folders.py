@@ -115,7 +115,16 @@ def as_another_user(made: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("attack", hostile.ATTACKS + hostile.HARMLESS, ids=lambda attack: attack.name)
+LARGE = ("tree/many", "st/tensors")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(attack, id=attack.name, marks=[pytest.mark.slow] if attack.name in LARGE else [])
+        for attack in (*hostile.ATTACKS, *hostile.HARMLESS)
+    ],
+)
 def test_each_hostile_folder_has_exactly_its_faults(attack: Any, folder: Path, model_facts: Any) -> None:
     made = hostile.make(attack, folder)
     if attack.name == "tree/mode-0600" and os.geteuid() == 0:

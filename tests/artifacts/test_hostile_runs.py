@@ -141,6 +141,7 @@ def test_a_process_that_misbehaves_ends_the_run(
     assert list((tmp_path / "results").rglob("journal.jsonl")) == []
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_generation_settings_do_not_change_a_score(
     submitted: Callable[[Any], Path], evaluate: Callable[..., Result], tmp_path: Path
 ) -> None:

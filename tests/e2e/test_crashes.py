@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.command import Command
-from support.forked import Done, Forked
+from support.forked import Done, Forked, Running
 from support.paths import TESTS
 
 pytestmark = pytest.mark.slow
@@ -44,10 +44,11 @@ class Forks:
         *options: object,
         stop: tuple[int, str] | None = None,
         user: int | None = None,
+        file_bytes: int | None = None,
         code: int = 0,
     ) -> Done:
         arguments = ["evaluate", str(submission), *map(str, options or self.small), "--output-dir", str(output)]
-        return self.command.run(arguments, under=output, stop=stop, user=user, code=code)
+        return self.command.run(arguments, under=output, stop=stop, user=user, file_bytes=file_bytes, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +266,7 @@ def test_a_journal_that_is_not_ours_to_write_is_passed_over(
 LONG = (*ONE_PROMPT, "--batch-tokens", "1")
 
 
-def wait_for_rows(process: subprocess.Popen[str], output: Path, rows: int) -> None:
+def wait_for_rows(process: subprocess.Popen[str] | Running, output: Path, rows: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if any(journal_rows(folder) >= rows for folder in folders(output)):
@@ -328,9 +329,9 @@ def test_kill_dash_nine_at_random_moments(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_a_polite_stop_says_what_is_kept(
-    command: Command, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path, number: int
+    command: Forked, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path, number: int
 ) -> None:
-    with command.start(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
+    with command.start_fork(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
         wait_for_rows(process, tmp_path, 20)
         [worker] = children(process.pid)
         process.send_signal(number)
@@ -390,10 +391,10 @@ def test_a_stop_before_the_first_answer_is_a_stop_too(
 
 
 def test_two_at_once_in_one_folder_both_finish(
-    command: Command, forks: Forks, submissions: Any, unbroken: tuple[bytes, int], tmp_path: Path
+    command: Forked, forks: Forks, submissions: Any, unbroken: tuple[bytes, int], tmp_path: Path
 ) -> None:
     arguments = ["evaluate", submissions.base, *forks.small, "-o", tmp_path]
-    with command.start(arguments) as one, command.start(arguments) as two:
+    with command.start_fork(arguments) as one, command.start_fork(arguments) as two:
         ends = [process.communicate(timeout=200) for process in (one, two)]
     assert [one.returncode, two.returncode] == [0, 0], ends
     runs = [Path(out.strip()) for out, _ in ends]
@@ -403,9 +404,9 @@ def test_two_at_once_in_one_folder_both_finish(
 
 
 def test_a_journal_that_a_live_process_holds_is_left_alone(
-    command: Command, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
+    command: Forked, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
 ) -> None:
-    with command.start(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
+    with command.start_fork(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
         wait_for_rows(process, tmp_path, 5)
         process.send_signal(signal.SIGSTOP)
         done = forks(submissions.base, tmp_path, *LONG, "--quiet")
@@ -425,15 +426,15 @@ def limited_to(size: int) -> Callable[[], None]:
 
 
 def test_a_full_disk_while_predicting_keeps_what_was_written(
-    command: Command, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
+    forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
 ) -> None:
-    done = command("evaluate", submissions.base, *LONG, "-o", tmp_path, code=5, preexec_fn=limited_to(DISK))
+    done = forks(submissions.base, tmp_path, *LONG, file_bytes=DISK, code=5)
     kept = journal_rows(folders(tmp_path)[0])
     assert kept > 10
     assert f"after {kept} of 320 prompts; they are kept." in done.stderr
     assert "Writing failed (File too large)" in done.stderr
     # Still full: still words.
-    command("evaluate", submissions.base, *LONG, "-o", tmp_path, code=5, preexec_fn=limited_to(DISK))
+    forks(submissions.base, tmp_path, *LONG, file_bytes=DISK, code=5)
     again = forks(submissions.base, tmp_path, *LONG, "--quiet")
     assert folders(tmp_path) == [Path(again.stdout.strip())]
     assert (Path(again.stdout.strip()) / "predictions.jsonl").read_bytes() == long_run
@@ -446,7 +447,7 @@ def test_a_full_disk_while_the_results_are_written_keeps_the_answers(
     padded = tmp_path / "padded.yaml"
     padded.write_text(Path(str(forks.small[-1])).read_text(encoding="utf-8") + "# filler\n" * 5000, encoding="utf-8")
     options, output = (*FEW, "--benchmark", padded), tmp_path / "results"
-    done = command("evaluate", submissions.base, *options, "-o", output, code=5, preexec_fn=limited_to(40_000))
+    done = forks(submissions.base, output, *options, file_bytes=40_000, code=5)
     assert f"after {PROMPTS} of {PROMPTS} prompts; they are kept." in done.stderr
     [left] = folders(output)
     assert not (left / "scorecard.sigstore.json").exists()
@@ -592,9 +593,9 @@ def test_an_output_path_that_is_a_file_is_told(command: Command, submissions: An
 
 
 def test_a_model_process_that_is_killed_is_told_and_the_run_goes_on(
-    command: Command, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
+    command: Forked, forks: Forks, submissions: Any, long_run: bytes, tmp_path: Path
 ) -> None:
-    with command.start(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
+    with command.start_fork(["evaluate", submissions.base, *LONG, "-o", tmp_path]) as process:
         wait_for_rows(process, tmp_path, 20)
         [worker] = children(process.pid)
         os.kill(worker, signal.SIGKILL)

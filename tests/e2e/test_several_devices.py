@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.command import Command
+from support.forked import Forked
 from test_crashes import children, folders, is_gone, wait_for_rows
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def journal_answers(run: Path) -> int:
 def test_two_copies_give_the_bytes_of_one(
     evaluate: Any, command: Command, submissions: Any, tmp_path: Path, dtype: str
 ) -> None:
-    options = ("--dtype", dtype, "--batch-tokens", 1000, "--limit", 20)
+    options = ("--dtype", dtype, "--batch-tokens", 1000, "--limit", 8)
     one, two = (evaluate(submissions.lora, tmp_path / devices[1], *options, *devices) for devices in (ONE, TWO))
     assert predictions(two) == predictions(one)
     assert [timing(run)["copies_of_the_model"] for run in (one, two)] == [1, 2]
@@ -54,9 +55,9 @@ def unbroken(evaluate: Any, submissions: Any, tmp_path_factory: pytest.TempPathF
 
 
 def test_a_copy_that_is_killed_ends_the_run_which_goes_on_with_one_device(
-    command: Command, evaluate: Any, submissions: Any, unbroken: bytes, tmp_path: Path
+    command: Forked, evaluate: Any, submissions: Any, unbroken: bytes, tmp_path: Path
 ) -> None:
-    with command.start(["evaluate", submissions.base, *STEPS, *TWO, "-o", tmp_path]) as run:
+    with command.start_fork(["evaluate", submissions.base, *STEPS, *TWO, "-o", tmp_path]) as run:
         wait_for_rows(run, tmp_path, 10)
         workers = children(run.pid)
         os.kill(workers[-1], signal.SIGKILL)
@@ -76,9 +77,9 @@ def test_a_copy_that_is_killed_ends_the_run_which_goes_on_with_one_device(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["INT", "KILL"])
 def test_a_stopped_run_leaves_no_copy_and_goes_on_with_two(
-    command: Command, evaluate: Any, submissions: Any, unbroken: bytes, tmp_path: Path, number: int
+    command: Forked, evaluate: Any, submissions: Any, unbroken: bytes, tmp_path: Path, number: int
 ) -> None:
-    with command.start(["evaluate", submissions.base, *STEPS, *TWO, "-o", tmp_path]) as run:
+    with command.start_fork(["evaluate", submissions.base, *STEPS, *TWO, "-o", tmp_path]) as run:
         wait_for_rows(run, tmp_path, 10)
         workers = children(run.pid)
         run.send_signal(number)

@@ -1,14 +1,18 @@
 """Run the command again and again in forked children of one process, so that libraries are imported once.
 
 A model is loaded in the child itself, not in the process of its own that it has otherwise; a card names the protections
-which that process would have. So this stands for the installed command where neither of the two processes is what is
-tested. Libraries of models are imported once a command has opened one.
+which that process would have. What only reads prompts does so in a protected fork of the child. So this stands for the
+installed command where no process is what is tested. Libraries of models are imported once a command has opened one or
+read prompts.
 
 Reads from stdin one JSON object per line: `arguments`, `environment`, `cwd`; `stop` (null, or [n, kind]): the child is
 killed at its n-th durability point (from 0): before a file is synced, renamed or removed or a folder made, under the
 folder `under`. With kind "torn", the file that was about to be synced loses half of what it gained since the last sync:
-what a power cut may do. With `user`, the child gives up being root for that user. Writes one JSON object per line:
-`code` (negative: the signal), `points` passed, `stdout`, `stderr`.
+what a power cut may do. With `user`, the child gives up being root for that user; with `file_bytes` it can write no
+larger file. Writes one JSON object per line: `code` (negative: the signal), `points` passed, `stdout`, `stderr`.
+
+With `into`, two files for what it says, the child is not waited for, and its model has a process of its own, a fork of
+it: the answer is its number. The answer to `{"poll": number}` is its exit code, or null while it runs.
 """
 
 import atexit
@@ -16,6 +20,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -23,7 +28,10 @@ import traceback
 from functools import cache, partial
 from typing import Any, NoReturn
 
+from support.forked_worker import LIBRARIES, ForkedPopen, import_libraries, subprocess_with
+
 from runner.cli import main
+from runner.models.worker import process
 
 # What every child needs.
 LIGHT = (
@@ -34,13 +42,7 @@ LIGHT = (
     "runner.scorecard.recompute",
     "runner.scorecard.verify",
 )
-MODELS = (
-    "runner.models.local.open",
-    "peft",
-    "runner.models.local.open_causal",
-    "runner.models.local.encoder",
-    "transformers.models.llama.modeling_llama",
-)
+MODELS = (*LIBRARIES, "peft")
 TRAINING = (*MODELS, "runner.training.finetune")
 SECONDS = 600
 _POINT, _OPENED = b".", b"m"
@@ -50,6 +52,8 @@ _POINT, _OPENED = b".", b"m"
 def _load(names: tuple[str, ...]) -> None:
     for name in names:
         importlib.import_module(name)
+    if names != LIGHT:
+        import_libraries()
     gc.freeze()  # else each child would look through all that was imported
 
 
@@ -70,6 +74,12 @@ def _open_here(tell: int, *arguments: Any) -> Any:
     backend.share = lambda steps: ((step, backend.predict(step)) for step in steps)
     backend.spent = lambda: None
     return backend
+
+
+def _fork_worker(tell: int, *arguments: Any, **options: Any) -> Any:
+    """A process that holds a tokenizer, or a replica, as a fork of this one."""
+    os.write(tell, _OPENED)
+    return ForkedPopen(*arguments, **options)
 
 
 def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
@@ -105,11 +115,13 @@ def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
     sys.addaudithook(hook)
 
 
-def _be_the_command(order: dict[str, Any], tell: int) -> NoReturn:
+def _be_the_command(order: dict[str, Any], tell: int | None) -> NoReturn:
     """What the installed command does, to the exit code; nothing of the server is left to do when it ends."""
     code: Any = 1
     try:
         signal.alarm(SECONDS)
+        # Whoever started the tests in the background has the server ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(order["cwd"])
         if order["user"] is not None:
             os.setgroups([])
@@ -117,7 +129,12 @@ def _be_the_command(order: dict[str, Any], tell: int) -> NoReturn:
             os.setuid(order["user"])
         os.environ.clear()
         os.environ.update(order["environment"])
-        sys.modules["runner.evaluation.open_submission"].open_isolated = partial(_open_here, tell)  # type: ignore[attr-defined]
+        if order["file_bytes"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"],) * 2)
+        if tell is not None:
+            open_submission = sys.modules["runner.evaluation.open_submission"]
+            open_submission.open_isolated = partial(_open_here, tell)  # type: ignore[attr-defined]
+            vars(process)["subprocess"] = subprocess_with(partial(_fork_worker, tell))
         if order["under"] is not None:
             _watch(order["under"], order["stop"], tell)
         sys.argv = ["benchmark", *order["arguments"]]
@@ -134,12 +151,31 @@ def _be_the_command(order: dict[str, Any], tell: int) -> NoReturn:
         os._exit(code if isinstance(code, int) else 1)
 
 
-def _run(order: dict[str, Any]) -> dict[str, Any]:
+def _load_for(order: dict[str, Any]) -> None:
     _load(LIGHT)
-    if order["user"] is not None:  # who may not be able to read where Python is
+    if order["user"] is not None or order["into"]:  # a user who may not be able to read where Python is
         _load(MODELS)
     if order["arguments"][:1] == ["finetune"]:
         _load(TRAINING)
+
+
+def _start(order: dict[str, Any]) -> int:
+    _load_for(order)
+    child = os.fork()
+    if child == 0:
+        for number, path in enumerate((os.devnull, *order["into"])):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        _be_the_command(order, None)
+    return child
+
+
+def _poll(child: int) -> int | None:
+    pid, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def _run(order: dict[str, Any]) -> dict[str, Any]:
+    _load_for(order)
     reader, writer = os.pipe()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
@@ -166,6 +202,9 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    vars(process)["subprocess"] = subprocess_with(ForkedPopen)
     "".encode("utf-16be")  # else looked for when it is first used, which another user may not
     for line in sys.stdin:
-        print(json.dumps(_run(json.loads(line))), flush=True)
+        order = json.loads(line)
+        answer = _poll(order["poll"]) if "poll" in order else (_start if order["into"] else _run)(order)
+        print(json.dumps(answer), flush=True)

@@ -6,14 +6,17 @@ attack could read other things here than in a run, so tests of what lies in the 
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -21,6 +24,22 @@ from typing import Any, NoReturn
 import pytest
 
 from runner.models.worker import process
+
+LIBRARIES = (
+    "runner.models.local.open",
+    "runner.models.local.open_causal",
+    "runner.models.local.encoder",
+    "transformers.models.llama.modeling_llama",
+)
+
+
+@cache
+def import_libraries() -> None:
+    """What each fork would import, and compute, again."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    conversions = importlib.import_module("transformers.conversion_mapping")
+    conversions.get_checkpoint_conversion_mapping("llama")  # a thousand patterns are compiled by the first to ask
 
 
 class ForkedPopen:
@@ -69,6 +88,7 @@ def _serve(
     pipes: Sequence[int], kept: Sequence[int], cwd: str, env: Mapping[str, str], entry: str, parent: int
 ) -> NoReturn:
     try:
+        gc.freeze()  # else it would look through all that was imported
         os.setsid()
         os.chdir(cwd)
         for number, handle in enumerate(pipes):
@@ -81,6 +101,7 @@ def _serve(
             signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(env)
+        tempfile.tempdir = None  # was looked for in another environment
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
         faulthandler.enable(2)
         module, function = entry.split(":")
@@ -91,8 +112,13 @@ def _serve(
         os._exit(1)
 
 
+def subprocess_with(popen: Callable[..., ForkedPopen]) -> SimpleNamespace:
+    """What `process` needs of the module `subprocess`, with `popen` in the place of `Popen`."""
+    return SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+
+
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of models are forks of this one within a test."""
-    parts = {name: getattr(subprocess, name) for name in ("PIPE", "TimeoutExpired")}
-    monkeypatch.setattr(process, "subprocess", SimpleNamespace(Popen=ForkedPopen, **parts))
+    import_libraries()
+    monkeypatch.setattr(process, "subprocess", subprocess_with(ForkedPopen))

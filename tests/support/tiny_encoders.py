@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from support import tiny_models
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -119,6 +118,8 @@ def model(
 
 def adapter(base: Any, seed: int = 1) -> Any:
     """A copy of `base` with a random LoRA adapter and a head of its own, as a `PeftModel`."""
+    from peft import LoraConfig, get_peft_model  # seconds, which most tests do without
+
     torch.manual_seed(seed)
     config = LoraConfig(
         r=4, lora_alpha=16, target_modules=["query", "value"], modules_to_save=["classifier"], task_type="SEQ_CLS"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,
@@ -194,6 +193,8 @@ def model(kind: str, vocabulary: int, seed: int = 0, **changes: Any) -> Any:
 
 def adapter(base: Any, targets: Sequence[str] = ("q_proj", "v_proj"), seed: int = 1, **settings: Any) -> Any:
     """A copy of `base` with a random LoRA adapter that has an effect, as a `PeftModel`."""
+    from peft import LoraConfig, get_peft_model  # seconds, which most tests do without
+
     torch.manual_seed(seed)
     config = LoraConfig(r=4, lora_alpha=16, target_modules=list(targets), task_type="CAUSAL_LM", **settings)
     with warnings.catch_warnings():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from support import tiny_models
+from support.forked_worker import forked_workers  # noqa: F401
 from support.recipe_factory import Workshop
 
 from runner.core import resources
@@ -20,6 +21,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = tiny_models.byte_tokenizer()
     made = tiny_models.model("llama", len(tokenizer), max_position_embeddings=4096)
     return tiny_models.save(tmp_path_factory.mktemp("base") / "model", made, tokenizer)
+
+
+@pytest.fixture(autouse=True)
+def _forked_workers(forked_workers: None) -> None:  # noqa: F811
+    """What checks a trained submission reads prompts in a fork."""
 
 
 @pytest.fixture

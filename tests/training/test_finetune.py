@@ -339,13 +339,12 @@ def test_a_base_that_changes_meanwhile_is_in_no_result(
 def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop: Workshop) -> None:
     benchmark = Forked(workshop.home)
     workshop.recipe(training={"steps": 40}, evaluation={"every": 4})
-    started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
     work = workshop.home / "out" / "made" / ".training"
-    until = time.monotonic() + 120
-    while not list(work.glob("checkpoint-[!0]*/complete.json")) and time.monotonic() < until:
-        time.sleep(0.01)
-    started.send_signal(signal.SIGKILL)
-    started.communicate()
+    with benchmark.start_fork(["finetune", "recipe.yaml", "-o", "out"]) as started:
+        until = time.monotonic() + 120
+        while not list(work.glob("checkpoint-[!0]*/complete.json")) and time.monotonic() < until:
+            time.sleep(0.01)
+        started.kill()
     assert list(work.glob("checkpoint-[!0]*/complete.json"))
     said = benchmark("finetune", "recipe.yaml", "-o", "out")
     assert "Training: step" in said.stderr
@@ -381,13 +380,13 @@ def test_evaluate_gives_the_numbers_of_the_last_evaluation_after_a_kill(workshop
 def test_a_polite_stop_is_told_and_the_cap_on_memory_holds(workshop: Workshop) -> None:
     benchmark = Forked(workshop.home)
     workshop.recipe(training={"steps": 4000}, evaluation={"every": 2})
-    started = benchmark.start(["finetune", "recipe.yaml", "-o", "out"])
-    until = time.monotonic() + 120
     work = workshop.home / "out" / "made" / ".training"
-    while not list(work.glob("checkpoint-*/complete.json")) and time.monotonic() < until:
-        time.sleep(0.05)
-    started.send_signal(signal.SIGTERM)
-    _, said = started.communicate(timeout=60)
+    with benchmark.start_fork(["finetune", "recipe.yaml", "-o", "out"]) as started:
+        until = time.monotonic() + 120
+        while not list(work.glob("checkpoint-*/complete.json")) and time.monotonic() < until:
+            time.sleep(0.05)
+        started.send_signal(signal.SIGTERM)
+        _, said = started.communicate(timeout=60)
     assert started.returncode == 5
     assert "INTERRUPTED" in said
     workshop.recipe(name="small", training={"memory_gib": 0.3})

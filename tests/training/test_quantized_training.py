@@ -1,6 +1,7 @@
 """QLoRA: an adapter is trained on reduced weights, and scores on reduced weights what its training said."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from support.recipe_factory import Workshop
 
 from runner.training.curve import rows_of
 
-pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
+pytestmark = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="the extra `quantized` is not installed")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from runner.artifacts import PrivateView, check_adapter, check_model
@@ -37,6 +36,8 @@ def made(base: Path, folder: Path, change: Change | None = None, **settings: Any
     torch.manual_seed(3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from peft import LoraConfig, get_peft_model  # seconds, where tests are collected
+
         defaults = {"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj"]}
         model = load_model(base, "float32", CPU)
         adapted = get_peft_model(copy.deepcopy(model), LoraConfig(**{**defaults, **settings}))
@@ -87,6 +88,8 @@ def test_log_probabilities_are_those_of_plain_peft(case: str, bases: Path, tmp_p
     ids = torch.arange(3, 40)[None]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        from peft import PeftModel
+
         plain = load_model(base, "float32", CPU)
         bare = plain(ids).logits.log_softmax(-1)
         if case == "eva":  # peft itself wants data for it, to begin training with; loaded, the tensors are all there is
@@ -123,6 +126,8 @@ def test_the_way_out_of_a_changed_base_leads_to_the_right_scores(bases: Path, tm
     ids = torch.arange(3, 40)[None]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        from peft import LoraConfig, get_peft_model
+
         settings = LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights="pissa")
         trained = get_peft_model(load_model(bases / "model", "float32", CPU), settings)
         trained.peft_config["default"].init_lora_weights = True  # as peft's documentation has it: the start is kept

@@ -3,6 +3,8 @@
 import copy
 import sys
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from runner.models.local import loading, quantization
 from runner.models.local.causal import Causal, wrap
 from runner.models.local.open_causal import open_causal
 
-bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
+pytestmark = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="the extra `quantized` is not installed")
 
 # The 16 values of NF4, as published with QLoRA (arXiv 2305.14314, appendix E).
 NF4 = torch.tensor(
@@ -51,6 +53,8 @@ def opened(folder: Path, form: str, dtype: str = "float32", adapter: Path | None
 def meant(layer: Any) -> torch.Tensor:
     """The weights that a quantised layer stands for."""
     if layer.weight.dtype == torch.uint8:
+        import bitsandbytes
+
         return bitsandbytes.functional.dequantize_4bit(layer.weight, layer.weight.quant_state).float()
     scales = layer.weight.SCB if getattr(layer.weight, "SCB", None) is not None else layer.state.SCB
     return layer.weight.float() * scales.float()[:, None] / 127
@@ -134,7 +138,7 @@ def test_layers_that_change_when_called_are_not_called_side_by_side(form: str, s
 def test_the_card_says_form_arithmetic_and_version(dtype: str, saved: tuple[Any, Path]) -> None:
     made, folder = saved
     facts = opened(folder, "nf4", dtype).describe()
-    library = f"bitsandbytes {bitsandbytes.__version__}"
+    library = f"bitsandbytes {version('bitsandbytes')}"
     assert facts["quantization"] == {"form": "nf4", "double": True, "compute_dtype": dtype, "library": library}
     assert facts["parameters"] == sum(value.numel() for value in made.parameters())
     assert facts["head"] == "chunked"

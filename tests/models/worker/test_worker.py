@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import tiny_models, tiny_submission
+from support import tiny_submission
 from support.paths import SUPPORT, TESTS
 
 from runner.core import private_folder
@@ -202,6 +202,8 @@ def test_a_tokenizer_that_does_not_come_back_is_ended_by_the_kernel(opened: Open
 
 @pytest.mark.slow
 def test_importing_libraries_is_not_reading_prompts(tmp_path: Path) -> None:
+    from support import tiny_models
+
     folder = tiny_models.save(tmp_path, tiny_models.model("llama", 300), tiny_models.byte_tokenizer())
     hurried = replace(HURRIED, plan_seconds=1)  # to import torch and transformers takes thrice as long
     (row,) = show_tokens_isolated(tiny_submission.of(folder), folder, PROMPTS[:1], hurried)
@@ -364,7 +366,7 @@ from runner.models.worker import Limits, open_isolated, process
 # Whoever started the tests in the background has them, and so this, ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import test_worker
-from support import tiny_models, tiny_submission
+from support import tiny_submission
 process.ENTRY = "support.misbehaving_worker:stubborn"
 worker = open_isolated(tiny_submission.of(Path.cwd()), Path.cwd(), None, LoadOptions(device="cpu"))
 print(worker.peak_memory_bytes(), flush=True)
