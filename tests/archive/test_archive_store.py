@@ -67,9 +67,8 @@ def test_what_is_there_is_left_as_it_is(make: Make, tmp_path: Path) -> None:
 def test_the_address_of_an_object_has_one_slash(tmp_path: Path) -> None:
     assert open_store("memory://a/b/").address_of("cards/1") == "memory://a/b/cards/1"
     assert open_store("here").address_of("cards/1") == "here/cards/1"
-    there = open_store(f"file://{tmp_path}/archive")
-    assert (there.folder, there.fs) == (tmp_path / "archive", None)
-    assert there.address == f"file://{tmp_path}/archive"
+    for address in (f"file://{tmp_path}/archive", f"{tmp_path}/archive"):
+        assert open_store(address) == Store(address, tmp_path / "archive", None, "")
 
 
 def test_two_who_open_an_archive_share_no_connection() -> None:
