@@ -1,8 +1,7 @@
-"""Drawn answers of a real model beside its log-probabilities, and beside the library's `generate`.
+"""Drawn answers of a real model beside the library's `generate`.
 
-`python tests/speed/bench_sampling.py FOLDER` prints how far shares of n drawn first tokens are from the
-log-probabilities of 20 dilemmas of the sample in both orders, and what 16 answers to each of 4 prompts take here and by
-`generate`, alternating, on one thread.
+`python tests/speed/bench_sampling.py FOLDER` prints what 16 answers to each of 4 prompts take here and by `generate`,
+alternating, on one thread.
 """
 
 import sys
@@ -11,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import GenerationConfig
 
@@ -22,12 +20,13 @@ from runner.models.local.causal import Causal, wrap
 from runner.models.local.tokenizer import load_tokenizer
 from runner.tasks.selection import RunConfig, prompts, select
 
-ITEMS, ROUNDS = 20, 3
+ITEMS, ROUNDS = 2, 3
 
 
-def ask(elicitation: str, prompt: str) -> list[Prompt]:
+def ask() -> list[Prompt]:
+    prompt = "dilemmas-sampled"
     chosen = RunConfig(
-        resources.benchmark_file(), "sample", ("dilemmas",), "test", None, ITEMS, (prompt,), elicitation=elicitation
+        resources.benchmark_file(), "sample", ("dilemmas",), "test", None, ITEMS, (prompt,), elicitation="sampled"
     )
     return [one for one in prompts(select(chosen)) if one.split == "test"]
 
@@ -40,26 +39,8 @@ def drawn(asked: list[Prompt], samples: int, most: int) -> list[Prompt]:
     ]
 
 
-def distances(backend: Causal) -> None:
-    """First tokens alone: an answer of one token is one of the options' forms, with a blank before it or without."""
-    asked = [
-        replace(one, options=tuple((form, form.strip()) for (form,) in one.options))
-        for one in ask("logprob", "dilemmas-letters")
-    ]
-    shares = np.array([np.exp(one.log_scores or ()) for one in backend.predict(asked)])
-    shares /= shares.sum(axis=1, keepdims=True)
-    for samples in (2, 8, 32):
-        found = backend.predict(drawn(ask("sampled", "dilemmas-sampled"), samples, 1))
-        counts = np.array([list((one.samples or {}).values()) for one in found], dtype=float)
-        read = counts.sum(axis=1)
-        known = read > 0
-        distance = np.abs(counts[known, 0] / read[known] - shares[known, 0])
-        expected = np.sqrt(2 / np.pi * shares[known].prod(axis=1) / read[known])
-        print(f"n = {2 * samples}: {distance.mean():.3f} by order, {expected.mean():.3f} expected")
-
-
 def throughput(backend: Causal, model: Any, tokenizer: Any) -> None:
-    asked = drawn(ask("sampled", "dilemmas-sampled"), 16, 8)[:4]
+    asked = drawn(ask(), 16, 8)[:4]
     encoded = backend.read(asked)
     width = max(len(one.prefix) for one in encoded)
     ids = torch.zeros((len(encoded), width), dtype=torch.long)
@@ -89,4 +70,3 @@ if __name__ == "__main__":
     loaded = loading.load_model(folder, "float32", torch.device("cpu"))
     wrapped = wrap(loaded, own, "chat")
     throughput(wrapped, loaded, own)
-    distances(wrapped)
