@@ -169,6 +169,7 @@ def test_what_was_paid_for_before_a_kill_is_not_asked_again(command: Command, pr
     assert card_of(run)["tasks"]["dilemmas"]["service"]["output_tokens"] == PROMPTS
 
 
+@pytest.mark.slow
 def test_what_was_answered_beside_a_failure_is_kept(command: Command, proxy: Proxy, tmp_path: Path) -> None:
     path = submission(tmp_path, proxy.url)
     options = (*DILEMMAS, "--limit", 4)
@@ -180,6 +181,7 @@ def test_what_was_answered_beside_a_failure_is_kept(command: Command, proxy: Pro
     assert len(proxy.asked) == 16 + 1 + SELF_CHECK
 
 
+@pytest.mark.slow
 def test_a_model_that_changes_during_the_run_is_not_comparable(command: Command, proxy: Proxy, tmp_path: Path) -> None:
     proxy.faults = [*([None] * 6), changed(lambda reply: reply.update(model="tiny-2", system_fingerprint="fp_2"))]
     run = evaluate(command, submission(tmp_path, proxy.url), proxy.url, tmp_path, *DILEMMAS, "--limit", 4)
@@ -226,6 +228,7 @@ def test_a_chat_can_be_asked_every_prompt_of_the_released_benchmark(
     assert proxy.asked == []
 
 
+@pytest.mark.slow
 def test_options_of_several_words_are_refused_and_the_others_of_the_benchmark_are_asked(
     command: Command, proxy: Proxy, root: Path, tmp_path: Path
 ) -> None:

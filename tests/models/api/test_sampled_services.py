@@ -194,6 +194,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 PRICED = SUBMISSION + "  price: {{currency: EUR, input: 1000, output: 10000}}\n"
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_run_would_take_and_asks_nobody(
     command: Command, script: Proxy, tmp_path: Path, root: Path
 ) -> None:
@@ -236,6 +237,7 @@ def test_a_dry_run_tells_the_memory_that_a_run_before_took(command: Command, tmp
     assert memory["source"].startswith("most in this machine's memory in the run ")
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_its_cost_and_goes_on_with_more(command: Command, script: Proxy, tmp_path: Path) -> None:
     service = script.always = Answering(["A", "B"])
     path = tmp_path / "submission.yaml"

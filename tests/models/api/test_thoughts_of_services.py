@@ -157,6 +157,7 @@ def check_each_once(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [True, False])
 def test_the_option_changes_one_file_and_nothing_else(
     command: Command, script: Proxy, tmp_path: Path, apart: bool
@@ -189,6 +190,7 @@ def test_the_option_changes_one_file_and_nothing_else(
     command("verify", run, "--recompute")
 
 
+@pytest.mark.slow
 def test_thoughts_before_a_stop_are_kept_and_what_was_not_asked_for_is_said(
     command: Command, script: Proxy, tmp_path: Path
 ) -> None:
