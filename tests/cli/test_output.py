@@ -120,6 +120,12 @@ def test_the_shell_sees_it_too(home: Path) -> None:
         assert (done.returncode, done.stderr) == (0, b""), line
 
 
+def _mind_stops() -> None:
+    """Signals as a terminal leaves them, also where the tests themselves run in the background or below `nohup`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stop_is_said_and_is_exit_code_5(home: Path, number: int) -> None:
@@ -141,7 +147,7 @@ def test_a_stop_is_said_and_is_exit_code_5(home: Path, number: int) -> None:
         capture_output=True,
         encoding="utf-8",
         timeout=60,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_mind_stops,
     )
     assert done.returncode == 5
     assert done.stderr == "Stopped. Run the same command again.\n"
