@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,15 @@ settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("quick")  # `--hypothesis-profile thorough` is what .ci/run asks for
 
 
-# A million objects of modules and tests never become garbage. Looking through them again and again took a tenth of the run.
-gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The million objects of modules and tests never become garbage: the collector does not look through them again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
