@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Read when libraries are imported. Models of the tests are so small that threads would mostly wait for each other; what
 # several threads compute is tested with a number of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing is compiled here; bitsandbytes would import the compiler all the same, .8 processor-seconds in each process.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 # A busy machine is no fault of what is tested; what must be fast is measured elsewhere.
 settings.register_profile("quick", deadline=None, max_examples=50)
