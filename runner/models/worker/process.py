@@ -269,4 +269,6 @@ def _environment(folder: Path, threads: int | None) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # It may start no compiler; bitsandbytes, which peft imports, would import torch's all the same: .8 seconds.
+        "TORCHDYNAMO_DISABLE": "1",
     }
