@@ -24,7 +24,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert run_here("baseline", "uniform", *chosen, "-o", "rows.jsonl")[0] == 0
         code, output = run_here("score", "rows.jsonl", *chosen, "-q")
         assert code == 0
-        shutil.copytree(output.splitlines()[-1], RUN)
+        Path(output.splitlines()[-1]).rename(RUN)
+        shutil.rmtree("results")
         Path(RUN, "submission.yaml").write_text("schema_version: '1'\n", encoding="utf-8")
         assert run_here("verify", RUN)[0] == 0
         assert run_here("archive", "add", "archive", RUN)[0] == 0

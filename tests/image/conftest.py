@@ -14,7 +14,7 @@ from support.command import Command
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "BENCHMARK_IMAGE_TEST" not in os.environ:
         for item in items:
-            if Path(__file__).parent in item.path.parents:
+            if item.nodeid.startswith("tests/image/"):
                 item.add_marker(pytest.mark.skip(reason="needs the images: run `make image-test`"))
 
 

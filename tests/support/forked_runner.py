@@ -50,11 +50,13 @@ _POINT, _OPENED = b".", b"m"
 
 @cache
 def _load(names: tuple[str, ...]) -> None:
+    gc.disable()
     for name in names:
         importlib.import_module(name)
     if names != LIGHT:
         import_libraries()
     gc.freeze()  # else each child would look through all that was imported
+    gc.enable()
 
 
 @cache

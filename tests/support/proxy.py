@@ -31,6 +31,7 @@ class Proxy:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits 40 ms for the acknowledgement of its headers
     proxy: Proxy
     service: str
 
@@ -84,7 +85,7 @@ def proxied(service: str) -> Iterator[Proxy]:
     proxy = Proxy()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"proxy": proxy, "service": service}))
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
     thread.start()
     proxy.url = f"http://127.0.0.1:{server.server_address[1]}{urlsplit(service).path}"
     try:

@@ -51,6 +51,10 @@ predictions = st.builds(
     usage=st.none() | st.tuples(counts, counts),
     model_version=st.none() | told,
     system_fingerprint=st.none() | told,
+    samples=st.none() | st.dictionaries(names, counts, min_size=2, max_size=4),
+    failures=st.none() | counts,
+    failed=st.none()
+    | st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=1, max_size=3).map(tuple),
 )
 
 
@@ -87,6 +91,7 @@ anything = st.recursive(
     max_leaves=4,
 )
 FIELDS = sorted(asdict(Prediction("", "", ())))
+COUNTS = ("order", "prompt_tokens", "text_tokens", "token_counts", "bounded", "usage", "samples", "failures")
 
 
 @given(predictions, st.sampled_from([*FIELDS, "log_score", ""]), anything)
@@ -105,16 +110,28 @@ FIELDS = sorted(asdict(Prediction("", "", ())))
 @example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "")
 @example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "fp\n")
 @example(Prediction("t", "i", (0.0, 0.0)), "system_fingerprint", "\x1b[31m")
+@example(Prediction("t", "i", (0.0, 0.0)), "samples", {"a": 1, "b": 2})
+@example(Prediction("t", "i", (0.0, 0.0)), "samples", {"a": 1})
+@example(Prediction("t", "i", (0.0, 0.0)), "samples", {"a": 1, "b": -2})
+@example(Prediction("t", "i", (0.0, 0.0)), "samples", {"a": 1, "b" * 151: 2})
+@example(Prediction("t", "i", (0.0, 0.0)), "samples", {str(label): 1 for label in range(65)})
+@example(Prediction("t", "i", (0.0, 0.0), samples={"a": 1, "b": 2}), "log_scores", None)
+@example(Prediction("t", "i", (0.0, 0.0)), "log_scores", None)
+@example(Prediction("t", "i", (0.0, 0.0)), "failures", -1)
+@example(Prediction("t", "i", (0.0, 0.0)), "failures", None)
+@example(Prediction("t", "i", (0.0, 0.0)), "failed", ["none of them"] * 4)
+@example(Prediction("t", "i", (0.0, 0.0)), "failed", ["x" * 1001])
+@example(Prediction("t", "i", (0.0, 0.0)), "failed", [])
+@example(Prediction("t", "i", (0.0, 0.0)), "failed", [1])
+@example(Prediction("t", "i", (0.0, 0.0)), "failed", None)
 def test_a_row_is_accepted_exactly_where_the_schema_accepts_it(row, field, value):
     changed = {**json.loads(to_line(row)), field: value}
     try:
         document = parse(json.dumps(changed, allow_nan=False).encode())
     except (JsonFault, ValueError):
         return  # infinities and halves of surrogates end before there is a row
-    whole = [value] if isinstance(value, float) else value if isinstance(value, list) else []
-    if field in ("order", "prompt_tokens", "token_counts", "bounded", "usage") and any(
-        isinstance(one, float) for one in whole
-    ):
+    whole = [value] if isinstance(value, float) else [*value.values()] if isinstance(value, dict) else value
+    if field in COUNTS and isinstance(whole, list) and any(isinstance(one, float) for one in whole):
         return  # JSON Schema calls 1.0 an integer, and we do not
     if SCHEMA.is_valid(document):
         assert to_line(from_row(document))

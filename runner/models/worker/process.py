@@ -21,8 +21,10 @@ from runner.models.worker import protocol
 
 ENTRY = "runner.models.worker.server:main"
 
+# The collector of garbage rests until the libraries are imported (`runner.models.local.open`).
 _START = (
-    "import importlib, json, sys; "
+    "import gc, importlib, json, sys; "
+    "gc.disable(); "
     "sys.path[:] = json.loads(sys.argv[1]); "
     "module, function = sys.argv[2].split(':'); "
     "getattr(importlib.import_module(module), function)(int(sys.argv[3]))"
@@ -269,4 +271,6 @@ def _environment(folder: Path, threads: int | None) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # It may start no compiler; bitsandbytes, which peft imports, would import torch's all the same: .8 seconds.
+        "TORCHDYNAMO_DISABLE": "1",
     }

@@ -1,6 +1,7 @@
 """Every architecture of the general path is scored as plain transformers scores it, one option at a time."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ def byte() -> Any:
     return tiny_models.byte_tokenizer()
 
 
+@cache
+def made(form: str) -> Any:
+    """The model that three tests look at, and none changes."""
+    return architectures.model(form, len(tiny_models.byte_tokenizer()))
+
+
 def by_transformers(model: Any, tokenizer: Any, prompts: Any) -> list[list[float]]:
     return [label_log_scores(model, tokenizer, prompt) for prompt in prompts]
 
@@ -37,7 +44,7 @@ def furthest(found: Any, expected: list[list[float]]) -> float:
 
 @pytest.mark.parametrize("form", architectures.FORMS)
 def test_an_architecture_is_scored_as_plain_transformers_does(form: str, byte: Any) -> None:
-    model = architectures.model(form, len(byte))
+    model = made(form)
     prompts = tiny_models.prompts(OPTIONS)[:4]
     backend = Causal(model, byte, "plain", 700)
     order = [number for batch in backend.plan(prompts) for number in batch]
@@ -51,7 +58,7 @@ def test_an_architecture_is_scored_as_plain_transformers_does(form: str, byte: A
 
 @pytest.mark.parametrize("form", architectures.FORMS)
 def test_what_it_writes_is_what_plain_transformers_writes(form: str, byte: Any) -> None:
-    model = architectures.model(form, len(byte))
+    model = made(form)
     prompts = written_prompts(most=5)[:2]
     backend = Causal(model, byte, "plain", 700)
     assert backend.plan(prompts) in ([[0, 1]], [[1, 0]])
@@ -137,7 +144,7 @@ def test_every_supported_architecture_has_such_a_test() -> None:
 
 @pytest.mark.parametrize("form", architectures.FORMS)
 def test_a_saved_model_is_sound_and_loaded_as_it_was(form: str, byte: Any, tmp_path: Path) -> None:
-    model = architectures.model(form, len(byte))
+    model = made(form)
     tiny_models.save(tmp_path, model, byte)
     faults, facts = check_model(tmp_path)
     assert not faults

@@ -100,6 +100,7 @@ def test_the_process_is_given_no_secret_and_no_open_file(facts: Any, tmp_path: P
     assert "secret" not in json.dumps(told["environment"])
     assert told["environment"]["HF_HUB_OFFLINE"] == "1"
     assert told["environment"]["OMP_NUM_THREADS"] == "1"
+    assert told["environment"]["TORCHDYNAMO_DISABLE"] == "1"
     assert told["environment"]["HOME"] == told["folder"]
     assert all(name.startswith(("pipe:", "/proc/")) for name in told["open"])
     assert not Path(told["folder"]).exists()  # it went with the process

@@ -27,7 +27,7 @@ from runner.models.worker import Limits, Worker, open_isolated, process, protoco
 from runner.tasks.prompts import prompt_sha256
 
 QUICK = Limits(start_seconds=60, load_seconds=60, plan_seconds=30, call_seconds=60, memory_bytes=1 << 30)
-IMPATIENT = replace(QUICK, call_seconds=1)
+IMPATIENT = replace(QUICK, call_seconds=0.5)
 
 
 def prompt(number: int = 0) -> Prompt:
