@@ -29,9 +29,7 @@ def packaged_gguf() -> Path:
 
 def write_model(source: Path, folder: Path) -> None:
     """Write config.json, model.safetensors, tokenizer.json and its settings to `folder` from the file `source`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = gguf.GGUFReader(source).fields
-    _write_tokenizer({key: facts[key].contents() for key in facts if key.startswith("tokenizer.")}, folder)
+    write_tokenizer(source, folder)
     read = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     settings = read.config.to_dict()
     # The file holds it in float32; released with the model is 1e-5.
@@ -58,8 +56,11 @@ _KEPT = (
 _ROPE = {"rope_type": "default", "rope_theta": 100000.0}
 
 
-def _write_tokenizer(facts: dict, folder: Path) -> None:
+def write_tokenizer(source: Path, folder: Path) -> None:
     """tokenizer.json as SmolLM2's is: single digits, then byte-level BPE; and what transformers reads beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = gguf.GGUFReader(source).fields
+    facts = {key: fields[key].contents() for key in fields if key.startswith("tokenizer.")}
     tokens: list[str] = facts["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in facts["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
@@ -73,7 +74,11 @@ def _write_tokenizer(facts: dict, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        **{f"{name}_token": tokens[facts[f"tokenizer.ggml.{key}_token_id"]] for name, key in _SPECIAL.items()},
+        **{
+            f"{name}_token": tokens[facts[f"tokenizer.ggml.{key}_token_id"]]
+            for name, key in _SPECIAL.items()
+            if f"tokenizer.ggml.{key}_token_id" in facts
+        },
         "clean_up_tokenization_spaces": False,
         "model_max_length": 8192,
     }

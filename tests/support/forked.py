@@ -17,7 +17,7 @@ from typing import Any
 from support.command import Command
 from support.paths import ROOT, SUPPORT, TESTS
 
-_READ_LATE = ("BENCHMARK_", "SSL_CERT_FILE", "no_proxy")
+_READ_LATE = ("BENCHMARK_", "MY_KEY", "OPENAI_API_KEY", "SSL_CERT_FILE", "no_proxy")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """True vocabularies and templates, where `make real-models` has fetched them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from support import real_models, tiny_models
+from support.gguf_model import write_gguf
 from transformers import PreTrainedTokenizerFast
 
 from runner.models.tokenization import encode
@@ -42,6 +45,22 @@ def test_no_token_of_a_true_vocabulary_is_oversized(name: str, tmp_path: Path) -
     spelling = Spelling(tokenizer.backend_tokenizer)
     spelling.of(range(len(tokenizer)))
     assert spelling.oversized == set()
+
+
+@pytest.mark.slow
+def test_the_script_keeps_every_weight_and_token_of_its_file(root: Path, tmp_path: Path) -> None:
+    """make_model.py of SmolLM2 on the tiny Llama, whose weights and vocabulary are known."""
+    model = root / "submissions" / "tiny-llama" / "model"
+    file = write_gguf(model, tmp_path / "tiny.gguf", chat_template="{{ messages[0]['content'] }}")
+    real_models.make_model().write_model(file, tmp_path / "made")
+    kept, made = load_file(model / "model.safetensors"), load_file(tmp_path / "made" / "model.safetensors")
+    assert {name: values.bfloat16().tolist() for name, values in kept.items()} == {
+        name: values.tolist() for name, values in made.items()
+    }
+    vocabularies = [json.loads((at / "tokenizer.json").read_bytes())["model"] for at in (model, tmp_path / "made")]
+    for part in ("vocab", "merges"):
+        assert vocabularies[0][part] == vocabularies[1][part]
+    assert "content" in (tmp_path / "made" / "chat_template.jinja").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
