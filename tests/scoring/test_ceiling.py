@@ -415,9 +415,9 @@ def test_many_draws_of_the_largest_split(tmp_path):
     # process which started it, where that is higher.
     program = "import sys; from runner.cli import main; sys.argv[0] = 'benchmark'\ntry: main()\nfinally: "
     program += "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], file=sys.stderr)"
-    command = [sys.executable, "-c", program, "ceiling", "counts.json", "--draws", "2500", "--format", "json"]
+    command = [sys.executable, "-c", program, "ceiling", "counts.json", "--draws", "1000", "--format", "json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     (found,) = json.loads(done.stdout)
     for name in ("ranking_agreement", "seed_cross_entropy", "macro_f1"):
         assert 0 < found["ceiling"][name]["monte_carlo_error"] < 2e-4
-    assert int(done.stderr.split()[-1]) < 1 << 20  # 1 GB
+    assert int(done.stderr.split()[-1]) < 400 << 10  # all draws of one metric at once are 222 MB more than the 208 here
