@@ -48,10 +48,9 @@ def relative_distance(made: Path, kept: Path) -> float:
 @pytest.mark.slow
 def test_the_adapter_improves_the_cross_entropy_of_the_sample(root: Path, tmp_path: Path) -> None:
     benchmark, values = Forked(tmp_path), {}
+    options = ("--suite", "sample", "--task", "anecdotes", "--task", "dilemmas", "-q", "-o", tmp_path)
     for name in ("tiny-llama", "tiny-llama-lora"):
-        ran = benchmark(
-            "evaluate", root / "submissions" / name / "submission.yaml", "--suite", "sample", "-q", "-o", tmp_path
-        )
+        ran = benchmark("evaluate", root / "submissions" / name / "submission.yaml", *options)
         card = json.loads((Path(ran.stdout.splitlines()[-1]) / "scorecard.json").read_text(encoding="utf-8"))
         values[name] = {task: found["metrics"]["cross_entropy"]["value"] for task, found in card["tasks"].items()}
     base, adapted = values["tiny-llama"], values["tiny-llama-lora"]

@@ -37,9 +37,13 @@ const browser = await require('playwright-core').chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
 });
 const found = [];
-for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark']) for (const width of [390, 1280]) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
-  const page = await context.newPage();
+// A page of the browser for each scheme is used for all files: a new one for each has most of them wait for processes.
+const plain = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+for (const colorScheme of ['light', 'dark']) {
+ const page = await (await browser.newContext({ colorScheme })).newPage();
+ for (const file of JSON.parse(files)) for (const width of [390, 1280]) {
+  page.removeAllListeners();
+  await page.setViewportSize({ width, height: 900 });
   const seen = { file, colorScheme, width, requests: [], said: [] };
   page.on('request', request => seen.requests.push(request.url()));
   page.on('console', message => seen.said.push(message.text()));
@@ -72,15 +76,13 @@ for (const file of JSON.parse(files)) for (const colorScheme of ['light', 'dark'
   const result = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
   seen.violations = result.violations.map(one => `${one.impact} ${one.id}: ${one.nodes[0].html.slice(0, 200)}`);
   seen.rules = result.passes.length;
-  await context.close();
   found.push(seen);
-  if (colorScheme !== 'light') continue;  // without scripts and on paper a page is looked at once for each width
-  const silent = await browser.newContext({ javaScriptEnabled: false, viewport: { width, height: 900 } });
-  const plain = await silent.newPage();
+  if (colorScheme !== 'light') continue;  // without scripts and on paper a file is looked at once for each width
+  await plain.setViewportSize({ width, height: 900 });
   await plain.goto('file://' + file);
   seen.withoutScripts = await plain.locator('h1').innerText();
   seen.paper = (await plain.pdf({ format: 'A4' })).length;
-  await silent.close();
+ }
 }
 await browser.close();
 console.log(JSON.stringify(found));
