@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support import tiny_models
+from support.forked_script import run_script
 
 SCRIPT = Path(__file__).with_name("compare.py")
 PEER = "BENCHMARK_PEER_PYTHON"
@@ -32,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compare(folder: Path, *options: str) -> str:
-    command = [sys.executable, str(SCRIPT), "--model", str(folder / "model"), "--data", str(folder / "data.jsonl")]
-    found = subprocess.run([*command, *options], capture_output=True, text=True)
+    places = ("--model", str(folder / "model"), "--data", str(folder / "data.jsonl"))
+    found = run_script(SCRIPT, *places, *options)
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout
 

@@ -1,12 +1,12 @@
 """`make gpu-check` on a processor: the way that a GPU would take, with a small shape."""
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.command import Command
+from support.forked_script import run_script
 
 pytestmark = pytest.mark.slow
 
@@ -15,10 +15,7 @@ SCRIPT = Path(__file__).with_name("check.py")
 
 def run(home: Path, *options: str) -> tuple[int, list[list[str]], str]:
     """Exit code, the table's cells, and all that was printed."""
-    environment = Command(home).environment()
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *options], env=environment, cwd=home, capture_output=True, encoding="utf-8"
-    )
+    done = run_script(SCRIPT, *options, env=Command(home).environment(), cwd=home)
     lines = [line for line in done.stdout.splitlines() if line.startswith("| ")][2:]
     return done.returncode, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines], done.stdout
 
