@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.forked_worker import forked_workers  # noqa: F401
 from support.paths import ROOT
 
 from runner.evaluation.validate import check
@@ -16,6 +17,7 @@ model: {backend: causal, path: model, format: chat, dtype: float32}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_the_tokenizer_is_asked_to_read_prompts(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "submissions" / "tiny-llama" / "model", tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<think>", encoding="utf-8")

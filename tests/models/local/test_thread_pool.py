@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,13 @@ def mixed(options: Sequence[Sequence[str]]) -> list[Prompt]:
     return [prompt for members in zip(*kinds, strict=True) for prompt in members]
 
 
+@cache
+def asked_alone(kind: str, options: Any, byte: Any) -> tuple[Any, list[Prompt], list[tuple[float, ...] | None]]:
+    """A model, prompts, and what it says when it is asked one after the other."""
+    model, prompts = tiny_models.model(kind, len(byte)), mixed(options)
+    return model, prompts, [scores(Causal(model, byte, "plain", 400), [prompt])[0] for prompt in prompts]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize(
@@ -121,8 +129,7 @@ def mixed(options: Sequence[Sequence[str]]) -> list[Prompt]:
 @pytest.mark.parametrize("lanes", [2, 4])
 @pytest.mark.parametrize(("options", "most"), [(((" A",), (" B",)), 1e-5), (tiny_models.WORDS, OF_WORDS)])
 def test_lanes_do_not_matter(kind: str, lanes: int, options: Any, most: float, byte: Any) -> None:
-    model, prompts = tiny_models.model(kind, len(byte)), mixed(options)
-    alone = [scores(Causal(model, byte, "plain", 400), [prompt])[0] for prompt in prompts]
+    model, prompts, alone = asked_alone(kind, options, byte)
     found = [scores(Causal(model, byte, "plain", 150, 8, lanes), prompts) for _ in range(5)]
     assert all(each == found[0] for each in found), "the same bits each time"
     assert furthest(found[0], alone) <= most
