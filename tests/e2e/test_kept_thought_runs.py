@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.command import Command
+from support.forked import Forked
 
 from runner.evaluation.thoughts import NOT_KEPT
 
@@ -51,15 +52,13 @@ def thoughts_in(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "thoughts.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_killed_run_ends_in_the_same_thoughts(
-    command: Command, submission: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_ends_in_the_same_thoughts(command: Forked, submission: Path, whole: Path, tmp_path: Path) -> None:
     lines = thoughts_in(whole)
     assert [line["draw"] for line in lines] == list(range(8)) * 24 * 2  # both orders; half of the items are fitted on
     assert all(line["characters"] == len(line["thought"]) and "e" not in line["thought"] for line in lines)
     assert sum(bool(line["thought"]) for line in lines) > len(lines) / 2
     arguments = ["evaluate", submission, *TRACK, "--keep-thoughts", "--quiet", "-o", tmp_path]
-    with command.start(arguments) as process:
+    with command.start_fork(arguments) as process:
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
             journals = list(tmp_path.glob("tiny-thinks/*/journal.jsonl"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import Command
+from support.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -19,12 +19,12 @@ def card_of(run: Path) -> dict[str, Any]:
 
 
 def test_a_killed_run_ends_in_the_same_bytes_and_its_card_stands_apart(
-    command: Command, root: Path, tmp_path: Path
+    command: Forked, root: Path, tmp_path: Path
 ) -> None:
     model = root / "submissions" / "tiny-llama" / "submission.yaml"
     arguments = ["evaluate", model, *TRACK, "--quiet"]
     whole = Path(command(*arguments, "-o", tmp_path / "whole").stdout.splitlines()[-1])
-    with command.start([*arguments, "-o", tmp_path / "killed"]) as process:
+    with command.start_fork([*arguments, "-o", tmp_path / "killed"]) as process:
         end = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < end:
             journals = list((tmp_path / "killed").glob("tiny-llama/*/journal.jsonl"))

@@ -144,7 +144,7 @@ def test_the_key_goes_to_the_service_and_nowhere_else(command: Command, proxy: P
 
 
 @pytest.mark.slow
-def test_what_was_paid_for_before_a_kill_is_not_asked_again(command: Command, proxy: Proxy, tmp_path: Path) -> None:
+def test_what_was_paid_for_before_a_kill_is_not_asked_again(command: Forked, proxy: Proxy, tmp_path: Path) -> None:
     def unhurried(handler: Handler) -> None:
         time.sleep(0.02)
         handler.answer(*handler.upstream())
@@ -153,12 +153,12 @@ def test_what_was_paid_for_before_a_kill_is_not_asked_again(command: Command, pr
     path = submission(tmp_path, proxy.url)
     arguments = ["evaluate", path, *DILEMMAS, "--api-base-url", proxy.url, "--api-concurrency", 4, "--quiet"]
     for enough in (60, 180):
-        running = command.start([*arguments, "-o", tmp_path / "killed"])
-        end = time.monotonic() + 60
-        while len(proxy.asked) < enough and time.monotonic() < end:
-            time.sleep(0.01)
-        running.send_signal(signal.SIGKILL)
-        running.communicate(timeout=30)
+        with command.start_fork([*arguments, "-o", tmp_path / "killed"]) as running:
+            end = time.monotonic() + 60
+            while len(proxy.asked) < enough and time.monotonic() < end:
+                time.sleep(0.01)
+            running.send_signal(signal.SIGKILL)
+            running.communicate(timeout=30)
         assert len(proxy.asked) >= enough
     proxy.always = None
     run = evaluate(command, path, proxy.url, tmp_path / "killed", *DILEMMAS, "--api-concurrency", 4)

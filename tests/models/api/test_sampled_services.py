@@ -276,7 +276,7 @@ class Deciding:
 
 
 @pytest.mark.slow
-def test_answers_that_were_paid_for_are_not_asked_again(command: Command, script: Proxy, tmp_path: Path) -> None:
+def test_answers_that_were_paid_for_are_not_asked_again(command: Forked, script: Proxy, tmp_path: Path) -> None:
     """Killed twice and resumed: the same predictions to the byte, and what a kill loses is what was under way."""
     service = script.always = Deciding()
     path = tmp_path / "submission.yaml"
@@ -287,12 +287,12 @@ def test_answers_that_were_paid_for_are_not_asked_again(command: Command, script
     assert service.given == needed
     service.given = 0
     for enough in (30, 90):
-        running = command.start([*arguments, "-o", tmp_path / "killed"])
-        end = time.monotonic() + 60
-        while service.given < enough and time.monotonic() < end:
-            time.sleep(0.005)
-        running.send_signal(signal.SIGKILL)
-        running.communicate(timeout=30)
+        with command.start_fork([*arguments, "-o", tmp_path / "killed"]) as running:
+            end = time.monotonic() + 60
+            while service.given < enough and time.monotonic() < end:
+                time.sleep(0.005)
+            running.send_signal(signal.SIGKILL)
+            running.communicate(timeout=30)
         assert enough <= service.given < needed
     run = Path(command(*arguments, "-o", tmp_path / "killed").stdout.splitlines()[-1])
     assert (run / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()

@@ -220,17 +220,17 @@ def test_the_option_is_for_the_track_in_which_models_think(command: Command, scr
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_each_thought_is_there_once(command: Command, script: Proxy, tmp_path: Path) -> None:
+def test_killed_and_resumed_each_thought_is_there_once(command: Forked, script: Proxy, tmp_path: Path) -> None:
     """Killed twice: the file has a line for each answer that is counted, and no thought of any twice."""
     arguments = [*arguments_for(script, tmp_path), "--keep-thoughts", "-o", tmp_path / "killed"]
     service = script.always = Thinks(seconds=0.01)
     for enough in (30, 90):
-        running = command.start(arguments)
-        end = time.monotonic() + 60
-        while sum(service.given.values()) < enough and time.monotonic() < end:
-            time.sleep(0.005)
-        running.send_signal(signal.SIGKILL)
-        running.communicate(timeout=30)
+        with command.start_fork(arguments) as running:
+            end = time.monotonic() + 60
+            while sum(service.given.values()) < enough and time.monotonic() < end:
+                time.sleep(0.005)
+            running.send_signal(signal.SIGKILL)
+            running.communicate(timeout=30)
         assert enough <= sum(service.given.values()) < 160
     run = Path(command(*arguments).stdout.splitlines()[-1])
     lines = check_each_once(run)
