@@ -147,8 +147,9 @@ def _outside_strings(data: bytes) -> bytes:
 
 
 def _may_overflow(outside: bytes) -> bool:
-    """Whether a number may be beyond the largest float: one with an exponent, or of 300 digits and more."""
-    return b"0e" in (zeros := outside.translate(_AS_ZERO)) or b"0E" in zeros or b"0" * 300 in zeros
+    """Whether a number may be beyond the largest float: one with an exponent above zero, or 300 digits and more."""
+    zeros = outside.translate(_AS_ZERO)
+    return any(part in zeros for part in (b"0e0", b"0e+", b"0E0", b"0E+", b"0" * 300))
 
 
 # Everything but brackets: a string (escapes included) or a run of other characters. Strings are consumed whole, so

@@ -57,6 +57,9 @@ def test_any_bytes_give_a_value_or_a_json_fault(data: bytes) -> None:
         (b"[-Infinity]", "JSON"),
         (b"1e999", "JSON"),
         (b"-1e999", "JSON"),
+        (b'{"a": [0.5, 1.5E+999]}', "JSON"),
+        (b'["1e-9\\"", 2e-9, 9E0999]', "JSON"),
+        (b"9" * 400 + b".5", "JSON"),
         (b"9007199254740992", "JSON"),
         (b"-9007199254740992", "JSON"),
         (b"1" * 5000, "JSON"),
@@ -134,6 +137,31 @@ def test_a_whole_pair_and_an_escaped_backslash_are_no_half() -> None:
 
 def test_brackets_inside_strings_are_not_depth() -> None:
     assert parse(json.dumps(["[" * 500, '\\"' + "{" * 500]).encode()) == ["[" * 500, '\\"' + "{" * 500]
+
+
+def test_exponents_inside_strings_and_below_zero_are_no_overflow() -> None:
+    assert parse(b'["1e999", 1e-999, 2.5e-7, 1e2, "\\\\", 1E+3]') == ["1e999", 0.0, 2.5e-7, 100.0, "\\", 1000.0]
+
+
+nested = st.recursive(
+    st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(nested, st.integers(1, 4), st.booleans())
+def test_depth_is_counted_as_by_walking_the_value(value: Any, max_depth: int, ascii_only: bool) -> None:
+    def depth(value: Any) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    document = json.dumps(value, ensure_ascii=ascii_only).encode()
+    if depth(value) <= max_depth:
+        parse(document, max_depth=max_depth)
+    else:
+        with pytest.raises(JsonFault) as caught:
+            parse(document, max_depth=max_depth)
+        assert caught.value.code == "TOO_DEEP"
 
 
 def test_the_line_of_a_syntax_error_is_told() -> None:
