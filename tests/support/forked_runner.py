@@ -24,10 +24,10 @@ import resource
 import signal
 import sys
 import tempfile
-import traceback
 from functools import cache, partial
-from typing import Any, NoReturn
+from typing import Any
 
+from support.forked_script import end_with
 from support.forked_worker import LIBRARIES, ForkedPopen, import_libraries, subprocess_with
 
 from runner.cli import main
@@ -117,9 +117,8 @@ def _watch(under: str, stop: tuple[int, str] | None, tell: int) -> None:
     sys.addaudithook(hook)
 
 
-def _be_the_command(order: dict[str, Any], tell: int | None) -> NoReturn:
-    """What the installed command does, to the exit code; nothing of the server is left to do when it ends."""
-    code: Any = 1
+def _be_the_command(order: dict[str, Any], tell: int | None) -> None:
+    """What the installed command does, to what libraries do at the end."""
     try:
         signal.alarm(SECONDS)
         # Whoever started the tests in the background has the server ignore it.
@@ -141,16 +140,8 @@ def _be_the_command(order: dict[str, Any], tell: int | None) -> NoReturn:
             _watch(order["under"], order["stop"], tell)
         sys.argv = ["benchmark", *order["arguments"]]
         main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    except BaseException:
-        traceback.print_exc()
     finally:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
 
 
 def _load_for(order: dict[str, Any]) -> None:
@@ -167,7 +158,7 @@ def _start(order: dict[str, Any]) -> int:
     if child == 0:
         for number, path in enumerate((os.devnull, *order["into"])):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
-        _be_the_command(order, None)
+        end_with(lambda: _be_the_command(order, None))
     return child
 
 
@@ -186,7 +177,7 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            _be_the_command(order, writer)
+            end_with(lambda: _be_the_command(order, writer))
         os.close(writer)
         points = 0
         opened = False

@@ -7,11 +7,9 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
-
-import torch
 
 
 def run_script(
@@ -28,7 +26,7 @@ def run_script(
         if child == 0:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            _be_the_script(script, arguments, env, cwd)
+            end_with(lambda: _be_the_script(script, arguments, env, cwd))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said = []
         for file in (out, err):
@@ -37,26 +35,33 @@ def run_script(
     return subprocess.CompletedProcess([str(script), *arguments], code, *said)
 
 
-def _be_the_script(
-    script: Path, arguments: tuple[str, ...], env: Mapping[str, str] | None, cwd: Path | None
-) -> NoReturn:
+def end_with(work: Callable[[], object]) -> NoReturn:
+    """Do `work`, and end this fork as Python ends a process; what the parent would still do is not done here."""
     code: object = 1
     try:
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
-        torch.set_num_threads(1)  # others' threads are not in a fork
-        if env is not None:
-            os.environ.clear()
-            os.environ.update(env)
-        if cwd is not None:
-            os.chdir(cwd)
-        sys.argv = [str(script), *arguments]
-        runpy.run_path(str(script), run_name="__main__")
+        work()
         code = 0
     except SystemExit as end:
         code = end.code or 0
+        if not isinstance(code, int):  # what `sys.exit("words")` says
+            print(code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _be_the_script(script: Path, arguments: tuple[str, ...], env: Mapping[str, str] | None, cwd: Path | None) -> None:
+    import torch
+
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    torch.set_num_threads(1)  # others' threads are not in a fork
+    if env is not None:
+        os.environ.clear()
+        os.environ.update(env)
+    if cwd is not None:
+        os.chdir(cwd)
+    sys.argv = [str(script), *arguments]
+    runpy.run_path(str(script), run_name="__main__")
