@@ -5,9 +5,10 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,11 +69,15 @@ def evaluate_in_process(
     outcome, stopped = None, False
     while outcome is None:
         try:
-            message = receiver.recv()
-            if isinstance(message, Outcome):
-                outcome = message
-            else:
-                progress(*message)
+            connection.wait([receiver])
+            with (
+                _stops_put_off()
+            ):  # a stop within a message would lose the rest of it, and with it where the next begins
+                message = receiver.recv()
+                if isinstance(message, Outcome):
+                    outcome = message
+                else:
+                    progress(*message)
         except EOFError:
             process.join()
             outcome = _lost(process.exitcode)
@@ -84,6 +89,17 @@ def evaluate_in_process(
                 os.kill(process.pid or 0, signal.SIGTERM)
     process.join()
     return replace(outcome, seconds=time.monotonic() - started, stopped=stopped)
+
+
+@contextmanager
+def _stops_put_off() -> Iterator[None]:
+    """What stops this process is heard when this ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run(
@@ -110,6 +126,7 @@ def _run(
         traceback.print_exc()
         message = f"The runner itself failed: {type(bug).__name__}: {str(bug)[:200]}"
         outcome = Outcome(BackendError.exit_code, faults=(Fault("RUN_CRASHED", message, hint="Report this bug."),))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is at its end
     sender.send(outcome)
     sender.close()
 

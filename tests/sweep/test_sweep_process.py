@@ -137,6 +137,26 @@ def test_an_interrupt_is_passed_on_and_waited_for(sweep: Any) -> None:
 
 
 @pytest.mark.slow
+def test_an_interrupt_within_a_message_loses_none_of_it() -> None:
+    """The first four bytes of a message are its length; the sweep interrupts itself when it has read them."""
+    torn = """\
+import os, signal
+from multiprocessing.connection import Connection
+receive = Connection._recv
+def interrupted(self, size, *rest):
+    got = receive(self, size, *rest)
+    Connection._recv = receive
+    os.kill(os.getpid(), signal.SIGINT)
+    return got
+Connection._recv = interrupted
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", torn + SWEEP], capture_output=True, text=True, preexec_fn=_minds_interrupts, timeout=60
+    )
+    assert done.stdout.splitlines()[-1:] == ["5 True INTERRUPTED"], done.stderr
+
+
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_takes_its_submission_with_it(sweep: Any) -> None:
     started, child = sweep
     started.kill()
